@@ -1,0 +1,103 @@
+"""What executing a block costs per transaction, the state tree apart: ``python -m benchmarks.executor``.
+
+The workload is the smallest honest one: a module with one entity, one index and one event, a thousand transactions by
+a hundred signers in a block. Half of them insert a record, half replace one. Signatures are not verified here; on a
+node that happens once, elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+from dawan_node.execution.executor import Executor
+from dawan_node.execution.module import Args, Context, Entity, Event, Module, Money, ShortText, key_of
+from dawan_node.testing.module_kit import ModuleKit
+
+
+class Account(Entity, collection="account", schema=1):
+    owner: str
+    number: str
+    balance: Money
+    changed_ms: int
+
+    indexes = {"by_owner": lambda account: [(account.owner, account.number)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.owner, self.number)
+
+
+class Deposit(Args):
+    number: ShortText
+    amount: Money
+
+
+class Deposited(Event):
+    number: str
+    balance: Money
+
+
+bank = Module("bank", version=1, entities=(Account,), events=(Deposited,), errors={"E_AMOUNT": "Not positive."})
+
+
+@bank.command("deposit", args=Deposit, roles=("customer",))
+def deposit(ctx: Context, args: Deposit) -> None:
+    """Put money into an account, which is opened by the first deposit."""
+    ctx.require(args.amount.minor > 0, "E_AMOUNT")
+    account = ctx.get(Account, key_of(ctx.sender.name, args.number))
+    balance = args.amount if account is None else account.balance + args.amount
+    ctx.put(Account(ctx.sender.name, args.number, balance, ctx.time_ms))
+    ctx.emit(Deposited(number=args.number, balance=balance))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument("--transactions", type=int, default=1_000)
+    options = parser.parse_args()
+    people = {f"customer-{number:03}": ("gz", ["customer"]) for number in range(100)}
+    kit = ModuleKit([bank], people)
+    names = sorted(people)
+    execute_us: list[float] = []
+    check_us: list[float] = []
+    tree_us: list[float] = []
+    for block in range(options.blocks):
+        transactions = [
+            kit.call(
+                names[number % 100],
+                "deposit",
+                {
+                    "number": f"A{(number // 100) if number % 2 else number}-{block * (number % 2)}",
+                    "amount": ["CNY", 5],
+                },
+            )
+            for number in range(options.transactions)
+        ]
+        header = kit.header(transactions)
+        started = time.perf_counter()
+        kit.executor.check_block(kit.state, kit.time_ms, header, transactions)
+        checked = time.perf_counter()
+        execution = kit.executor.execute(kit.state, kit._result, header, transactions)
+        executed = time.perf_counter()
+        _tree_again(kit.executor, kit, execution)
+        tree = time.perf_counter() - executed
+        kit.block(*transactions)
+        per = 1e6 / options.transactions
+        check_us.append((checked - started) * per)
+        tree_us.append(tree * per)
+        execute_us.append((executed - checked - tree) * per)
+    print(f"check_block     {statistics.median(check_us):7.1f} us/transaction")
+    print(f"execute         {statistics.median(execute_us):7.1f} us/transaction, state tree apart")
+    print(f"state tree      {statistics.median(tree_us):7.1f} us/transaction")
+
+
+def _tree_again(executor: Executor, kit: ModuleKit, execution: object) -> None:
+    """The tree update of the block once more, to subtract it."""
+    from dawan_node.execution.executor import _update_tree
+
+    _update_tree(kit.state, execution.changes.state)  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()

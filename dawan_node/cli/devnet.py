@@ -1,0 +1,350 @@
+"""``devnet``: a consortium of real node processes on this machine, for trying things out and for breaking them.
+
+The nodes are started by ``init``, ``network assemble``, ``network verify`` and ``run`` on the same files as in
+production. ``up`` stays in the foreground and stops everything on Ctrl-C; the other commands work beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from dawan_node.cli import devnet_network
+from dawan_node.cli.devnet_network import Devnet, DevnetNode
+from dawan_node.cli.devnet_processes import Processes
+from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.options import output_option, print_json, print_table
+from dawan_node.errors import DawanError, OperatorError
+from dawan_node.rpc.client import Client, RpcError, Unreachable, build_body, sign_transaction
+
+#: From the first process to the first block: seconds on a quiet machine, more while others compile.
+START_S: Final = 60.0
+_POLL_S: Final = 0.05
+CHANNEL: Final = "trade"
+
+
+def _home_option(function: Any) -> Any:
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("devnet"),
+        show_default="./devnet",
+        help="Folder of the test network.",
+    )(function)
+
+
+@click.group()
+def devnet() -> None:
+    """Run a test network of real nodes on this machine."""
+
+
+@devnet.command()
+@_home_option
+@click.option("-n", "count", default=4, show_default=True, help="Validators: 3k + 1 tolerate k faulty ones.")
+@click.option("--demo", type=click.Choice(["trade"]), help="Tell a story on the running network.")
+@click.option(
+    "--invoices",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="UBL invoices for the demo instead of its own samples.",
+)
+@click.option("--exit", "leave", is_flag=True, help="Stop everything when the demo is told.")
+def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: bool) -> None:
+    """Create the network if it does not exist, start it, and stay until Ctrl-C."""
+    began = time.monotonic()
+    fresh = not devnet_network.exists(home)
+    if fresh:
+        click.echo(f"Making keys, certificates and genesis of {count} organisations' nodes in {home} ...")
+    network = devnet_network.create(home, count) if fresh else devnet_network.load(home)
+    processes = Processes(network)
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, on_signal)
+    try:
+        for node in network.nodes:
+            if processes.pid(node) is None:
+                processes.start(node)
+        click.echo(f"Starting {len(network.nodes)} nodes: {', '.join(node.name for node in network.nodes)} ...")
+        _wait_ready(network, processes, stop)
+        height = _first_block(network, stop)
+        click.echo(f"All links are up; block {height} is committed ({time.monotonic() - began:.1f} s after the start).")
+        if demo and not stop.is_set():
+            _tell(network, invoices)
+            click.echo(f"The demo ended {time.monotonic() - began:.1f} s after the start.")
+        if not leave and not stop.is_set():
+            _print_screen(network)
+            stop.wait()
+    finally:
+        click.echo("Stopping ...")
+        processes.stop(network.nodes)
+
+
+@devnet.command()
+@_home_option
+@output_option
+def status(home: Path, output: str) -> None:
+    """What each node says of itself."""
+    network = devnet_network.load(home)
+    processes = Processes(network)
+    rows = [_row(node, processes) for node in network.nodes]
+    if output == "json":
+        print_json(rows)
+    else:
+        columns = ("node", "pid", "state", "height", "view", "primary", "peers", "rpc")
+        print_table({name: name.upper() for name in columns}, rows)
+    if any(row["state"] != "normal" for row in rows):
+        raise CommandFailed(
+            ExitCode.UNHEALTHY,
+            "not every node is well",
+            ", ".join(f"{row['node']} is {row['state']}" for row in rows if row["state"] != "normal"),
+            "See `dawan-node devnet logs NODE`.",
+        )
+
+
+@devnet.command()
+@_home_option
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows.")
+@click.argument("node", default="0")
+def logs(home: Path, follow: bool, node: str) -> None:
+    """Print the log of NODE (name or number)."""
+    network = devnet_network.load(home)
+    path = Processes(network).log_file(network.find(node))
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            while True:
+                text = file.read()
+                if text:
+                    click.echo(text, nl=False)
+                if not follow:
+                    return
+                time.sleep(0.2)
+    except FileNotFoundError:
+        raise OperatorError(f"{node} has no log", "it was never started", "dawan-node devnet start.") from None
+    except KeyboardInterrupt:
+        return
+
+
+@devnet.command()
+@_home_option
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+def kill(home: Path, nodes: tuple[str, ...]) -> None:
+    """Kill nodes without warning (kill -9)."""
+    network = devnet_network.load(home)
+    processes = Processes(network)
+    for node in [network.find(text) for text in nodes]:
+        processes.kill(node)
+        click.echo(f"{node.name} is dead.")
+    click.echo("Next: `dawan-node status` shows what the others make of it; `dawan-node devnet start NODE`.")
+
+
+@devnet.command()
+@_home_option
+@click.argument("nodes", metavar="[NODE...]", nargs=-1)
+def start(home: Path, nodes: tuple[str, ...]) -> None:
+    """Start nodes again; without a name all that do not run."""
+    network = devnet_network.load(home)
+    processes = Processes(network)
+    chosen = [network.find(text) for text in nodes] or [node for node in network.nodes if processes.pid(node) is None]
+    for node in chosen:
+        processes.start(node)
+        click.echo(f"{node.name} is starting; log: {processes.log_file(node)}")
+
+
+@devnet.command()
+@_home_option
+@click.argument("groups", default="")
+def partition(home: Path, groups: str) -> None:
+    """Cut the links between GROUPS such as 0,1/2,3; without GROUPS heal all links."""
+    network = devnet_network.load(home)
+    processes = Processes(network)
+    sides = (
+        [{network.find(text).name for text in side.split(",") if text} for side in groups.split("/")] if groups else []
+    )
+    for node in network.nodes:
+        if processes.pid(node) is None:
+            continue
+        own = next((side for side in sides if node.name in side), {node.name} if sides else set())
+        cut = sorted(other.name for other in network.nodes if sides and other.name not in own)
+        _admin(node, "cut", {"names": cut})
+    words = " | ".join(", ".join(sorted(side)) for side in sides)
+    click.echo(f"Cut: {words}" if sides else "All links may come up again.")
+
+
+@devnet.command()
+@_home_option
+@click.argument("node", default="0")
+@output_option
+def tx(home: Path, node: str, output: str) -> None:
+    """Register an invoice through NODE and wait until it is final."""
+    network = devnet_network.load(home)
+    target = network.find(node)
+    key = network.identity_keys()["gz-supplier"]
+    number = f"DEV-{time.time_ns() // 1_000_000}"
+    today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    args = {"number": number, "buyer": "gz-buyer", "issue_date": today, "due_date": today, "total": ["CNY", 123_450]}
+    with Client(target.rpc_url) as client:
+        answer = _submit(client, key, "receivable", "record_invoice", args)
+    if output == "json":
+        print_json(answer)
+        return
+    receipt = answer["receipt"]
+    click.echo(f"{number}: {answer['status']} in block {receipt['height']} through {target.name}, tx {answer['tx_id']}")
+
+
+@devnet.command()
+@_home_option
+@click.option("--purge", is_flag=True, help="Also remove the folder with all keys and data of the test network.")
+def down(home: Path, purge: bool) -> None:
+    """Stop all nodes."""
+    network = devnet_network.load(home)
+    Processes(network).stop(network.nodes)
+    click.echo("All nodes are stopped.")
+    if purge:
+        shutil.rmtree(home)
+        click.echo(f"Removed {home}: test keys, logs and ledgers.")
+
+
+# Starting
+
+
+def _wait_ready(network: Devnet, processes: Processes, stop: threading.Event) -> None:
+    """Wait until every node answers and is linked to all others, or one of them gave up."""
+    waiting = list(network.nodes)
+    peers = len(network.nodes) - 1
+
+    def look() -> bool:
+        for node in list(waiting):
+            if processes.exit_code(node) is not None:
+                raise OperatorError(
+                    f"{node.name} did not start", processes.last_words(node), f"See {processes.log_file(node)}."
+                )
+            seen = _node_status(node)
+            if seen is not None and seen["peers"] >= peers:
+                waiting.remove(node)
+        return not waiting
+
+    if not _until(look, stop):
+        names = ", ".join(node.name for node in waiting)
+        raise OperatorError(
+            f"{names} did not come up in {START_S:.0f} s", "no answer or links missing", "See `dawan-node devnet logs`."
+        )
+
+
+def _first_block(network: Devnet, stop: threading.Event) -> int:
+    """The height of the chain after one more transaction: proof that the network commits."""
+    keys = network.identity_keys()
+    with Client(network.nodes[0].rpc_url) as client:
+        heights: list[int] = []
+
+        def look() -> bool:
+            try:
+                answer = _submit(client, keys["gz-admin"], "governance", "tick", {})
+            except (RpcError, Unreachable):
+                return False
+            heights.append(answer["receipt"]["height"])
+            return True
+
+        if not _until(look, stop) and not stop.is_set():
+            raise OperatorError("no block was committed", "the nodes found no quorum", "See `dawan-node status`.")
+        return heights[0] if heights else 0
+
+
+def _until(look: Callable[[], bool], stop: threading.Event) -> bool:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and not stop.is_set():
+        if look():
+            return True
+        stop.wait(_POLL_S)
+    return False
+
+
+def _tell(network: Devnet, invoices: Path | None) -> None:
+    from dawan_node.cli.demo_trade import run_demo
+    from dawan_node.rpc.client import AsyncClient
+
+    async def tell() -> None:
+        async with AsyncClient(network.nodes[0].rpc_url) as client:
+            await run_demo(client, network.identity_keys(), invoices, click.echo)
+
+    asyncio.run(tell())
+
+
+def _print_screen(network: Devnet) -> None:
+    click.echo("")
+    rows = [
+        {"node": node.name, "org": node.org, "rpc": node.rpc_url, "metrics": f"{node.ops_url}/metrics"}
+        for node in network.nodes
+    ]
+    print_table({"node": "NODE", "org": "ORG", "rpc": "JSON-RPC", "metrics": "METRICS"}, rows)
+    home = "" if network.folder == Path("devnet") else f" --home {network.folder}"
+    click.echo(
+        f"\nIn another terminal (source {network.environment_file} sets DAWAN_RPC and the other URLs):\n"
+        f"  source {network.environment_file} && dawan-node status\n"
+        f"  dawan-node devnet tx{home}\n"
+        f"  dawan-node devnet kill{home} 0\n"
+        "Ctrl-C stops all nodes."
+    )
+
+
+# Talking to nodes
+
+
+def _submit(client: Client, key: Any, module: str, command: str, args: dict[str, Any]) -> Any:
+    chain_id = bytes.fromhex(client.channel_get(CHANNEL)["chain_id"][2:])
+    body = build_body(chain_id, module, command, args, valid_until_ms=time.time_ns() // 1_000_000 + 600_000)
+    return client.tx_submit(CHANNEL, sign_transaction(key, body), wait="committed", timeout_ms=10_000)
+
+
+def _node_status(node: DevnetNode) -> Any:
+    try:
+        with Client(node.rpc_url, timeout_s=2.0) as client:
+            return client.node_status()
+    except (DawanError, OSError):
+        return None
+
+
+def _row(node: DevnetNode, processes: Processes) -> dict[str, Any]:
+    pid = processes.pid(node)
+    row: dict[str, Any] = {"node": node.name, "pid": pid or "-", "rpc": node.rpc_url}
+    seen = _node_status(node) if pid is not None else None
+    if seen is None:
+        return row | {
+            "state": "down" if pid is None else "silent",
+            "height": "-",
+            "view": "-",
+            "primary": "-",
+            "peers": "-",
+        }
+    channel = next(channel for channel in seen["channels"] if channel["channel"] == CHANNEL)
+    return row | {name: channel[name] for name in ("state", "height", "view", "primary")} | {"peers": seen["peers"]}
+
+
+def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> None:
+    request = urllib.request.Request(  # noqa: S310 - a loopback URL of our own state file
+        f"{node.ops_url}/admin/{action}",
+        data=json.dumps(argument).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            answer.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise OperatorError(
+            f"{node.name} refused to {action} links", str(error), "Is it running, and is this a test network?"
+        ) from None

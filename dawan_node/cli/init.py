@@ -1,0 +1,98 @@
+"""``init``: one party makes its own keys; nothing of another party is needed or seen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dawan_node.cli.options import home_option, obtain_passphrase, output_option, passphrase_option, print_json
+from dawan_node.crypto.keystore import DEVNET, PRODUCTION
+from dawan_node.node.config import OPS_PORT, P2P_PORT, RPC_PORT
+from dawan_node.node.home import Home
+from dawan_node.node.setup import Plan, initialise
+
+
+@click.command()
+@click.option("--name", required=True, help="This node's name, as in the consortium's template.")
+@click.option("--org", required=True, help="The organisation it belongs to.")
+@home_option
+@click.option("--listen", default=f"127.0.0.1:{P2P_PORT}", show_default=True, help="Where peers connect.")
+@click.option("--advertise", multiple=True, help="HOST:PORT peers are told; may be repeated. Default: --listen.")
+@click.option("--rpc-listen", default=f"127.0.0.1:{RPC_PORT}", show_default=True, help="JSON-RPC.")
+@click.option("--ops-listen", default=f"127.0.0.1:{OPS_PORT}", show_default=True, help="Health and metrics.")
+@click.option("--identity", multiple=True, help="Also make a key for this identity; may be repeated.")
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder keys/ca of the organisation's first node. Without it a new certificate authority is made here.",
+)
+@click.option(
+    "--ca-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Passphrase of --ca, where it is another one.",
+)
+@passphrase_option
+@click.option("--devnet", is_flag=True, help="Cheap key protection and fault injection: for local test networks only.")
+@output_option
+def init(
+    name: str,
+    org: str,
+    home: Path,
+    listen: str,
+    advertise: tuple[str, ...],
+    rpc_listen: str,
+    ops_listen: str,
+    identity: tuple[str, ...],
+    ca: Path | None,
+    ca_passphrase_file: Path | None,
+    passphrase_file: Path | None,
+    devnet: bool,
+    output: str,
+) -> None:
+    """Make this party's keys and folders.
+
+    Writes HOME with the node key, the TLS key and certificate, the certificate authority of the organisation, an empty
+    write-ahead log and node.toml. HOME/network/party.toml is public: hand it to whoever runs `network assemble`.
+    """
+    settings: dict[str, str | bool | int | tuple[str, ...]] = {
+        "p2p.listen": listen,
+        "rpc.listen": rpc_listen,
+        "ops.listen": ops_listen,
+    }
+    if advertise:
+        settings["p2p.advertise"] = advertise
+    if devnet:
+        settings["devnet.faults"] = True
+    plan = Plan(
+        name=name,
+        org=org,
+        addresses=advertise or (listen,),
+        identities=identity,
+        settings=settings,
+        authority=ca,
+        cost=DEVNET if devnet else PRODUCTION,
+    )
+    passphrase = obtain_passphrase(passphrase_file, prompt="New passphrase for this node's keys", confirm=True)
+    ca_passphrase = obtain_passphrase(ca_passphrase_file) if ca_passphrase_file else None
+    party = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
+    if output == "json":
+        print_json(
+            {
+                "home": str(home),
+                "name": party.name,
+                "org": party.org,
+                "public_key": party.public_key,
+                "addresses": list(party.addresses),
+                "identities": {made.name: made.public_key for made in party.identity},
+                "party_file": str(Home(home).party_file),
+            }
+        )
+        return
+    click.echo(f"Node {party.name} of {party.org} is ready in {home}.")
+    click.echo(f"  node key    {party.public_key}")
+    for made in party.identity:
+        click.echo(f"  {made.name:<11} {made.public_key}")
+    click.echo(f"  to hand over (public): {Home(home).party_file}")
+    click.echo("Next: when all parties' files are together, one of them runs `dawan-node network assemble`.")

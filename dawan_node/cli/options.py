@@ -1,0 +1,118 @@
+"""Options that many commands share, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from dawan_node.errors import ConfigError, KeystoreError
+
+DEFAULT_HOME: Final = Path("dawan")
+# The name under which systemd's LoadCredential offers the passphrase.
+CREDENTIAL: Final = "dawan-passphrase"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def home_option(function: _Function) -> _Function:
+    """``--home``, environment ``DAWAN_HOME``, default ``./dawan``; arrives as a Path."""
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="DAWAN_HOME",
+        default=DEFAULT_HOME,
+        show_default="./dawan",
+        help="The node's folder (or DAWAN_HOME).",
+    )(function)
+
+
+def output_option(function: _Function) -> _Function:
+    """``-o json|table``; arrives as ``output``."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help="json is stable and complete; table is for eyes.",
+    )(function)
+
+
+def passphrase_option(function: _Function) -> _Function:
+    """``--passphrase-file``; a passphrase is never an argument or an environment variable, where others can see it."""
+    return click.option(
+        "--passphrase-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the passphrase, mode 0600. Otherwise: systemd credential, else a prompt.",
+    )(function)
+
+
+def obtain_passphrase(file: Path | None, *, prompt: str = "Passphrase", confirm: bool = False) -> bytes:
+    """The passphrase from ``file``, else from systemd's credential folder, else from the terminal.
+
+    Raises KeystoreError when there is none of the three, or the file is readable by others.
+    """
+    # Here because it takes cryptography with it, which no --help needs.
+    from dawan_node.crypto.keystore import read_passphrase_file
+
+    if file is not None:
+        return read_passphrase_file(file)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if folder and (Path(folder) / CREDENTIAL).exists():
+        return read_passphrase_file(Path(folder) / CREDENTIAL, guarded=False)
+    if not sys.stdin.isatty():
+        raise KeystoreError(
+            "no passphrase",
+            "there is no terminal to ask at",
+            "Give --passphrase-file FILE, or a systemd credential named " + CREDENTIAL + ".",
+        )
+    text: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
+    return text.encode()
+
+
+def load_home(path: Path) -> Any:
+    """The ``Home`` of a folder that was initialised. Raises ConfigError."""
+    from dawan_node.node.home import Home
+
+    home = Home(path)
+    if not home.config_file.exists():
+        raise ConfigError(
+            f"{path} is not a node's folder",
+            f"there is no {home.config_file.name} in it",
+            "Run `dawan-node init`, or name the folder with --home.",
+        )
+    return home
+
+
+def print_json(value: object) -> None:
+    """``value`` as indented JSON, text as it is."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows under headings; ``columns`` maps a row's keys to headings. Full-width characters count double."""
+    texts = [list(columns.values())]
+    texts += [[_text(row.get(key, "")) for key in columns] for row in rows]
+    widths = [max(_width(row[column]) for row in texts) for column in range(len(columns))]
+    for row in texts:
+        cells = (text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _width(text: str) -> int:
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

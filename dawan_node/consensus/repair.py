@@ -1,0 +1,199 @@
+"""Repair: what replicas tell and give each other so that no lost message matters (consensus.md 1.7, L4, M2).
+
+Nothing is retransmitted blindly. Once a second, and when a link comes up, a replica says in a STATUS where it is and
+which votes it holds; whoever holds what it lacks sends exactly that: the next decided blocks with their proof, the
+NEW-VIEW of a later view, VIEW-CHANGEs for its target, proposals, and the sender's own votes. Every reply to one link
+is limited in time, so that STATUS cannot be used as an amplifier.
+"""
+
+from __future__ import annotations
+
+from dawan_node.consensus.agreement import Agreement
+from dawan_node.consensus.messages import Decision, SlotSummary, Status
+from dawan_node.consensus.ready import SyncRequest
+from dawan_node.consensus.state import ReplicaState
+from dawan_node.consensus.view_changer import ViewChanger
+from dawan_node.primitives.certificate import bitmap_of
+
+
+class Repair:
+    """STATUS out, STATUS in, and the decision to ask for a range of blocks."""
+
+    def __init__(self, state: ReplicaState, agreement: Agreement, view_changer: ViewChanger) -> None:
+        self._state = state
+        self._agreement = agreement
+        self._view_changer = view_changer
+        self._status_at = state.clock
+        self._claims: dict[int, int] = {}  # validator -> the highest decided height it claimed on its own link
+        self._helped_at: dict[int, int] = {}
+        self._told_at: dict[int, int] = {}
+        self._epoch = state.chain.epoch
+        self._behind_since = state.clock
+        self._sync_asked_at: int | None = None
+        self._sync_mark = (-1, -1)
+
+    # --- saying where I am -------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Where I am, and which votes of my view I hold."""
+        state = self._state
+        n = state.validators.n
+        slots = tuple(
+            SlotSummary(
+                height,
+                state.log.slots[height].proposal is not None,
+                bitmap_of(state.log.slots[height].prepares, n),
+                bitmap_of(state.log.slots[height].commits, n),
+            )
+            for height in sorted(state.log.slots)
+        )
+        view_changes = self._view_changer.view_changes
+        held = [voter for voter in sorted(view_changes) if view_changes[voter].new_view == state.target]
+        return Status(
+            state.chain.epoch,
+            state.view,
+            state.target,
+            state.chain.height,
+            state.chain.block_hash,
+            slots,
+            bitmap_of(held, n),
+        )
+
+    def tell(self, link: int) -> None:
+        """Say where I am to one validator, at most once per ``resend_ms``."""
+        state = self._state
+        told_at = self._told_at.get(link)
+        if told_at is not None and state.clock < told_at + state.timers.resend_ms:
+            return
+        self._told_at[link] = state.clock
+        state.outbox.send(self.status().encode(), (link,))
+
+    def tick(self) -> None:
+        """STATUS once per period, and range catch-up when single blocks do not suffice."""
+        state = self._state
+        if state.is_alone:
+            return
+        if state.clock >= self._status_at + state.timers.status_ms:
+            self._status_at = state.clock
+            state.outbox.send(self.status().encode())
+        self._maybe_sync()
+
+    def deadlines(self) -> list[int]:
+        """When ``tick`` has something to do, on the timer clock."""
+        return [] if self._state.is_alone else [self._status_at + self._state.timers.status_ms]
+
+    # --- helping -----------------------------------------------------------------------------------------------
+
+    def on_status(self, status: Status, link: int) -> None:
+        """Where the validator at the other end of ``link`` is."""
+        state, chain = self._state, self._state.chain
+        if self._epoch != chain.epoch:
+            self._forget_epoch()
+        if link >= state.validators.n or link == state.own:
+            return
+        self._claims[link] = status.height
+        if status.height > chain.height or status.epoch > chain.epoch:
+            self.tell(link)  # it answers with what I lack
+        helped_at = self._helped_at.get(link)
+        if helped_at is not None and state.clock < helped_at + state.timers.resend_ms:
+            return
+        self._helped_at[link] = state.clock
+        if status.height < chain.height:
+            self._send_decisions(status.height, link)
+        if status.epoch == chain.epoch:
+            self._send_view(status, link)
+            if status.view == state.view:
+                self._send_votes(status, link)
+
+    def _send_decisions(self, height: int, link: int) -> None:
+        """The next decided blocks, up to W of them; further ones come as a range (L4)."""
+        state = self._state
+        for at in range(height + 1, min(height + state.window, state.chain.height) + 1):
+            final = state.chain.recent.get(at)
+            if final is None:
+                return
+            leaves = final.leaf_hashes or ()
+            message = Decision(final.header, final.result, final.links, final.certificate, leaves)
+            state.outbox.send(message.encode(), (link,))
+
+    def _send_view(self, status: Status, link: int) -> None:
+        """What takes it into my view, or towards my target."""
+        state = self._state
+        if status.view < state.view and state.new_view is not None and status.target <= state.view:
+            state.outbox.send(state.new_view, (link,))
+        if state.target <= state.view:
+            return
+        view_changes = self._view_changer.view_changes
+        if status.target < state.target:
+            wanted = [] if state.own is None else [state.own]
+        elif status.target == state.target and status.view < state.target:
+            held = int.from_bytes(status.view_changes, "little")
+            wanted = [voter for voter in sorted(view_changes) if not held >> voter & 1]
+        else:
+            wanted = []
+        for voter in wanted:
+            message = view_changes.get(voter)
+            if message is not None and message.new_view == state.target:
+                state.outbox.send(message.encode(), (link,))
+
+    def _send_votes(self, status: Status, link: int) -> None:
+        """The proposals and my votes that it lacks, unless they are so young that they may be on their way."""
+        state = self._state
+        if state.own is None:
+            return
+        theirs = {summary.height: summary for summary in status.slots}
+        for height in sorted(state.log.slots):
+            slot = state.log.slots[height]
+            if height <= status.height and not slot.reproposed:
+                continue
+            if slot.own_prepare is None or state.clock < slot.changed_at + state.timers.resend_ms:
+                continue
+            held = theirs.get(height)
+            if held is None or not held.has_proposal:
+                proposal = self._agreement.pre_prepare_of(slot)
+                if proposal is not None:
+                    state.outbox.send(proposal.encode(), (link,))
+            if held is None or not int.from_bytes(held.prepares, "little") >> state.own & 1:
+                state.outbox.send(slot.own_prepare.encode(), (link,))
+            if slot.own_commit is not None and (
+                held is None or not int.from_bytes(held.commits, "little") >> state.own & 1
+            ):
+                state.outbox.send(slot.own_commit.encode(), (link,))
+
+    # --- being far behind --------------------------------------------------------------------------------------
+
+    def _maybe_sync(self) -> None:
+        """Ask for a range when the next block does not come by itself.
+
+        The target is what f + 1 validators claim, so no liar moves it; one certificate proves enough to ask (L4).
+        """
+        state, chain = self._state, self._state.chain
+        claims = sorted((height for height in self._claims.values()), reverse=True)
+        weak = state.validators.weak
+        claimed = claims[weak - 1] if len(claims) >= weak else 0
+        target = max(claimed, state.sync_height, chain.seen_height)
+        if claims and claims[0] > chain.height:
+            target = max(target, chain.height + 1)
+        if target <= chain.height:
+            self._sync_asked_at = None
+            return
+        if self._sync_mark != (chain.epoch, chain.height):
+            self._sync_mark = (chain.epoch, chain.height)
+            self._behind_since = state.clock
+        is_far = target > chain.height + state.window
+        if not is_far and state.clock < self._behind_since + state.timers.behind_ms:
+            return
+        asked_at = self._sync_asked_at
+        if asked_at is not None and state.clock < asked_at + state.timers.behind_ms:
+            return
+        self._sync_asked_at = state.clock
+        holders = [voter for voter in sorted(self._claims) if self._claims[voter] > chain.height]
+        holders += [voter for voter in chain.seen_signers if voter not in holders and voter != state.own]
+        state.outbox.sync = SyncRequest(target, tuple(holders))
+
+    def _forget_epoch(self) -> None:
+        """Indexes of the old validator set mean nothing in the new one."""
+        self._epoch = self._state.chain.epoch
+        self._claims.clear()
+        self._helped_at.clear()
+        self._told_at.clear()

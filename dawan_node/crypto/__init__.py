@@ -1,0 +1,1 @@
+"""Hashing, signatures, Merkle trees, key files and certificates: bytes in, bytes out."""

@@ -1,0 +1,489 @@
+"""X.509: each organisation's certificate authority, and our own judgement of a node's TLS certificate.
+
+An organisation is recognised by *which registered root a certificate's chain ends in*, never by what its subject
+says: any authority can write any organisation's name into a certificate (reliability.md F9). Because a general TLS
+library accepts far more than a consortium wants (a leaf without key usages, an issuer that is no authority, F8), the
+path is judged here, by rules that fit on one page:
+
+* the issuers are the certificates an organisation registered, root first; nothing from the wire is ever an issuer;
+* ECDSA with SHA-256 or SHA-384 on P-256 or P-384, version 3, a positive serial number, no duplicate and no unknown
+  critical extension, no name constraints (they would have to be evaluated; nobody needs them here);
+* an authority says so in a critical basicConstraints, may sign certificates, and allows as many authorities below it
+  as there are;
+* a node certificate is no authority, may sign, is for server *and* client authentication, and carries exactly one
+  name of the form ``<node>.<organisation>.dawan``, whose organisation is the one the chain ends in;
+* every certificate of the path is inside its period of validity;
+* a leaf whose chain ends in the roots of two organisations belongs to neither.
+
+Certificates only carry connections. Votes and transactions are signed with Ed25519 keys (crypto.signatures), so an
+expired certificate never costs anybody a key or an identity (design section 7).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
+
+from dawan_node.crypto.hashing import sha256
+from dawan_node.errors import UntrustedCertificate
+
+DNS_SUFFIX: Final = "dawan"
+# A root, a policy authority, an issuing authority and one to spare; longer chains only cost work.
+AUTHORITIES_IN_PATH_MAX: Final = 4
+# What one organisation may register: the above during a change from old to new roots. Bounds the path search.
+AUTHORITIES_PER_ORG_MAX: Final = 8
+CERTIFICATE_BYTES_MAX: Final = 16 * 1024
+AUTHORITY_YEARS: Final = 20  # outlives the founding contracts; replaced by registering a second root
+NODE_CERTIFICATE_DAYS: Final = 398  # the public web's limit; renewal is hot, so short costs nothing
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # a certificate made now must be valid on a machine a little behind
+
+_SIGNATURE_ALGORITHMS: Final = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+_KNOWN_EXTENSIONS: Final = {
+    x509.BasicConstraints.oid,
+    x509.KeyUsage.oid,
+    x509.ExtendedKeyUsage.oid,
+    x509.SubjectAlternativeName.oid,
+}
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCertificate:
+    """A node certificate that passed every rule."""
+
+    org: str
+    name: str
+    not_before: datetime
+    not_after: datetime
+    fingerprint: bytes
+    public_key: bytes  # SubjectPublicKeyInfo, DER
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedKey:
+    """A certificate and its private key (PKCS#8 DER), which stays out of ``repr``."""
+
+    certificate: bytes
+    private_key: bytes = field(repr=False)
+
+    @property
+    def public_key(self) -> bytes:
+        """SubjectPublicKeyInfo of the certificate, DER."""
+        return _public_key(x509.load_der_x509_certificate(self.certificate))
+
+
+def dns_name(name: str, org: str) -> str:
+    """The one name by which a node certificate says whose it is."""
+    return f"{name}.{org}.{DNS_SUFFIX}"
+
+
+def make_authority(org: str, now: datetime, *, years: int = AUTHORITY_YEARS) -> CertifiedKey:
+    """A new root authority for an organisation: P-256, may sign node certificates and nothing below."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(f"{org} root CA")
+    certificate = (
+        _builder(subject, subject, key.public_key(), now, timedelta(days=365 * years))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return CertifiedKey(_der(certificate), _pkcs8(key))
+
+
+def issue_node_certificate(
+    authority: CertifiedKey,
+    org: str,
+    name: str,
+    addresses: Sequence[str],
+    now: datetime,
+    *,
+    days: int = NODE_CERTIFICATE_DAYS,
+) -> CertifiedKey:
+    """A new P-256 TLS key for node ``name``, certified by its organisation's authority.
+
+    ``addresses`` are host names or IP addresses it is reached at; they help other tools, our own validation only
+    looks at ``<name>.<org>.dawan``.
+    """
+    issuer = x509.load_der_x509_certificate(authority.certificate)
+    issuer_key = serialization.load_der_private_key(authority.private_key, None)
+    if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
+        raise UntrustedCertificate("weak_key", f"the authority of {org} has no elliptic curve key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    names: list[x509.GeneralName] = [x509.DNSName(dns_name(name, org))]
+    for address in sorted(set(addresses)):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
+        except ValueError:
+            names.append(x509.DNSName(address))
+    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    certificate = (
+        _builder(_subject(name), issuer.subject, key.public_key(), now, timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return CertifiedKey(_der(certificate), _pkcs8(key))
+
+
+def to_pem(certificates: Sequence[bytes]) -> str:
+    """DER certificates as one PEM text."""
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in certificates)
+
+
+def from_pem(text: str) -> list[bytes]:
+    """Every certificate of a PEM text as DER. Raises UntrustedCertificate when there is none or one is damaged."""
+    try:
+        return [_der(certificate) for certificate in x509.load_pem_x509_certificates(text.encode())]
+    except ValueError as error:
+        raise UntrustedCertificate("malformed", f"not a PEM certificate: {error}") from None
+
+
+def fingerprint(certificate: bytes) -> bytes:
+    """SHA-256 of the DER bytes: what the signed hello binds a node key to."""
+    return sha256(certificate)
+
+
+def load_into_context(context: ssl.SSLContext, certified: CertifiedKey) -> None:
+    """Give a TLS context its certificate and key.
+
+    The ``ssl`` module only reads keys from files; an anonymous memory file keeps the key off the disk.
+    """
+    key = serialization.load_der_private_key(certified.private_key, None)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as memory:
+        memory.write(pem + to_pem([certified.certificate]).encode())
+        memory.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+
+
+def check_authorities(org: str, authorities: Sequence[bytes], now: datetime) -> None:
+    """Require that an organisation's registered certificates, root first, are usable authorities.
+
+    Raises UntrustedCertificate naming the certificate and what is wrong with it.
+    """
+    registered = _parse_registered(authorities)
+    if not registered or len(registered) != len(authorities):
+        raise UntrustedCertificate("malformed", f"organisation {org} has a CA certificate that cannot be read")
+    if not _is_self_signed(registered[0]):
+        raise UntrustedCertificate("no_root", f"the first CA certificate of {org} is not a self-signed root")
+    for certificate in registered:
+        _check_common(certificate, now)
+        _check_authority(certificate, 0)
+
+
+def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]], now: datetime) -> NodeCertificate:
+    """Decide whose node certificate ``leaf`` (DER) is, under the rules at the top of this file.
+
+    ``roots`` maps each organisation to the CA certificates it registered (DER, root first, then intermediates);
+    ``now`` is an aware time. Raises UntrustedCertificate with a stable ``reason`` and a text that names the
+    certificate.
+    """
+    certificate = _parse(leaf)
+    _check_strength(certificate)  # first: a weak signature is reported as such, not as one of a stranger
+    paths = {org: found for org, registered in roots.items() if (found := _paths(certificate, registered))}
+    if not paths:
+        raise UntrustedCertificate(
+            "unknown_authority",
+            f"{_title(certificate)} was issued by {certificate.issuer.rfc4514_string()!r}, "
+            "which no organisation of this network has registered, or not with that key",
+        )
+    if len(paths) > 1:
+        raise UntrustedCertificate(
+            "ambiguous_organisation", f"{_title(certificate)} fits the roots of {' and '.join(sorted(paths))}"
+        )
+    [(org, candidates)] = paths.items()
+    _check_common(certificate, now)
+    _check_some_path(certificate, candidates, now)
+    name = _check_leaf(certificate, org, roots)
+    return NodeCertificate(
+        org=org,
+        name=name,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        fingerprint=fingerprint(leaf),
+        public_key=_public_key(certificate),
+    )
+
+
+def _parse(der: bytes) -> x509.Certificate:
+    """A certificate whose extensions are readable and not duplicated."""
+    if len(der) > CERTIFICATE_BYTES_MAX:
+        raise UntrustedCertificate("malformed", f"a certificate of {len(der)} bytes")
+    _check_serial(der)
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        _ = certificate.extensions, certificate.subject, certificate.issuer
+    except x509.DuplicateExtension:
+        raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
+    return certificate
+
+
+def _check_serial(der: bytes) -> None:
+    """Refuse a serial number that is not positive or longer than 20 bytes (RFC 5280 section 4.1.2.2).
+
+    Read from the bytes, because what the library does with such a number changes from version to version. Bytes
+    that are no certificate at all are left to the library.
+    """
+    position = 0
+    for tag in (0x30, 0x30, 0xA0, 0x02):  # Certificate, tbsCertificate, [0] version (optional), serialNumber
+        if der[position : position + 1] != bytes([tag]):
+            if tag == 0xA0:
+                continue
+            return
+        size = der[position + 1] if position + 1 < len(der) else 0
+        start = position + 2 + (size & 0x7F if size & 0x80 else 0)
+        length = int.from_bytes(der[position + 2 : start], "big") if size & 0x80 else size
+        if tag == 0x02:
+            serial = int.from_bytes(der[start : start + length], "big", signed=True)
+            if serial <= 0 or length > 20:
+                raise UntrustedCertificate("serial", "a serial number that is not positive or over 20 bytes")
+        position = start + length if tag == 0xA0 else start
+
+
+def _parse_registered(authorities: Sequence[bytes]) -> list[x509.Certificate]:
+    """The readable ones: one organisation's damaged file must not shut out the others."""
+    parsed = []
+    for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
+        try:
+            parsed.append(_parse(der))
+        except UntrustedCertificate:
+            continue
+    return parsed
+
+
+def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x509.Certificate]]:
+    """The issuers of ``leaf`` up to a registered root, nearest first: every way the signatures allow.
+
+    There is more than one while an organisation replaces an authority by a new certificate for the same key.
+    """
+    registered = _parse_registered(authorities)
+    found: list[list[x509.Certificate]] = []
+
+    def climb(certificate: x509.Certificate, path: list[x509.Certificate]) -> None:
+        for issuer in registered:
+            if issuer in path or not _issued(certificate, issuer):
+                continue
+            if _is_self_signed(issuer):
+                found.append([*path, issuer])
+            elif len(path) + 1 < AUTHORITIES_IN_PATH_MAX:
+                climb(issuer, [*path, issuer])
+
+    climb(leaf, [])
+    return found
+
+
+def _check_some_path(leaf: x509.Certificate, candidates: list[list[x509.Certificate]], now: datetime) -> None:
+    """Require one path whose authorities keep every rule; the first failure speaks for all."""
+    first: UntrustedCertificate | None = None
+    for path in candidates:
+        try:
+            for below, authority in enumerate(path):
+                _check_common(authority, now)
+                _check_authority(authority, below)
+                _check_key_identifiers(([leaf, *path])[below], authority)
+        except UntrustedCertificate as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _is_self_signed(certificate: x509.Certificate) -> bool:
+    return certificate.subject == certificate.issuer and _issued(certificate, certificate)
+
+
+def _check_common(certificate: x509.Certificate, now: datetime) -> None:
+    """What every certificate of a path must satisfy."""
+    title = _title(certificate)
+    if certificate.version is not x509.Version.v3:
+        raise UntrustedCertificate("version", f"{title} is not of version 3")
+    _check_strength(certificate)
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid not in _KNOWN_EXTENSIONS:
+            raise UntrustedCertificate(
+                "unknown_critical_extension", f"{title} has the critical extension {extension.oid.dotted_string}"
+            )
+        if isinstance(extension.value, x509.NameConstraints):
+            raise UntrustedCertificate("name_constraints", f"{title} has name constraints")
+    if now < certificate.not_valid_before_utc:
+        raise UntrustedCertificate(
+            "not_yet_valid", f"{title} is valid from {certificate.not_valid_before_utc.isoformat()}"
+        )
+    if now > certificate.not_valid_after_utc:
+        raise UntrustedCertificate("expired", f"{title} expired on {certificate.not_valid_after_utc.isoformat()}")
+
+
+def _check_strength(certificate: x509.Certificate) -> None:
+    title = _title(certificate)
+    if certificate.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
+        raise UntrustedCertificate(
+            "weak_signature", f"{title} is signed with {certificate.signature_algorithm_oid.dotted_string}"
+        )
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+        raise UntrustedCertificate("weak_key", f"{title} has a key that is not on P-256 or P-384")
+
+
+def _check_authority(certificate: x509.Certificate, below: int) -> None:
+    """An issuer with ``below`` authorities between it and the leaf."""
+    title = _title(certificate)
+    if not list(certificate.subject):
+        raise UntrustedCertificate("empty_subject", "an authority without a subject")
+    constraints = _extension(certificate, x509.BasicConstraints)
+    if constraints is None or not constraints.critical or not constraints.value.ca:
+        raise UntrustedCertificate("not_an_authority", f"{title} is not marked as an authority, critically")
+    if constraints.value.path_length is not None and constraints.value.path_length < below:
+        raise UntrustedCertificate(
+            "path_length", f"{title} allows {constraints.value.path_length} authorities below it, there are {below}"
+        )
+    usage = _extension(certificate, x509.KeyUsage)
+    if usage is None or not usage.value.key_cert_sign:
+        raise UntrustedCertificate("key_usage", f"{title} may not sign certificates")
+    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    if purposes is not None and not _for_both_ends(purposes.value):
+        raise UntrustedCertificate("extended_key_usage", f"{title} is limited to other purposes")
+
+
+def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Sequence[bytes]]) -> str:
+    """The node's name, if ``certificate`` is a node certificate of ``org``."""
+    title = _title(certificate)
+    constraints = _extension(certificate, x509.BasicConstraints)
+    if constraints is not None and constraints.value.ca:
+        raise UntrustedCertificate("leaf_is_authority", f"{title} is an authority, not a node certificate")
+    usage = _extension(certificate, x509.KeyUsage)
+    if usage is None or not usage.value.digital_signature or usage.value.key_cert_sign:
+        raise UntrustedCertificate("key_usage", f"{title} needs key usage digitalSignature, and not keyCertSign")
+    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    if purposes is None or not _for_both_ends(purposes.value):
+        raise UntrustedCertificate("extended_key_usage", f"{title} must be for both serverAuth and clientAuth")
+    # The subject is never what decides; but one that claims another organisation is a mistake or a trap for readers.
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
+        if attribute.value != org and attribute.value in roots:
+            raise UntrustedCertificate(
+                "foreign_organisation", f"{title} names {attribute.value!r} but its chain ends in the root of {org}"
+            )
+    alternatives = _extension(certificate, x509.SubjectAlternativeName)
+    names = alternatives.value.get_values_for_type(x509.DNSName) if alternatives else []
+    ours = [name for name in names if name.lower().rstrip(".").endswith("." + DNS_SUFFIX)]
+    if len(ours) != 1 or not ours[0].endswith(f".{org}.{DNS_SUFFIX}"):
+        raise UntrustedCertificate(
+            "node_name", f"{title} must have exactly one name of the form <node>.{org}.{DNS_SUFFIX}, it has {ours}"
+        )
+    name = ours[0].removesuffix(f".{org}.{DNS_SUFFIX}")
+    if not _is_label(name):
+        raise UntrustedCertificate("node_name", f"{title}: {name!r} is not a node name")
+    return name
+
+
+def _check_key_identifiers(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    wanted = _extension(certificate, x509.AuthorityKeyIdentifier)
+    given = _extension(issuer, x509.SubjectKeyIdentifier)
+    if wanted and given and wanted.value.key_identifier not in (None, given.value.digest):
+        raise UntrustedCertificate(
+            "key_identifier", f"{_title(certificate)} names another issuer key than {_title(issuer)} has"
+        )
+
+
+def _is_label(name: str) -> bool:
+    """Formats A.2; kept here because the shared check lives in a layer above."""
+    return (
+        1 <= len(name) <= 32
+        and "a" <= name[0] <= "z"
+        and all("a" <= c <= "z" or "0" <= c <= "9" or c == "-" for c in name)
+    )
+
+
+def _for_both_ends(purposes: x509.ExtendedKeyUsage) -> bool:
+    return ExtendedKeyUsageOID.SERVER_AUTH in purposes and ExtendedKeyUsageOID.CLIENT_AUTH in purposes
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _title(certificate: x509.Certificate) -> str:
+    return f"certificate {certificate.subject.rfc4514_string()!r} (serial {certificate.serial_number:x})"
+
+
+def _subject(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    now = now.astimezone(UTC).replace(microsecond=0)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + lifetime)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _public_key(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _pkcs8(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,114 @@
+"""The whole exception tree of the node.
+
+    DawanError
+    ├── InvalidInput              somebody else's bytes are wrong; carries a stable reason
+    │   ├── InvalidEncoding       not canonical MessagePack of the expected shape
+    │   ├── InvalidKey            a public key or suite that may not be used
+    │   ├── InvalidTransaction    refused at admission; carries the stable code of formats section C
+    │   ├── InvalidBlock          a block that breaks a consensus rule
+    │   ├── InvalidCertificate    a quorum certificate that proves nothing
+    │   ├── InvalidProof          a finality, transaction or state proof that does not verify
+    │   ├── InvalidGenesis        a genesis no channel may start from
+    │   ├── InvalidMessage        a peer's frame or consensus message
+    │   └── UntrustedCertificate  an X.509 certificate no connection may rest on; carries a stable reason
+    ├── StorageError              the disk is in doubt: the node stops voting and exits (design section 6)
+    ├── NetworkError              one peer or link failed: that link is dropped
+    ├── SigningRefused            the signer guard will not sign two things for one slot
+    └── OperatorError             what an operator can fix; says what, why and what to do next
+        ├── ConfigError           a configuration file, flag or environment variable
+        └── KeystoreError         a key file: missing, readable by others, wrong passphrase
+
+There are three kinds of trouble: others' fault (``InvalidInput``), the world's fault (``StorageError``,
+``NetworkError``) and the operator's (``OperatorError``). Our own fault is an ``assert`` and stops the node.
+"""
+
+from __future__ import annotations
+
+
+class DawanError(Exception):
+    """Base of everything the node raises on purpose."""
+
+
+class InvalidInput(DawanError):
+    """Bytes or values from outside that break a rule."""
+
+
+class InvalidEncoding(InvalidInput):
+    """Bytes that are not the canonical encoding of the expected type."""
+
+
+class InvalidKey(InvalidInput):
+    """A public key that is malformed, of an unknown suite, or of small order."""
+
+
+class InvalidTransaction(InvalidInput):
+    """A transaction refused before it reaches a block.
+
+    ``code`` is the number and ``reason`` the identifier of formats section C (for example 1001, ``E_SIGNATURE``);
+    the message adds what a person needs to know.
+    """
+
+    def __init__(self, code: int, reason: str, detail: str = "", path: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.code = code
+        self.reason = reason
+        self.detail = detail
+        self.path = path
+
+
+class InvalidBlock(InvalidInput):
+    """A block that no honest replica may accept."""
+
+
+class InvalidCertificate(InvalidInput):
+    """A quorum certificate whose shape, signers or signatures are wrong."""
+
+
+class InvalidProof(InvalidInput):
+    """A proof that does not prove what it claims."""
+
+
+class InvalidGenesis(InvalidInput):
+    """A genesis whose content is not well formed."""
+
+
+class InvalidMessage(InvalidInput):
+    """A frame or protocol message of a peer that is malformed or not allowed."""
+
+
+class UntrustedCertificate(InvalidInput):
+    """An X.509 certificate that breaks a rule of crypto.certificates. ``reason`` is a stable identifier."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class StorageError(DawanError):
+    """Any doubt about the disk. Never retried on the same handle: the node stops, reopens and verifies."""
+
+
+class NetworkError(DawanError):
+    """A link to one peer failed."""
+
+
+class SigningRefused(DawanError):
+    """The signer guard refused a signature that would contradict one already given."""
+
+
+class OperatorError(DawanError):
+    """Something an operator can fix: what happened, why, and what to do next, in one line."""
+
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"{what}: {why}. {fix}")
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+
+class ConfigError(OperatorError):
+    """A configuration value that cannot be used."""
+
+
+class KeystoreError(OperatorError):
+    """A key file that cannot be used."""

@@ -1,0 +1,153 @@
+"""What execution itself must know of a channel: who may sign, which parameters hold, what is frozen, who votes.
+
+These records belong to the module ``governance``, the only one that writes them; the executor reads them before each
+command. The genesis is the single state entry of height 0, so nothing of it is copied: a record is looked up in the
+state first and in the genesis when the state has none (copy on write).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeVar
+
+from dawan_node.execution.entity import Entity
+from dawan_node.execution.keys import key_of
+from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis
+from dawan_node.primitives.validators import ValidatorSet
+
+GOVERNANCE: Final = "governance"
+
+#: The state entry of height 0 and of no other: collection, with the empty key, and the genesis bytes as its value.
+GENESIS_COLLECTION: Final = "genesis"
+
+#: One state entry per block for the nonces it used (formats A.5, amendment U10).
+REPLAY_COLLECTION: Final = "replay"
+
+ORG_ADMIN: Final = "org_admin"
+
+E = TypeVar("E", bound=Entity)
+Lookup = Callable[[type[E], bytes], E | None]
+
+
+class Identity(Entity, collection="identity", schema=1, exported=True):
+    """A named signer of an organisation, as of now. ``since_height``: when this key and these roles took effect."""
+
+    name: str
+    org: str
+    roles: tuple[str, ...]
+    suite: str
+    public_key: bytes
+    status: Literal["active", "revoked"]
+    since_height: int
+
+    indexes = {  # noqa: RUF012 - a ClassVar of the base class
+        "by_name": lambda identity: [(identity.name,)],
+        "by_org": lambda identity: [(identity.org, identity.name)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.name)
+
+
+class Credential(Entity, collection="credential", schema=1):
+    """What one public key stood for, and from which height to which (0: until now). Never deleted or reused, so
+    today's state proves who was who at any height."""
+
+    public_key: bytes
+    suite: str
+    name: str
+    org: str
+    roles: tuple[str, ...]
+    from_height: int
+    until_height: int
+
+    indexes = {  # noqa: RUF012
+        "by_name": lambda credential: [(credential.name, credential.from_height)],
+    }
+
+    def primary_key(self) -> bytes:
+        return self.public_key
+
+
+class Configuration(Entity, collection="configuration", schema=1):
+    """The channel's configuration where it differs from the genesis: written only by ``governance.enact``, that is
+    only in barrier blocks (amendment U11). ``validators`` are (name, org, suite, public key)."""
+
+    params: tuple[tuple[str, int], ...]
+    validators: tuple[tuple[str, str, str, bytes], ...]
+    frozen_modules: tuple[str, ...]
+    org_roles: tuple[tuple[str, str], ...]
+    since_height: int
+
+    def primary_key(self) -> bytes:
+        return CONFIGURATION_KEY
+
+    def param(self, name: str) -> int:
+        """A channel parameter. Raises KeyError on an unknown name."""
+        return dict(self.params)[name]
+
+
+CONFIGURATION_KEY: Final = b"current"
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisView:
+    """The parsed genesis, indexed once: it never changes, so every block shares it."""
+
+    genesis: Genesis
+    identities: MappingProxyType[str, Identity]
+    credentials: MappingProxyType[bytes, Credential]
+    configuration: Configuration
+    founding: frozenset[str]
+    orgs: frozenset[str]
+
+    @classmethod
+    def of(cls, genesis: Genesis) -> GenesisView:
+        """Index ``genesis``."""
+        return cls(
+            genesis,
+            MappingProxyType(
+                {
+                    entry.name: Identity(
+                        entry.name, entry.org, tuple(entry.roles), entry.suite, entry.public_key, "active", 0
+                    )
+                    for entry in genesis.identities
+                }
+            ),
+            MappingProxyType(
+                {
+                    entry.public_key: Credential(
+                        entry.public_key, entry.suite, entry.name, entry.org, tuple(entry.roles), 0, 0
+                    )
+                    for entry in genesis.identities
+                }
+            ),
+            Configuration(
+                tuple(sorted({**DEFAULT_PARAMS, **{p.name: p.value for p in genesis.params}}.items())),
+                tuple([(entry.name, entry.org, entry.suite, entry.public_key) for entry in genesis.validators]),
+                (),
+                tuple(sorted({(entry.org, role) for entry in genesis.identities for role in entry.roles})),
+                0,
+            ),
+            frozenset(org.id for org in genesis.orgs if org.founding),
+            frozenset(org.id for org in genesis.orgs),
+        )
+
+    def credential_of(self, public_key: bytes, get: Lookup[Credential]) -> Credential | None:
+        """The record of a key, whether it still holds or not; None for a key nobody enrolled."""
+        return get(Credential, public_key) or self.credentials.get(public_key)
+
+    def identity_of(self, name: str, get: Lookup[Identity]) -> Identity | None:
+        """The identity of that name, whether active or revoked."""
+        return get(Identity, key_of(name)) or self.identities.get(name)
+
+    def configuration_of(self, get: Lookup[Configuration]) -> Configuration:
+        """The configuration in force."""
+        return get(Configuration, CONFIGURATION_KEY) or self.configuration
+
+
+def validator_set(configuration: Configuration) -> ValidatorSet:
+    """The set that votes under ``configuration``."""
+    return ValidatorSet([(suite, public_key) for _, _, suite, public_key in configuration.validators])

@@ -1,0 +1,129 @@
+"""Which modules a channel runs: found by entry point, loaded once, indexed for the executor."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from dawan_node.errors import InvalidTransaction
+from dawan_node.execution.channel import GOVERNANCE
+from dawan_node.execution.entity import Entity
+from dawan_node.execution.module import Command, DeclarationError, Module
+from dawan_node.execution.text import first_unassigned
+from dawan_node.primitives.codes import Code
+
+ENTRY_POINT_GROUP: Final = "dawan_node.modules"
+
+#: Modules of this package, where no installed distribution says so (a source tree, a test).
+BUILTIN: Final = MappingProxyType(
+    {
+        "governance": "dawan_node.modules.governance:module",
+        "receivable": "dawan_node.modules.receivable:module",
+    }
+)
+
+
+class UnknownModule(DeclarationError):
+    """A channel asks for a module or version that is not installed here."""
+
+
+class Registry:
+    """The modules of one channel. Immutable; ``governance`` is always one of them."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        """Raises DeclarationError when governance or a used module is missing."""
+        self.modules: Final = MappingProxyType({module.name: module for module in modules})
+        if GOVERNANCE not in self.modules:
+            raise DeclarationError("every channel runs the module governance")
+        for module in self.modules.values():
+            missing = sorted(module.uses - self.modules.keys())
+            if missing:
+                raise DeclarationError(f"{module.name} uses {missing[0]}, which this channel does not run")
+        self._commands: Final = {
+            (module.name, command.name): (module, command)
+            for module in self.modules.values()
+            for command in module.commands.values()
+        }
+
+    @classmethod
+    def load(cls, entries: Sequence[tuple[str, int]]) -> Registry:
+        """The registry of a channel whose genesis lists ``entries`` (name, version). Raises UnknownModule."""
+        return cls([load_module(name, version) for name, version in entries])
+
+    def module(self, name: str) -> Module | None:
+        """The module of that name."""
+        return self.modules.get(name)
+
+    def command(self, module: str, command: str) -> tuple[Module, Command] | None:
+        """The command and its module."""
+        return self._commands.get((module, command))
+
+    def decode_entity(self, module: str, collection: str, value: bytes) -> Entity | None:
+        """The typed entity of a stored value; None when this version of the module declares no such record."""
+        found = self.modules.get(module)
+        kind = found.entities.get(collection) if found is not None else None
+        if kind is None:
+            return None
+        try:
+            entity: Entity = kind.spec.decode(value)
+        except msgspec.MsgspecError:
+            return None
+        return entity
+
+    def check_command(self, module: str, command: str, args: dict[str, Any]) -> None:
+        """What admission can say of a command without state. Raises InvalidTransaction 1008 or 1009 with the path."""
+        found = self._commands.get((module, command))
+        if found is None:
+            raise InvalidTransaction(
+                Code.E_UNKNOWN_COMMAND, "E_UNKNOWN_COMMAND", f"{module}.{command} is not a command of this channel"
+            )
+        path = first_unassigned(args)
+        if path is not None:
+            raise InvalidTransaction(
+                Code.E_SCHEMA, "E_SCHEMA", "a string holds a code point that Unicode 14.0 does not assign", path
+            )
+        try:
+            convert_args(args, found[1].args)
+        except msgspec.ValidationError as error:
+            message, _, where = str(error).partition(" - at `$")
+            raise InvalidTransaction(
+                Code.E_SCHEMA, "E_SCHEMA", message, where.removesuffix("`").removeprefix(".")
+            ) from None
+
+
+def convert_args(args: dict[str, Any], kind: type[Any]) -> Any:
+    """Typed arguments of a decoded map. Strict: no bool for an int, no text for bytes, no unknown field.
+
+    Raises msgspec.ValidationError.
+    """
+    return msgspec.convert(args, kind, strict=True, builtin_types=(bytes,))
+
+
+def load_module(name: str, version: int) -> Module:
+    """Find an installed module by entry point, which names a Module or, of several versions, a dict by version.
+
+    Raises UnknownModule.
+    """
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
+    loaded = next(iter(points)).load() if points else _load_builtin(name)
+    versions: dict[int, Module] = {loaded.version: loaded} if isinstance(loaded, Module) else loaded
+    module = versions.get(version)
+    if module is None:
+        known = ", ".join(str(number) for number in sorted(versions))
+        raise UnknownModule(f"module {name} is installed in version {known}, not {version}")
+    if (module.name, module.version) != (name, version):
+        raise DeclarationError(f"the entry point {name} names {module!r}")
+    return module
+
+
+def _load_builtin(name: str) -> Any:
+    target = BUILTIN.get(name)
+    if target is None:
+        raise UnknownModule(f"no module {name} is installed")
+    package, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(package), attribute)

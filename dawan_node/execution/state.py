@@ -1,0 +1,183 @@
+"""State in layers: a transaction's writes, over its block's, over those of undecided blocks, over the store.
+
+A layer answers a read itself or passes it on to the one below. Blocks run before they are decided (design section 5),
+each on the ``Overlay`` of its parent's changes; a transaction that fails is a layer thrown away. Nothing here knows
+where the lowest layer keeps its data: ``StateReader`` is all that execution needs of a store.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+StateKey = tuple[str, str, bytes]  # module, collection, primary key
+IndexName = tuple[str, str, str]  # module, collection, index
+IndexKey = tuple[str, str, str, bytes]  # module, collection, index, index key
+NonceUse = tuple[bytes, bytes, int]  # public key, nonce, valid_until_ms
+
+# A page of an index read from a lower layer while merging; scans ask for a few to a few hundred entries.
+_PAGE: Final = 64
+
+
+class StateReader(Protocol):
+    """A state as of one block. Every answer is a function of the block alone, never of what was decided since."""
+
+    def get(self, module: str, collection: str, key: bytes) -> bytes | None:
+        """The stored value ``enc([schema_version, field, ...])``."""
+        ...
+
+    def index_scan(
+        self, module: str, collection: str, index: str, prefix: bytes, after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """At most ``limit`` (index key, primary key) pairs in key order, keys starting with ``prefix`` and strictly
+        greater than ``after``; fewer than ``limit`` only at the end."""
+        ...
+
+    def tree_node(self, path: bytes) -> bytes | None:
+        """A node of the state tree; ``path`` has one byte per nibble, the root is ``b""``."""
+        ...
+
+    def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
+        """The ``valid_until_ms`` of the transaction that used this nonce, while it is still kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a block changes, for the store and for the overlay of the next block. None deletes."""
+
+    state: Mapping[StateKey, bytes | None] = field(default_factory=dict)
+    indexes: Mapping[IndexKey, bytes | None] = field(default_factory=dict)
+    nodes: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    nonces: list[NonceUse] = field(default_factory=list)
+
+
+class SortedIndex:
+    """One index's changes in key order: index key -> primary key, None for a removed entry."""
+
+    __slots__ = ("_entries", "_keys")
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, bytes | None] = {}
+        self._keys: list[bytes] = []
+
+    def put(self, key: bytes, primary_key: bytes | None) -> None:
+        """Set or, with None, remove an entry."""
+        if key not in self._entries:
+            insort(self._keys, key)
+        self._entries[key] = primary_key
+
+    def update(self, other: SortedIndex) -> None:
+        """Apply a newer layer's entries."""
+        for key, primary_key in other._entries.items():
+            self.put(key, primary_key)
+
+    def items(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """All entries, unordered."""
+        return iter(self._entries.items())
+
+    def range(self, prefix: bytes, after: bytes) -> list[tuple[bytes, bytes | None]]:
+        """Entries with ``prefix`` and strictly greater than ``after``, in order, removals included."""
+        keys = self._keys
+        start = bisect_right(keys, after) if after >= prefix else bisect_left(keys, prefix)
+        found = []
+        for position in range(start, len(keys)):
+            key = keys[position]
+            if not key.startswith(prefix):
+                break
+            found.append((key, self._entries[key]))
+        return found
+
+
+def merged_scan(
+    own: SortedIndex,
+    below: Callable[[bytes, bytes, int], list[tuple[bytes, bytes]]],
+    prefix: bytes,
+    after: bytes,
+    limit: int,
+) -> list[tuple[bytes, bytes]]:
+    """A scan of ``own`` laid over ``below(prefix, after, limit)``."""
+    mine = own.range(prefix, after)
+    if not mine:
+        return below(prefix, after, limit)
+    merged: list[tuple[bytes, bytes]] = []
+    lower = _entries_below(below, prefix, after, min(limit, _PAGE))
+    entry = next(lower, None)
+    for key, primary_key in mine:
+        while entry is not None and entry[0] < key and len(merged) < limit:
+            merged.append(entry)
+            entry = next(lower, None)
+        if len(merged) == limit:
+            return merged
+        if entry is not None and entry[0] == key:
+            entry = next(lower, None)
+        if primary_key is not None:
+            merged.append((key, primary_key))
+    while entry is not None and len(merged) < limit:
+        merged.append(entry)
+        entry = next(lower, None)
+    return merged
+
+
+def _entries_below(
+    below: Callable[[bytes, bytes, int], list[tuple[bytes, bytes]]], prefix: bytes, after: bytes, page: int
+) -> Iterator[tuple[bytes, bytes]]:
+    while True:
+        entries = below(prefix, after, page)
+        yield from entries
+        if len(entries) < page:
+            return
+        after = entries[-1][0]
+
+
+class Overlay:
+    """The state after a block, before it is decided: its changes over its parent's state. Implements StateReader."""
+
+    __slots__ = ("_changes", "_indexes", "_nonces", "_parent")
+
+    def __init__(self, parent: StateReader, changes: Changes) -> None:
+        self._parent: Final = parent
+        self._changes: Final = changes
+        self._nonces: Final = {(public_key, nonce): until for public_key, nonce, until in changes.nonces}
+        self._indexes: dict[IndexName, SortedIndex] | None = None
+
+    def get(self, module: str, collection: str, key: bytes) -> bytes | None:
+        """See StateReader."""
+        state_key = (module, collection, key)
+        if state_key in self._changes.state:
+            return self._changes.state[state_key]
+        return self._parent.get(module, collection, key)
+
+    def index_scan(
+        self, module: str, collection: str, index: str, prefix: bytes, after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See StateReader."""
+        if self._indexes is None:
+            self._indexes = _by_index(self._changes.indexes)
+        parent = self._parent
+        own = self._indexes.get((module, collection, index))
+        if own is None:
+            return parent.index_scan(module, collection, index, prefix, after, limit)
+        return merged_scan(
+            own, lambda p, a, n: parent.index_scan(module, collection, index, p, a, n), prefix, after, limit
+        )
+
+    def tree_node(self, path: bytes) -> bytes | None:
+        """See StateReader."""
+        if path in self._changes.nodes:
+            return self._changes.nodes[path]
+        return self._parent.tree_node(path)
+
+    def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
+        """See StateReader."""
+        until = self._nonces.get((public_key, nonce))
+        return self._parent.nonce_used(public_key, nonce) if until is None else until
+
+
+def _by_index(changes: Mapping[IndexKey, bytes | None]) -> dict[IndexName, SortedIndex]:
+    indexes: dict[IndexName, SortedIndex] = {}
+    for (module, collection, index, key), primary_key in changes.items():
+        indexes.setdefault((module, collection, index), SortedIndex()).put(key, primary_key)
+    return indexes

@@ -1,0 +1,257 @@
+"""The Merkle tree under ``state_root``: radix 16 over key hashes, updated once per block (formats A.7, A.8).
+
+Every state entry is a leaf at the path that the 64 nibbles of its key hash spell. A subtree with one leaf is that
+leaf, so a path ends where no other key shares its prefix: about ``log16(n)`` levels. The hash of a leaf is
+``H(0x00 key_hash value_hash)``, of an inner node ``H(0x01 bitmap16 child hashes in order)``; the empty tree is 32 zero
+bytes. The root is a function of the entries alone, whatever the order of the updates that led there.
+
+Stored nodes (our own format, never on the wire) stand under their path, one byte per nibble, the root under ``b""``::
+
+    inner   bitmap (2 bytes) | which children are leaves (2 bytes) | one 32-byte hash per child
+            | key_hash and value_hash (64 bytes) per leaf child        both in child order
+    lone    key_hash value_hash                                        64 bytes, only as the root of a one-entry tree
+
+Leaves live inside their parent, which saves a read and a record per entry; the hashes of all children stand together
+so that an inner hash is one call over a slice. Writing a block touches each changed node once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from dawan_node.errors import StorageError
+
+EMPTY_ROOT: Final = bytes(32)
+
+NodeReader = Callable[[bytes], bytes | None]
+
+_LEAF_BYTES: Final = 64
+_HEAD_BYTES: Final = 4
+_NIBBLES: Final = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
+
+# A child while a node is being worked on: its hash, and for a leaf its 64 bytes (key hash, value hash).
+_Child = tuple[bytes, bytes | None]
+
+
+def nibbles_of(key_hash: bytes) -> bytes:
+    """The path of a key: 64 bytes of value 0..15, high nibble first."""
+    return key_hash.hex().encode().translate(_NIBBLES)
+
+
+def update(read: NodeReader, changes: Mapping[bytes, bytes | None]) -> tuple[bytes, dict[bytes, bytes | None]]:
+    """Apply ``key_hash -> H(value)``, None to delete, and return the new root and the nodes that changed.
+
+    ``read`` answers with the node stored under a path. In the returned nodes None means: delete that record. Raises
+    StorageError when a node the tree refers to is missing or has an impossible length.
+    """
+    if not changes:
+        return root(read), {}
+    batch = _Batch(read, sorted([(nibbles_of(key), key, value) for key, value in changes.items()]))
+    return batch.apply(), batch.nodes
+
+
+def root(read: NodeReader) -> bytes:
+    """The root of the stored tree."""
+    node = read(b"")
+    if node is None:
+        return EMPTY_ROOT
+    if len(node) == _LEAF_BYTES:
+        return hashlib.sha256(b"\x00" + node).digest()
+    return hashlib.sha256(b"\x01" + node[:2] + _hashes(node)).digest()
+
+
+def prove(read: NodeReader, key_hash: bytes) -> tuple[list[tuple[int, list[bytes]]], list[bytes]]:
+    """``steps`` and ``terminal`` of a StateProof for ``key_hash``: presence or absence (formats A.8).
+
+    Each step is the bitmap of an inner node and the hashes of its other children; the terminal is the leaf met, as
+    ``[key_hash, H(value)]``, or empty for an empty slot. Raises StorageError on a missing node.
+    """
+    node = read(b"")
+    if node is None:
+        return [], []
+    if len(node) == _LEAF_BYTES:
+        return [], [node[:32], node[32:]]
+    steps: list[tuple[int, list[bytes]]] = []
+    path = nibbles_of(key_hash)
+    for depth, slot in enumerate(path):
+        children = _parse(node)
+        bitmap = int.from_bytes(node[:2], "big")
+        steps.append((bitmap, [child[0] for at, child in enumerate(children) if child is not None and at != slot]))
+        child = children[slot]
+        if child is None:
+            return steps, []
+        leaf = child[1]
+        if leaf is not None:
+            return steps, [leaf[:32], leaf[32:]]
+        node = _required(read, path[: depth + 1])
+    raise StorageError("a state tree path is longer than a key hash")
+
+
+class _Batch:
+    """One update: sorted changes, the nodes read so far, the nodes to write."""
+
+    __slots__ = ("_items", "_read", "nodes")
+
+    def __init__(self, read: NodeReader, items: list[tuple[bytes, bytes, bytes | None]]) -> None:
+        self._read: Final = read
+        self._items: Final = items
+        self.nodes: dict[bytes, bytes | None] = {}
+
+    def apply(self) -> bytes:
+        """Work down from the root and return its new hash."""
+        node = self._read(b"")
+        end = len(self._items)
+        if node is None or len(node) == _LEAF_BYTES:
+            child = self._grow(b"", 0, node, 0, end)
+        else:
+            child = self._descend(b"", 0, node, 0, end)
+        if child is None:
+            if node is not None:
+                self.nodes[b""] = None
+            return EMPTY_ROOT
+        if child[1] is not None:
+            self.nodes[b""] = child[1]
+        return child[0]
+
+    def _descend(self, path: bytes, depth: int, node: bytes, start: int, end: int) -> _Child | None:
+        """Apply items[start:end], which share ``path``, to a stored inner node.
+
+        A changed value or subtree is spliced into a copy of the node's bytes; only a child that appears, disappears
+        or turns from leaf to inner node or back has the node taken apart.
+        """
+        items = self._items
+        bitmap = int.from_bytes(node[:2], "big")
+        leafmap = int.from_bytes(node[2:4], "big")
+        leaves_at = _HEAD_BYTES + 32 * bitmap.bit_count()
+        if len(node) != leaves_at + _LEAF_BYTES * leafmap.bit_count():
+            raise StorageError(f"the state tree node at {path.hex()} has {len(node)} bytes")
+        spliced = bytearray(node)
+        reshaped: list[tuple[int, _Child | None]] = []
+        position = start
+        while position < end:
+            item = items[position]
+            slot = item[0][depth]
+            first = position
+            position += 1
+            while position < end and items[position][0][depth] == slot:
+                position += 1
+            bit = 1 << slot
+            leaf = None
+            if bitmap & bit:
+                below_bit = bit - 1
+                hash_at = _HEAD_BYTES + 32 * (bitmap & below_bit).bit_count()
+                if not leafmap & bit:
+                    below = path + _SLOT[slot]
+                    child = self._descend(below, depth + 1, _required(self._read, below), first, position)
+                    if child is not None and child[1] is None:
+                        spliced[hash_at : hash_at + 32] = child[0]
+                    else:
+                        reshaped.append((slot, child))
+                    continue
+                leaf_at = leaves_at + _LEAF_BYTES * (leafmap & below_bit).bit_count()
+                leaf = node[leaf_at : leaf_at + _LEAF_BYTES]
+                value = item[2]
+                if value is not None and position - first == 1 and leaf[:32] == item[1]:
+                    changed = item[1] + value
+                    spliced[leaf_at : leaf_at + _LEAF_BYTES] = changed
+                    spliced[hash_at : hash_at + 32] = hashlib.sha256(b"\x00" + changed).digest()
+                    continue
+            reshaped.append((slot, self._grow(path + _SLOT[slot], depth + 1, leaf, first, position)))
+        if not reshaped:
+            self.nodes[path] = written = bytes(spliced)
+            return hashlib.sha256(b"\x01" + written[:2] + written[_HEAD_BYTES:leaves_at]).digest(), None
+        children = _parse(bytes(spliced))
+        for slot, child in reshaped:
+            children[slot] = child
+        return self._seal(path, children, stored=True)
+
+    def _grow(self, path: bytes, depth: int, leaf: bytes | None, start: int, end: int) -> _Child | None:
+        """The subtree of items[start:end] and of the one leaf that stood here, if any."""
+        changed = self._items[start:end]
+        leaves = [(nibbles, key + value) for nibbles, key, value in changed if value is not None]
+        if leaf is not None:
+            key = leaf[:32]
+            for item in changed:
+                if item[1] == key:
+                    break
+            else:
+                leaves.append((nibbles_of(key), leaf))
+                leaves.sort()
+        return self._build(path, depth, leaves) if leaves else None
+
+    def _build(self, path: bytes, depth: int, leaves: list[tuple[bytes, bytes]]) -> _Child:
+        """A new subtree of sorted leaves that share ``path``."""
+        if len(leaves) == 1:
+            leaf = leaves[0][1]
+            return hashlib.sha256(b"\x00" + leaf).digest(), leaf
+        children: list[_Child | None] = [None] * 16
+        position = 0
+        while position < len(leaves):
+            slot = leaves[position][0][depth]
+            first = position
+            while position < len(leaves) and leaves[position][0][depth] == slot:
+                position += 1
+            children[slot] = self._build(path + _SLOT[slot], depth + 1, leaves[first:position])
+        sealed = self._seal(path, children, stored=False)
+        assert sealed is not None, "two leaves make a node"
+        return sealed
+
+    def _seal(self, path: bytes, children: list[_Child | None], stored: bool) -> _Child | None:
+        """Write the inner node of ``children``, or collapse it: none is no node, a lone leaf is that leaf."""
+        bitmap = leafmap = 0
+        hashes: list[bytes] = []
+        leaves: list[bytes] = []
+        for slot, child in enumerate(children):
+            if child is not None:
+                bitmap |= 1 << slot
+                hashes.append(child[0])
+                if child[1] is not None:
+                    leafmap |= 1 << slot
+                    leaves.append(child[1])
+        if len(hashes) <= 1 and len(leaves) == len(hashes):
+            if stored:
+                self.nodes[path] = None
+            return (hashes[0], leaves[0]) if leaves else None
+        joined = b"".join(hashes)
+        head = bitmap.to_bytes(2, "big")
+        self.nodes[path] = head + leafmap.to_bytes(2, "big") + joined + b"".join(leaves)
+        return hashlib.sha256(b"\x01" + head + joined).digest(), None
+
+
+_SLOT: Final = tuple(bytes([slot]) for slot in range(16))
+
+
+def _required(read: NodeReader, path: bytes) -> bytes:
+    node = read(path)
+    if node is None:
+        raise StorageError(f"the state tree has no node at {path.hex()}")
+    return node
+
+
+def _hashes(node: bytes) -> bytes:
+    return node[_HEAD_BYTES : _HEAD_BYTES + 32 * int.from_bytes(node[:2], "big").bit_count()]
+
+
+def _parse(node: bytes) -> list[_Child | None]:
+    """The sixteen children of a stored inner node."""
+    bitmap = int.from_bytes(node[:2], "big")
+    leafmap = int.from_bytes(node[2:4], "big")
+    hash_at = _HEAD_BYTES
+    leaf_at = _HEAD_BYTES + 32 * bitmap.bit_count()
+    if len(node) != leaf_at + _LEAF_BYTES * leafmap.bit_count():
+        raise StorageError(f"a state tree node has {len(node)} bytes")
+    children: list[_Child | None] = [None] * 16
+    remaining = bitmap
+    while remaining:
+        bit = remaining & -remaining
+        remaining ^= bit
+        child_hash = node[hash_at : hash_at + 32]
+        hash_at += 32
+        if leafmap & bit:
+            children[bit.bit_length() - 1] = (child_hash, node[leaf_at : leaf_at + _LEAF_BYTES])
+            leaf_at += _LEAF_BYTES
+        else:
+            children[bit.bit_length() - 1] = (child_hash, None)
+    return children

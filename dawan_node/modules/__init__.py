@@ -1,0 +1,1 @@
+"""Channel modules: one package per business, each written against ``execution.module`` alone."""

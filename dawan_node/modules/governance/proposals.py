@@ -1,0 +1,209 @@
+"""Proposals: what one organisation cannot decide alone.
+
+An administrator opens a proposal, one administrator per voting organisation approves or refuses, and when enough have
+approved anybody may send ``enact``. Enacting is judged by state only (amendment L13): whether enough validators are
+*live* is for the tools to check and for those who vote to weigh.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from dawan_node.execution.module import ORG_ADMIN, Configuration, Context, is_public_key, replace
+from dawan_node.modules.governance.declaration import (
+    VOTING_MS,
+    Enact,
+    Proposal,
+    ProposalEnacted,
+    ProposalKind,
+    ProposalOpened,
+    ProposeFreeze,
+    ProposeOrgRole,
+    ProposeParameter,
+    ProposeValidator,
+    Vote,
+    VoteCast,
+    module,
+)
+from dawan_node.primitives.genesis import TX_LIFETIME_MS_CEILING
+from dawan_node.primitives.names import is_identifier, is_label
+
+#: Parameter -> least and greatest value that a vote can set. The upper bounds are what the protocol's caps allow: an
+#: item list has at most 65,536 leaves, a window's blocks must fit a NEW-VIEW, a block must be fetched within a view.
+PARAMETER_BOUNDS: Final = MappingProxyType(
+    {
+        "block_txs_max": (1, 10_000),
+        "block_bytes_max": (128 * 1024, 16 * 1024 * 1024),
+        "tx_lifetime_ms_max": (10_000, TX_LIFETIME_MS_CEILING),
+        "window": (1, 16),
+        # Below 500 steps enact itself would not fit; above a million one transaction could stall a channel.
+        "tx_steps_max": (500, 1_000_000),
+    }
+)
+
+#: Proposals looked at when searching for an open change of the validators.
+_OPEN_SCANNED_MAX: Final = 1_000
+
+
+@module.command("propose_parameter", args=ProposeParameter, roles=(ORG_ADMIN,))
+def propose_parameter(ctx: Context, args: ProposeParameter) -> None:
+    """Propose a new value of a channel parameter."""
+    bounds = PARAMETER_BOUNDS.get(args.name)
+    if bounds is None:
+        ctx.fail("E_UNKNOWN")
+    ctx.require(bounds[0] <= args.value <= bounds[1], "E_VALUE")
+    _open(ctx, args.id, "parameter", args.name, value=args.value)
+
+
+@module.command("propose_freeze", args=ProposeFreeze, roles=(ORG_ADMIN,))
+def propose_freeze(ctx: Context, args: ProposeFreeze) -> None:
+    """Propose to stop all commands of a module, or to resume them."""
+    ctx.require(args.module != module.name, "E_GOVERNANCE")
+    known = [entry.name for entry in ctx.genesis.genesis.modules]
+    ctx.require(args.module in known, "E_UNKNOWN")
+    _open(ctx, args.id, "freeze" if args.frozen else "unfreeze", args.module)
+
+
+@module.command("propose_org_role", args=ProposeOrgRole, roles=(ORG_ADMIN,))
+def propose_org_role(ctx: Context, args: ProposeOrgRole) -> None:
+    """Propose that an organisation may give a reserved role to its identities."""
+    ctx.require(ctx.is_org(args.org), "E_UNKNOWN")
+    ctx.require(is_identifier(args.role), "E_ROLES")
+    _open(ctx, args.id, "org_role", args.org, role=args.role)
+
+
+@module.command("propose_validator", args=ProposeValidator, roles=(ORG_ADMIN,))
+def propose_validator(ctx: Context, args: ProposeValidator) -> None:
+    """Propose a new voting key for a validator."""
+    names = [name for name, _, _, _ in ctx.configuration().validators]
+    ctx.require(args.validator in names, "E_UNKNOWN")
+    ctx.require(is_public_key(args.suite, args.public_key), "E_KEY")
+    _require_new_voting_key(ctx, args.public_key)
+    for status in ("open", "passed"):
+        for other in ctx.scan(Proposal, "by_status", (status,), limit=_OPEN_SCANNED_MAX):
+            ctx.require(other.kind != "validator" or other.closes_ms <= ctx.time_ms, "E_OPEN_CHANGE")
+    _open(ctx, args.id, "validator", args.validator, suite=args.suite, public_key=args.public_key)
+
+
+@module.command("vote", args=Vote, roles=(ORG_ADMIN,))
+def vote(ctx: Context, args: Vote) -> None:
+    """Approve or refuse a proposal in the name of the sender's organisation; once, and for good."""
+    proposal = _known(ctx, args.proposal)
+    org = ctx.sender.org
+    ctx.require(org in proposal.electorate, "E_NOT_ELECTOR")
+    ctx.require(org not in proposal.approvals and org not in proposal.refusals, "E_VOTED")
+    ctx.require(proposal.status == "open" and ctx.time_ms < proposal.closes_ms, "E_CLOSED")
+    if args.approve:
+        proposal = replace(proposal, approvals=(*proposal.approvals, org))
+        if len(proposal.approvals) >= proposal.needed:
+            proposal = replace(proposal, status="passed")
+    else:
+        proposal = replace(proposal, refusals=(*proposal.refusals, org))
+        if len(proposal.electorate) - len(proposal.refusals) < proposal.needed:
+            proposal = replace(proposal, status="rejected")
+    ctx.put(proposal)
+    ctx.emit(VoteCast(id=proposal.id, org=org, approve=args.approve, status=proposal.status))
+
+
+@module.command("enact", args=Enact, roles=(ORG_ADMIN,))
+def enact(ctx: Context, args: Enact) -> None:
+    """Put a passed proposal into effect; a barrier command, alone in its block."""
+    proposal = _known(ctx, args.proposal)
+    ctx.require(proposal.status == "passed", "E_NOT_PASSED")
+    ctx.require(ctx.time_ms < proposal.closes_ms, "E_CLOSED")
+    configuration = _changed(ctx, ctx.configuration(), proposal)
+    ctx.put(replace(configuration, since_height=ctx.height))
+    ctx.put(replace(proposal, status="enacted", enacted_height=ctx.height))
+    ctx.emit(ProposalEnacted(id=proposal.id, kind=proposal.kind, subject=proposal.subject))
+
+
+def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configuration:
+    """The configuration with the proposal's change, which is checked again: the state may have moved on."""
+    subject = proposal.subject
+    if proposal.kind == "parameter":
+        params = {**dict(now.params), subject: proposal.value}
+        return replace(now, params=tuple(sorted(params.items())))
+    if proposal.kind == "freeze":
+        others = [name for name in now.frozen_modules if name != subject]
+        return replace(now, frozen_modules=tuple(sorted([*others, subject])))
+    if proposal.kind == "unfreeze":
+        return replace(now, frozen_modules=tuple([name for name in now.frozen_modules if name != subject]))
+    if proposal.kind == "org_role":
+        kept = [entry for entry in now.org_roles if entry != (subject, proposal.role)]
+        return replace(now, org_roles=tuple(sorted([*kept, (subject, proposal.role)])))
+    _require_new_voting_key(ctx, proposal.public_key)
+    return replace(
+        now,
+        validators=tuple(
+            [
+                (name, org, proposal.suite, proposal.public_key) if name == subject else (name, org, suite, key)
+                for name, org, suite, key in now.validators
+            ]
+        ),
+    )
+
+
+def _open(
+    ctx: Context,
+    proposal_id: str,
+    kind: ProposalKind,
+    subject: str,
+    *,
+    value: int = 0,
+    role: str = "",
+    suite: str = "",
+    public_key: bytes = b"",
+) -> None:
+    ctx.require(is_label(proposal_id), "E_NAME")
+    ctx.require(ctx.get(Proposal, proposal_id.encode()) is None, "E_EXISTS")
+    electorate, needed = _policy(ctx, kind)
+    closes_ms = ctx.time_ms + VOTING_MS
+    ctx.put(
+        Proposal(
+            proposal_id,
+            kind,
+            subject,
+            value,
+            role,
+            suite,
+            public_key,
+            ctx.sender.org,
+            ctx.time_ms,
+            closes_ms,
+            electorate,
+            needed,
+            (),
+            (),
+            "open",
+            0,
+        )
+    )
+    ctx.emit(ProposalOpened(id=proposal_id, kind=kind, subject=subject, closes_ms=closes_ms))
+
+
+def _policy(ctx: Context, kind: ProposalKind) -> tuple[tuple[str, ...], int]:
+    """Who votes on this kind and how many must approve: its own policy, else "default", else more than half of the
+    founding organisations (design section 7)."""
+    genesis = ctx.genesis.genesis
+    policies = {policy.kind: policy for policy in genesis.policies}
+    policy = policies.get(kind) or policies.get("default")
+    everyone = policy is not None and policy.electorate == "members"
+    electorate = tuple([org.id for org in genesis.orgs if everyone or org.founding])
+    # A policy that asks for more votes than there are organisations means all of them.
+    needed = len(electorate) // 2 + 1 if policy is None else min(max(policy.votes, 1), len(electorate))
+    return electorate, needed
+
+
+def _known(ctx: Context, proposal_id: str) -> Proposal:
+    proposal = ctx.get(Proposal, proposal_id.encode()) if is_label(proposal_id) else None
+    if proposal is None:
+        ctx.fail("E_UNKNOWN")
+    return proposal
+
+
+def _require_new_voting_key(ctx: Context, public_key: bytes) -> None:
+    """Keys in a set are distinct, and a key that ever voted here does not come back under another name."""
+    first = [entry.public_key for entry in ctx.genesis.genesis.validators]
+    current = [key for _, _, _, key in ctx.configuration().validators]
+    ctx.require(public_key not in first and public_key not in current, "E_KEY_USED")

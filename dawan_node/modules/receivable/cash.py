@@ -1,0 +1,68 @@
+"""Cash references: the proof that money moved, attested by a settlement bank, each good for one thing once.
+
+The platform holds no money. A settlement bank says "payer X paid payee Y this amount, under this reference of bank B";
+the module compares payer, payee and amount with what is due *now* and books the reference as used. A second use of the
+reference, in any spelling, is refused, so one payment can neither settle two vouchers nor one voucher twice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, alphanumeric, fold, key_of
+from dawan_node.modules.identifiers import normalised_bic
+from dawan_node.modules.receivable.checks import check_amount, check_date
+from dawan_node.modules.receivable.entities import CashReference
+
+SETTLEMENT_ROLES: Final = ("settlement_bank",)
+
+#: A BIC's first eight characters name the institution; its branches share one space of references, so that the same
+#: payment quoted under another branch is still the same payment.
+INSTITUTION_CHARS: Final = 8
+REFERENCE_BYTES_MAX: Final = 140
+
+
+class Cash(Args):
+    """``bank`` is the BIC of the bank whose ``reference`` this is; payer and payee are identities of the channel."""
+
+    bank: Annotated[str, Meta(min_length=8, max_length=16)]
+    reference: Annotated[str, Meta(min_length=1, max_length=70)]
+    payer: ShortText
+    payee: ShortText
+    amount: Money
+    value_date: Date
+
+
+def use_cash(ctx: Context, cash: Cash, *, payer: str, payee: str, due: Money, purpose: str, subject: str) -> None:
+    """Book ``cash`` as the payment of exactly ``due`` from ``payer`` to ``payee`` for ``subject``.
+
+    The sender is the settlement bank that attests it; it attests no payment of its own.
+    """
+    bic = normalised_bic(cash.bank)
+    if bic is None:
+        ctx.fail("E_BANK")
+    check_amount(ctx, cash.amount)
+    check_date(ctx, cash.value_date)
+    ctx.require(cash.value_date <= ctx.business_date, "E_VALUE_DATE")
+    ctx.require(ctx.sender.name not in (payer, payee), "E_SELF_DEALING")
+    normalised = alphanumeric(fold(cash.reference))
+    ctx.require(0 < len(normalised.encode()) <= REFERENCE_BYTES_MAX, "E_REFERENCE")
+    institution = bic[:INSTITUTION_CHARS]
+    ctx.require(ctx.get(CashReference, key_of(institution, normalised)) is None, "E_CASHREF_USED")
+    ctx.require(cash.payer == payer, "E_WRONG_PAYER")
+    ctx.require(cash.payee == payee, "E_WRONG_PAYEE")
+    ctx.require(cash.amount.currency == due.currency, "E_CURRENCY_MISMATCH")
+    ctx.require(cash.amount.minor == due.minor, "E_AMOUNT_MISMATCH")
+    ctx.put(
+        CashReference(
+            bank=institution,
+            reference=normalised,
+            payer=payer,
+            payee=payee,
+            amount=due,
+            value_date=cash.value_date,
+            purpose=purpose,
+            subject=subject,
+            attested_by=ctx.sender.name,
+        )
+    )

@@ -1,0 +1,82 @@
+"""Checks that several commands share. Each returns the checked thing or fails with a reason of the error table."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from dawan_node.execution.module import Context, Identity, Money, is_date, key_of
+from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher, VoucherState
+
+#: Far above any real amount, and a thousand of them still sum to less than 2^63.
+AMOUNT_MINOR_MAX: Final = 10**15 - 1
+
+_REFERENCE: Final = re.compile("[A-Z0-9][A-Z0-9-]{0,39}")
+
+#: Who may hold vouchers and act as a holder.
+HOLDERS: Final = ("bank", "core_enterprise", "exporter", "factor", "seller", "supplier")
+FINANCIERS: Final = ("bank", "factor")
+
+
+def check_amount(ctx: Context, amount: Money) -> None:
+    """A known currency and a positive amount of at most 15 digits."""
+    ctx.require(amount.is_known(), "E_UNKNOWN_CURRENCY")
+    ctx.require(amount.minor >= 0, "E_NEGATIVE_AMOUNT")
+    ctx.require(amount.minor > 0, "E_ZERO_AMOUNT")
+    ctx.require(amount.minor <= AMOUNT_MINOR_MAX, "E_AMOUNT_RANGE")
+
+
+def check_date(ctx: Context, date: str) -> None:
+    """A day that exists."""
+    ctx.require(is_date(date), "E_DATE")
+
+
+def reference(ctx: Context, text: str) -> str:
+    """A party's own number in its one spelling: ASCII letters become capitals."""
+    ctx.require(text.isascii(), "E_REFERENCE")
+    upper = text.upper()
+    ctx.require(_REFERENCE.fullmatch(upper) is not None, "E_REFERENCE")
+    return upper
+
+
+def active_party(ctx: Context, name: str) -> Identity:
+    """An enrolled, not revoked identity: nothing is issued or sent to a name nobody answers for."""
+    identity = ctx.identity(name)
+    if identity is None or identity.status != "active":
+        ctx.fail("E_UNKNOWN_PARTY")
+    return identity
+
+
+def existing_invoice(ctx: Context, invoice: str) -> Invoice:
+    """The invoice of that identifier."""
+    found = ctx.get(Invoice, key_of(invoice))
+    if found is None:
+        ctx.fail("E_UNKNOWN_INVOICE")
+    return found
+
+
+def existing_voucher(ctx: Context, voucher: str) -> Voucher:
+    """The voucher of that identifier."""
+    found = ctx.get(Voucher, key_of(voucher))
+    if found is None:
+        ctx.fail("E_UNKNOWN_VOUCHER")
+    return found
+
+
+def existing_financing(ctx: Context, financing: str) -> Financing:
+    """The financing of that identifier."""
+    found = ctx.get(Financing, key_of(financing))
+    if found is None:
+        ctx.fail("E_UNKNOWN_FINANCING")
+    return found
+
+
+def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:
+    """A voucher the sender holds and may still move: active, not locked, due date not passed."""
+    found = existing_voucher(ctx, voucher)
+    ctx.require(found.holder == ctx.sender.name, "E_NOT_HOLDER")
+    # A pledge that was enforced must stay where it is until the borrower redeems it or the issuer pays it.
+    ctx.require(not found.lock.is_live(ctx.time_ms) and found.pledge == "", "E_LOCKED")
+    ctx.require(found.state == VoucherState.ACTIVE, "E_VOUCHER_STATE")
+    ctx.require(ctx.business_date <= found.due_date, "E_MATURED")
+    return found

@@ -1,0 +1,251 @@
+"""The receivable module's public face: its events, its error table, its version.
+
+Reasons are API: a client branches on them, and a reason keeps its meaning for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from dawan_node.execution.module import Event, Module, Money
+from dawan_node.modules.receivable import entities
+
+
+class InvoiceRecorded(Event):
+    number: str
+
+
+class InvoiceConfirmed(Event):
+    invoice: str
+
+
+class InvoiceDisputed(Event):
+    invoice: str
+    reason: str
+
+
+class InvoiceCancelled(Event):
+    invoice: str
+
+
+class InvoiceSettled(Event):
+    invoice: str
+    payee: str
+    amount: Money
+
+
+class VoucherIssued(Event):
+    voucher: str
+    holder: str
+    face: Money
+    due_date: str
+    flagged: bool
+
+
+class VoucherAccepted(Event):
+    voucher: str
+    holder: str
+
+
+class VoucherSplit(Event):
+    voucher: str
+    parts: tuple[str, ...]
+
+
+class VoucherOffered(Event):
+    voucher: str
+    offered_to: str
+
+
+class VoucherDeclined(Event):
+    voucher: str
+    by: str
+
+
+class VoucherTransferred(Event):
+    voucher: str
+    from_holder: str
+    to_holder: str
+
+
+class VoucherLocked(Event):
+    voucher: str
+    owner: str
+    until_ms: int
+
+
+class VoucherReleased(Event):
+    voucher: str
+    owner: str
+
+
+class VoucherSettled(Event):
+    voucher: str
+    payee: str
+    amount: Money
+
+
+class VoucherDefaulted(Event):
+    voucher: str
+    holder: str
+
+
+class VoucherCancelled(Event):
+    voucher: str
+
+
+class FingerprintHit(Event):
+    """An exact hit is a refused transaction and stands on chain as its receipt; this event is the loose one."""
+
+    kind: Literal["similar"]
+    financing: str
+    invoice: str
+    similar_to: str
+
+
+class FinancingApplied(Event):
+    financing: str
+    financier: str
+
+
+class FinancingReserved(Event):
+    financing: str
+    asset: str
+    until_ms: int
+
+
+class FinancingFunded(Event):
+    financing: str
+    principal: Money
+
+
+class FinancingRepaid(Event):
+    financing: str
+
+
+class FinancingRecourse(Event):
+    financing: str
+    outstanding: Money
+
+
+class FinancingEnded(Event):
+    financing: str
+    state: entities.FinancingState
+
+
+class CreditLineSet(Event):
+    bank: str
+    core: str
+    limit: Money
+
+
+ERRORS: Final = {
+    # Amounts, dates, names
+    "E_NEGATIVE_AMOUNT": "The amount is negative.",
+    "E_ZERO_AMOUNT": "The amount is zero.",
+    "E_AMOUNT_RANGE": "The amount has more than 15 digits in minor units.",
+    "E_UNKNOWN_CURRENCY": "The currency is not one this channel knows.",
+    "E_CURRENCY_MISMATCH": "The amount is in another currency than what it belongs to.",
+    "E_TAX_AMOUNT": "The tax is negative or more than the total.",
+    "E_DATE": "The text has the form of a date but no such day exists.",
+    "E_DUE_BEFORE_ISSUE": "The due date lies before the issue date.",
+    "E_ISSUE_DATE_FUTURE": "The invoice is dated later than tomorrow's business date.",
+    "E_TERM": "The voucher falls due more than one year after its issue.",
+    "E_DUE_PAST": "The due date lies before today's business date.",
+    "E_UNKNOWN_PARTY": "No active identity of that name is enrolled on this channel.",
+    "E_SELF_DEALING": "One party would stand on both sides.",
+    "E_REFERENCE": "A number has 1 to 40 letters, digits and hyphens, beginning with a letter or digit.",
+    # Invoices
+    "E_INVOICE_NUMBER": "The invoice number is empty, too long, or not in digits, Latin letters and Han characters.",
+    "E_INVOICE_TYPE": "The document type is not that of an invoice.",
+    "E_CREDIT_NOTE": "The document is a credit note: a claim of the buyer, not a receivable.",
+    "E_ALREADY_ASSIGNED": "The document is a factored invoice: its claim was already assigned.",
+    "E_DUP_INVOICE": "The seller already recorded this invoice, perhaps in another spelling.",
+    "E_UNKNOWN_INVOICE": "There is no such invoice.",
+    "E_NOT_SELLER": "Only the seller of the invoice may do this.",
+    "E_NOT_BUYER": "Only the buyer named on the invoice may do this.",
+    "E_INVOICE_STATE": "The invoice is in a state in which this is not possible.",
+    "E_NOT_CONFIRMED": "The buyer has not confirmed the invoice.",
+    "E_IN_USE": "Part of the invoice, or the voucher, is already used, transferred, split or locked.",
+    "E_OVERUSE": "The uses of the invoice would exceed its confirmed total.",
+    "E_USE_MISMATCH": "The invoice uses name one invoice twice, or do not sum to the voucher's face.",
+    # Vouchers
+    "E_DUP_VOUCHER": "The issuer already issued a voucher with this number.",
+    "E_UNKNOWN_VOUCHER": "There is no such voucher.",
+    "E_VOUCHER_STATE": "The voucher is in a state in which this is not possible.",
+    "E_NOT_HOLDER": "The party does not hold the voucher.",
+    "E_NOT_PARTY": "Only a party to it may do this.",
+    "E_NOT_OFFERED": "The voucher is not offered to the sender.",
+    "E_SPLIT_SUM": "The parts do not sum to the face of the voucher exactly.",
+    "E_SPLIT_DEPTH": "The voucher was split the greatest permitted number of times.",
+    "E_MIN_FACE": "A part would be smaller than the smallest permitted face.",
+    "E_LOCKED": "The voucher or invoice is locked.",
+    "E_NOT_LOCKED": "There is no live lock of the sender.",
+    "E_LOCK_TIME": "A lock ends later than now and at most 72 hours from now.",
+    "E_MATURED": "The due date has passed; the voucher can only be settled.",
+    "E_NOT_DUE": "The due date has not come.",
+    "E_CREDIT_LINE": "The guarantor's credit line for this core enterprise does not cover it.",
+    "E_LINE_BELOW_USE": "The limit would be less than what is in use.",
+    # Financing and money
+    "E_DUP_FINANCE": "The invoice or voucher is already financed, reserved or turned into vouchers.",
+    "E_DUP_FINANCING": "The borrower already used this financing number.",
+    "E_UNKNOWN_FINANCING": "There is no such financing.",
+    "E_FINANCING_STATE": "The financing is in a state in which this is not possible.",
+    "E_FINANCING_KIND": "This kind of financing does not fit the asset or its recourse.",
+    "E_NOT_FINANCIER": "Only the financier of this financing may do this.",
+    "E_NOT_BORROWER": "Only the borrower of this financing may do this.",
+    "E_RATE": "The rate lies outside 0 to 1,000,000 parts per million a year.",
+    "E_PRINCIPAL": "The principal exceeds the value of the asset.",
+    "E_MATURITY": "The maturity lies before today or after the asset falls due.",
+    "E_FOUR_EYES": "The override needs another identity of the financier's organisation.",
+    "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
+    "E_LOCK_LIVE": "The reservation has not ended yet.",
+    "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
+    "E_CASHREF_USED": "The cash reference was already used.",
+    "E_WRONG_PAYER": "The cash reference does not name the one who has to pay.",
+    "E_WRONG_PAYEE": "The cash reference does not name the one who is to be paid now.",
+    "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
+    "E_VALUE_DATE": "The value date lies after today's business date.",
+}
+
+module: Final = Module(
+    "receivable",
+    version=1,
+    entities=(
+        entities.Invoice,
+        entities.Voucher,
+        entities.Financing,
+        entities.CashReference,
+        entities.CreditLine,
+        entities.Exposure,
+        entities.Tag,
+    ),
+    events=(
+        InvoiceRecorded,
+        InvoiceConfirmed,
+        InvoiceDisputed,
+        InvoiceCancelled,
+        InvoiceSettled,
+        VoucherIssued,
+        VoucherAccepted,
+        VoucherSplit,
+        VoucherOffered,
+        VoucherDeclined,
+        VoucherTransferred,
+        VoucherLocked,
+        VoucherReleased,
+        VoucherSettled,
+        VoucherDefaulted,
+        VoucherCancelled,
+        FingerprintHit,
+        FinancingApplied,
+        FinancingReserved,
+        FinancingFunded,
+        FinancingRepaid,
+        FinancingRecourse,
+        FinancingEnded,
+        CreditLineSet,
+    ),
+    errors=ERRORS,
+)

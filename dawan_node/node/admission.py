@@ -1,0 +1,206 @@
+"""From bytes to the pool: how a transaction is checked once, off the event loop, and passed on.
+
+The order is cheapest first: already known, decode, chain, (for clients: command and schema), nonce on chain, identity,
+then the signature in the verifier's threads, then the pool. What a client sent and what observers sent is pushed to
+the validators once; what a validator sent is not pushed again (``p2p.gossip.audience``).
+
+A verified transaction is offered to the gatherer before the pool, because a block may hold what our pool refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from dawan_node.crypto.hashing import sha256
+from dawan_node.errors import InvalidTransaction
+from dawan_node.execution.channel import GOVERNANCE, Credential
+from dawan_node.execution.executor import Executor
+from dawan_node.mempool import Admission as PoolVerdict
+from dawan_node.mempool import Mempool
+from dawan_node.node.clock import Clock
+from dawan_node.node.metrics import StageTimes
+from dawan_node.primitives.codes import Code
+from dawan_node.primitives.transaction import Transaction
+from dawan_node.storage.channel_store import ChannelStore
+
+#: Transactions whose signatures are being checked; about one second's work of two cores. Beyond it clients are told
+#: to come back and gossip is dropped (it is repaired by the sender's pool, amendment L7).
+CHECKING_MAX: Final = 20_000
+
+
+class SignatureChecks(Protocol):
+    """``node.verifier.Verifier``."""
+
+    async def verify(self, transactions: Sequence[Transaction], urgent: bool = False) -> list[bool]:
+        """One verdict per transaction, in order; ``urgent`` ones go before those of clients."""
+        ...
+
+
+class Audience(Protocol):
+    """Who hears of what was admitted or checked."""
+
+    def checked(self, transactions: Sequence[tuple[Transaction, bool]]) -> None:
+        """Signature verdicts of transactions a wanted block may miss."""
+        ...
+
+    def admitted(self, transactions: Sequence[Transaction], source: str) -> None:
+        """New in the pool; ``source`` is the peer that brought them, empty for a client."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one envelope: waiting in the pool, on chain already at ``height``, or refused."""
+
+    transaction: Transaction | None
+    height: int | None = None
+    refusal: InvalidTransaction | None = None
+
+
+class Admission:
+    """The way into one channel's pool. Lives on the event loop; only signatures are checked elsewhere."""
+
+    def __init__(
+        self,
+        chain_id: bytes,
+        executor: Executor,
+        store: ChannelStore,
+        pool: Mempool,
+        verifier: SignatureChecks,
+        clock: Clock,
+        stages: StageTimes,
+        audience: Audience,
+    ) -> None:
+        self._chain_id: Final = chain_id
+        self._executor: Final = executor
+        self._store: Final = store
+        self._pool: Final = pool
+        self._verifier: Final = verifier
+        self._clock: Final = clock
+        self._stages: Final = stages
+        self._audience: Final = audience
+        self._checking: set[bytes] = set()
+        #: Timestamp of the decided head, kept current by the driver.
+        self.block_time_ms = 0
+
+    def is_checking(self, leaf_hash: bytes) -> bool:
+        """Whether this transaction is on its way into the pool."""
+        return leaf_hash in self._checking
+
+    async def submit(self, envelopes: Sequence[bytes]) -> list[Verdict]:
+        """Transactions of a client: one verdict each, in order."""
+        with self._stages.measure("decode", len(envelopes)):
+            verdicts = [self._open(envelope) for envelope in envelopes]
+        await self._finish(verdicts, "")
+        return verdicts
+
+    async def receive(self, envelopes: Sequence[bytes], peer: str) -> int:
+        """Transactions that ``peer`` gossiped. Returns how many were malformed or wrongly signed: its fault."""
+        verdicts: list[Verdict] = []
+        with self._stages.measure("decode", len(envelopes)):
+            for envelope in envelopes:
+                leaf = sha256(b"\x00" + envelope)
+                if leaf in self._pool or leaf in self._checking or len(self._checking) + len(verdicts) > CHECKING_MAX:
+                    continue
+                verdicts.append(self._open(envelope, from_client=False))
+        await self._finish(verdicts, peer)
+        faults = (Code.E_MALFORMED, Code.E_SIGNATURE, Code.E_TOO_LARGE, Code.E_SUITE, Code.E_WRONG_CHAIN)
+        return sum(1 for verdict in verdicts if verdict.refusal is not None and verdict.refusal.code in faults)
+
+    def adopt(self, transactions: Sequence[Transaction]) -> None:
+        """Take verified transactions of a block that was fetched into the pool, as far as it takes them."""
+        now_ms = self._clock.wall_ms()
+        for transaction in transactions:
+            try:
+                # Its block may be on chain by now, perhaps since before a restart: then nothing may hold it again.
+                if self._height_of(transaction) is None:
+                    self._admit(transaction, True, now_ms)
+            except InvalidTransaction:
+                continue  # it is in a block anyway; the pool's own limits come first
+
+    def organisation_of(self, public_key: bytes) -> str | None:
+        """The organisation a key is registered with now; None for unknown and revoked keys."""
+        credential = self._executor.genesis.credential_of(public_key, self._credential)
+        return None if credential is None or credential.until_height else credential.org
+
+    def _open(self, envelope: bytes, from_client: bool = True) -> Verdict:
+        """Everything but the signature."""
+        try:
+            transaction = Transaction.decode(envelope)
+            if transaction.body.chain_id != self._chain_id:
+                raise _refusal(Code.E_WRONG_CHAIN, "the body names another chain")
+            if from_client:
+                if transaction.leaf_hash in self._pool:
+                    return Verdict(transaction)
+                body = transaction.body
+                self._executor.registry.check_command(body.module, body.command, body.args)
+            height = self._height_of(transaction)
+            if height is not None:
+                return Verdict(transaction, height)
+            if self.organisation_of(transaction.public_key) is None:
+                raise _refusal(Code.E_IDENTITY, "the signing key is not registered on this channel, or was revoked")
+            if from_client and len(self._checking) > CHECKING_MAX:
+                raise _refusal(Code.E_POOL_FULL, f"{CHECKING_MAX} transactions wait for their signature check")
+        except InvalidTransaction as refusal:
+            return Verdict(None, refusal=refusal)
+        return Verdict(transaction)
+
+    def _height_of(self, transaction: Transaction) -> int | None:
+        """Where the transaction is on chain; raises when another body used its nonce."""
+        used_until = self._store.state.nonce_used(transaction.public_key, transaction.body.nonce)
+        if used_until is None:
+            return None
+        place = self._store.blocks.find_tx(transaction.tx_id)
+        if place is None:
+            raise _refusal(Code.E_NONCE_USED, "this key used this nonce for another body that is on chain")
+        return place[0]
+
+    async def _finish(self, verdicts: list[Verdict], source: str) -> None:
+        """Check signatures, then fill the pool; ``verdicts`` are replaced in place."""
+        places = [
+            place
+            for place, verdict in enumerate(verdicts)
+            if verdict.transaction is not None
+            and verdict.height is None
+            and verdict.transaction.leaf_hash not in self._pool
+        ]
+        transactions = [tx for place in places if (tx := verdicts[place].transaction) is not None]
+        if not transactions:
+            return
+        leaves = {transaction.leaf_hash for transaction in transactions} - self._checking
+        self._checking |= leaves
+        try:
+            valid = await self._verifier.verify(transactions)
+        finally:
+            self._checking -= leaves
+        self._audience.checked(list(zip(transactions, valid, strict=True)))
+        with self._stages.measure("admit", len(transactions)):
+            now_ms = self._clock.wall_ms()
+            admitted: list[Transaction] = []
+            for place, transaction, is_valid in zip(places, transactions, valid, strict=True):
+                try:
+                    if self._admit(transaction, is_valid, now_ms):
+                        admitted.append(transaction)
+                except InvalidTransaction as refusal:
+                    verdicts[place] = Verdict(transaction, refusal=refusal)
+        if admitted:
+            self._audience.admitted(admitted, source)
+
+    def _admit(self, transaction: Transaction, is_valid: bool, now_ms: int) -> bool:
+        """Whether the transaction is new in the pool. Raises InvalidTransaction."""
+        if not is_valid:
+            raise _refusal(Code.E_SIGNATURE, "the signature is not the key's over 'dawan:tx:v1' LF body")
+        organisation = self.organisation_of(transaction.public_key)
+        if organisation is None:
+            raise _refusal(Code.E_IDENTITY, "the signing key was revoked")
+        return self._pool.add(transaction, organisation, now_ms, self.block_time_ms) is PoolVerdict.ACCEPTED
+
+    def _credential(self, kind: type[Credential], key: bytes) -> Credential | None:
+        value = self._store.state.get(GOVERNANCE, kind.spec.collection, key)
+        return None if value is None else kind.spec.decode(value)
+
+
+def _refusal(code: Code, detail: str) -> InvalidTransaction:
+    return InvalidTransaction(code, code.name, detail)

@@ -1,0 +1,163 @@
+"""Runs blocks: speculatively before they are decided, durably once they are. Live and synced blocks take this path.
+
+All of it happens in the channel's one worker thread, job after job, so execution and storage never see each other
+half-way. A block is judged and executed on the *branch* it extends: the store's state under the changes of its
+undecided ancestors. When a block is decided, its block data and its changes go to the store as **one** synced batch;
+after that its descendants' branches rest on the store alone.
+
+Executing twice must give the same result (determinism), so a result that is cached under the block hash is as good as
+a new one: the hash fixes all ancestors (amendment A3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dawan_node.consensus.config import ChannelRules
+from dawan_node.errors import StorageError
+from dawan_node.execution.channel import Configuration, validator_set
+from dawan_node.execution.executor import Execution, Executor
+from dawan_node.execution.state import Overlay, StateReader
+from dawan_node.node.event_bus import CommittedBlock
+from dawan_node.node.metrics import StageTimes
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.transaction import Transaction
+from dawan_node.storage.block_store import DecidedBlock
+from dawan_node.storage.channel_store import ChannelStore
+
+Links = tuple[tuple[Header, Result], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedHead:
+    """The last block in the store; ``header`` is None at genesis."""
+
+    height: int
+    block_hash: bytes
+    timestamp_ms: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A decided block that is durable, and for a barrier block the rules in force above it."""
+
+    block: CommittedBlock
+    next_rules: ChannelRules | None
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A block's execution, and for a barrier block the rules in force above it."""
+
+    execution: Execution
+    next_rules: ChannelRules | None
+
+
+class UnknownBranch(Exception):
+    """The parent of a block is neither the head nor an executed block above it."""
+
+
+class Applier:
+    """One channel's blocks and state. Not thread-safe: every method runs in the channel's worker thread."""
+
+    def __init__(self, store: ChannelStore, executor: Executor, created_ms: int, stages: StageTimes) -> None:
+        self._store: Final = store
+        self._executor: Final = executor
+        self._stages: Final = stages
+        self._executions: dict[bytes, Execution] = {}
+        self._branches: dict[bytes, StateReader] = {}
+        stored = store.head
+        timestamp_ms = created_ms if stored.header is None else stored.header.timestamp_ms
+        self.head = AppliedHead(stored.height, stored.block_hash, timestamp_ms, stored.result)
+
+    def judge(self, header: Header, transactions: Sequence[Transaction]) -> str | None:
+        """Why no replica may accept the block (amendment U9), or None; signatures are checked elsewhere.
+
+        Raises UnknownBranch when its parent was dropped meanwhile.
+        """
+        branch, timestamp_ms, _ = self._parent(header.parent_hash)
+        with self._stages.measure("check", len(transactions)):
+            return self._executor.check_block(branch, timestamp_ms, header, transactions)
+
+    def execute(self, block_hash: bytes, header: Header, transactions: Sequence[Transaction]) -> Executed:
+        """Execute the block on its branch. Raises UnknownBranch when its parent was dropped meanwhile."""
+        execution = self._executions.get(block_hash)
+        if execution is None:
+            branch, _, parent_result = self._parent(header.parent_hash)
+            with self._stages.measure("execute", len(transactions)):
+                execution = self._executor.execute(branch, parent_result, header, transactions)
+            self._executions[block_hash] = execution
+        if not header.barrier:
+            return Executed(execution, None)
+        return Executed(execution, rules_of(self._executor.configuration(self._branch(block_hash, execution))))
+
+    def discard(self, block_hashes: Sequence[bytes]) -> None:
+        """Forget speculative executions whose blocks lost their place."""
+        for block_hash in block_hashes:
+            self._executions.pop(block_hash, None)
+            self._branches.pop(block_hash, None)
+
+    def commit(
+        self,
+        block_hash: bytes,
+        header: Header,
+        result: Result,
+        certificate: CommitCertificate,
+        links: Links,
+        transactions: Sequence[Transaction],
+    ) -> Stored:
+        """Make a decided block durable. Raises StorageError, after which this process must not go on."""
+        executed = self.execute(block_hash, header, transactions)
+        execution = executed.execution
+        if execution.result != result:
+            # The replica compares before it decides; whoever gets here would write a state that nobody certified.
+            raise StorageError(f"the result of block {header.height} is not the certified one; state or code differs")
+        with self._stages.measure("store", len(transactions)):
+            tx_ids = tuple(transaction.tx_id for transaction in transactions)
+            decided = DecidedBlock(
+                header,
+                result,
+                certificate.encode(),
+                tuple((above.encode(), outcome.encode()) for above, outcome in links),
+                tuple(transaction.envelope for transaction in transactions),
+                execution.receipts,
+                tx_ids,
+            )
+            self._store.commit(decided, execution.changes)
+        self.head = AppliedHead(header.height, block_hash, header.timestamp_ms, result)
+        del self._executions[block_hash]
+        # What remains above the head rests on the store from now on; siblings of the head are void.
+        self._branches.clear()
+        for other in [h for h, e in self._executions.items() if e.header.height <= header.height]:
+            del self._executions[other]
+        return Stored(CommittedBlock(header, block_hash, result, execution.receipt_objects), executed.next_rules)
+
+    def _parent(self, parent_hash: bytes) -> tuple[StateReader, int, Result]:
+        """State, time and result of the block that the next one extends."""
+        if parent_hash == self.head.block_hash:
+            return self._store.state, self.head.timestamp_ms, self.head.result
+        parent = self._executions.get(parent_hash)
+        if parent is None:
+            raise UnknownBranch
+        return self._branch(parent_hash, parent), parent.header.timestamp_ms, parent.result
+
+    def _branch(self, block_hash: bytes, execution: Execution) -> StateReader:
+        branch = self._branches.get(block_hash)
+        if branch is None:
+            below, _, _ = self._parent(execution.header.parent_hash)
+            branch = self._branches[block_hash] = Overlay(below, execution.changes)
+        return branch
+
+
+def rules_of(configuration: Configuration) -> ChannelRules:
+    """What acceptance rules read of the channel's configuration (amendment U13)."""
+    return ChannelRules(
+        validator_set(configuration),
+        configuration.param("window"),
+        configuration.param("block_txs_max"),
+        configuration.param("block_bytes_max"),
+    )

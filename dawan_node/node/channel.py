@@ -1,0 +1,508 @@
+"""One ledger on this node: its parts put together, and what arrives for it sent to the right part.
+
+A channel owns a pool, a replica with its driver, a database with its worker thread, and catch-up. All of it lives on
+the event loop but the worker; nothing here decides anything about blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from dawan_node.consensus.config import Head
+from dawan_node.consensus.messages import decode_message
+from dawan_node.consensus.replica import Replica
+from dawan_node.errors import InvalidMessage, InvalidTransaction
+from dawan_node.execution.executor import Executor
+from dawan_node.mempool import Mempool, MempoolLimits
+from dawan_node.node.admission import Admission, SignatureChecks
+from dawan_node.node.applier import Applier
+from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
+from dawan_node.node.clock import Clock
+from dawan_node.node.driver import Driver
+from dawan_node.node.event_bus import CommittedBlock, EventBus
+from dawan_node.node.gatherer import Gatherer
+from dawan_node.node.log_writer import LogWriter
+from dawan_node.node.logs import fields
+from dawan_node.node.metrics import Metrics, Sample
+from dawan_node.node.serving import Serving
+from dawan_node.node.worker import Worker
+from dawan_node.p2p.framing import Topic
+from dawan_node.p2p.gossip import (
+    BlockReply,
+    FetchBlock,
+    FetchTx,
+    IHave,
+    IWant,
+    Origin,
+    TransactionBatcher,
+    Txs,
+    TxsReply,
+    WantList,
+    audience,
+    decode_fetch,
+    decode_gossip,
+)
+from dawan_node.p2p.peers import PeerId, Role
+from dawan_node.primitives.genesis import Genesis
+from dawan_node.primitives.transaction import Transaction
+from dawan_node.primitives.validators import ValidatorSet
+from dawan_node.storage.channel_store import ChannelStore
+from dawan_node.storage.wal import WalRecord
+from dawan_node.sync import (
+    Anchor,
+    CatchUp,
+    HeadMessage,
+    RangeReply,
+    RangeRequest,
+    SyncedBlock,
+    SyncLimits,
+    decode_sync_message,
+)
+
+log = logging.getLogger(__name__)
+
+#: How often the slow duties run: time-outs of catch-up, repeated heads, expiry, overdue transactions.
+DUTY_MS: Final = 250
+#: Heads are repeated this often, so that a lost one costs no more.
+HEAD_MS: Final = 1_000
+#: consensus.md 1.6: a transaction that waits so long is sent to all validators again (amendment L7) ...
+OVERDUE_MS: Final = 2_000
+#: ... so many at a time, well below a frame.
+OVERDUE_MAX: Final = 500
+#: The request id under which envelopes travel unasked on topic FETCH; the gatherer asks with ids from 1.
+RESENT: Final = 0
+#: Announced transactions an observer has asked for.
+WANTED_MAX: Final = 20_000
+WANT_PATIENCE_MS: Final = 2_000
+#: Range answers being read from disk, over all peers: each holds up to 4 MiB.
+RANGES_SERVED_MAX: Final = 4
+
+
+class Links(Protocol):
+    """The network, as a channel uses it (``p2p.network.Network``)."""
+
+    def send(self, peer_name: str, chain_id: bytes, topic: Topic, payload: bytes) -> bool:
+        """Queue one message for one peer."""
+        ...
+
+    def broadcast(
+        self, chain_id: bytes, topic: Topic, payload: bytes, names: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        """Queue one message for several peers."""
+        ...
+
+    def connected(self, chain_id: bytes) -> tuple[PeerId, ...]:
+        """Peers of the channel."""
+        ...
+
+    def report_violation(self, peer_name: str, why: str) -> None:
+        """Close a peer that sent what no honest peer sends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelParts:
+    """What a channel is built from; ``restore.open_channel`` makes them from a home and a log."""
+
+    genesis: Genesis
+    store: ChannelStore
+    executor: Executor
+    head: Head
+    replica: Replica
+    bodies: Bodies
+
+
+class Channel:
+    """A running channel. Built on the event loop; ``run`` is its task."""
+
+    def __init__(
+        self,
+        parts: ChannelParts,
+        own_name: str,
+        role: Role,
+        verifier: SignatureChecks,
+        log_writer: LogWriter | None,
+        links: Links,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.genesis: Final = parts.genesis
+        self.name: Final = parts.genesis.channel
+        self.chain_id: Final = parts.genesis.chain_id
+        self.store: Final = parts.store
+        self.executor: Final = parts.executor
+        self.bus: Final = EventBus()
+        self._own_name: Final = own_name
+        self._role: Final = role
+        self._links: Final = links
+        self._clock: Final = clock
+        self._stages: Final = metrics.stages
+        self._bodies: Final = parts.bodies
+        self._wake: Final = asyncio.Event()
+        self._worker: Final = Worker(f"channel-{self.name}", self._wake.set)
+        applier = Applier(self.store, self.executor, self.genesis.created_ms, self._stages)
+        self.head = applier.head
+        configuration = self.executor.configuration(self.store.state)
+        self.pool: Final = Mempool(MempoolLimits(), configuration.param("tx_lifetime_ms_max"))
+        self.admission: Final = Admission(
+            self.chain_id, self.executor, self.store, self.pool, verifier, clock, self._stages, self
+        )
+        self.admission.block_time_ms = applier.head.timestamp_ms
+        self._gatherer: Final = Gatherer(
+            self._bodies, self.pool.get, self.admission.is_checking, self._fetch_from, self._check_fetched
+        )
+        self._verifier: Final = verifier
+        self.driver: Final = Driver(
+            self.name,
+            self.chain_id,
+            parts.replica,
+            parts.head.rules,
+            applier,
+            self.pool,
+            self._bodies,
+            self._gatherer,
+            self._worker,
+            log_writer,
+            self,
+            self,
+            clock,
+            self._stages,
+            self._wake,
+        )
+        self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
+        self._validators: ValidatorSet = parts.head.rules.validators
+        self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
+        # A node that votes is helped by STATUS when it is one block behind; an observer has only catch-up.
+        limits = SyncLimits() if role is Role.VALIDATOR else SyncLimits(behind_blocks=1, behind_ms=0)
+        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), limits)
+        self._batcher: Final = TransactionBatcher()
+        self._batcher_names: tuple[str, ...] = ()
+        self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
+        self._ranges_served = 0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._head_sent_ms = 0
+        self.epoch = parts.head.epoch
+        metrics.register(self._samples)
+
+    # Life
+
+    async def run(self) -> None:
+        """Drive the channel until cancelled. Raises what must stop the node."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._tasks = group
+                group.create_task(self.driver.run())
+                group.create_task(self._duties())
+        finally:
+            self._tasks = None
+            self.bus.close()
+
+    def close(self) -> None:
+        """After ``run`` has ended: finish the job in the worker thread and close the database."""
+        self._worker.close()
+        self.store.close()
+
+    def checkpoint(self) -> list[WalRecord]:
+        """The channel's complete state for a new log segment: bodies first, then the replica's records."""
+        records = [WalRecord(self.chain_id, BODIES_RECORD, body.encode_record()) for body in self._bodies.logged()]
+        records += [
+            WalRecord(self.chain_id, int(record.kind), record.payload)
+            for record in self.driver.replica.checkpoint_records()
+        ]
+        return records
+
+    # What arrives
+
+    def on_message(self, peer: PeerId, topic: Topic, payload: bytes) -> None:
+        """One payload of a peer. Raises InvalidInput for what no honest peer sends."""
+        match topic:
+            case Topic.CONSENSUS:
+                with self._stages.measure("consensus_decode", 0):
+                    message = decode_message(payload)
+                self.driver.message(message, self._index_of(peer))
+            case Topic.GOSSIP:
+                self._on_gossip(peer, payload)
+            case Topic.FETCH:
+                self._on_fetch(peer, payload)
+            case Topic.SYNC:
+                self._on_sync(peer, payload)
+            case _:
+                raise InvalidMessage(f"nothing of a channel travels on topic {topic}")
+
+    def on_peer_up(self, peer: PeerId) -> None:
+        """A link is up: say how far we are."""
+        self._links.send(peer.name, self.chain_id, Topic.SYNC, self._head_message())
+        index = self._index_of(peer)
+        if index >= 0:
+            self.driver.peer_up(index)
+
+    def on_peer_down(self, peer: PeerId) -> None:
+        """A link is gone."""
+        self.catch_up.peer_gone(peer.name, self._clock.monotonic_ms())
+        self._serving.peer_gone(peer.name)
+        self._pump_sync()
+
+    def _on_gossip(self, peer: PeerId, payload: bytes) -> None:
+        message = decode_gossip(payload)
+        if isinstance(message, Txs):
+            self._start(self._receive(message.envelopes, peer.name))
+        elif isinstance(message, IHave):
+            wanted = self._wants.to_ask(message.leaves, self._knows, self._clock.monotonic_ms())
+            if wanted:
+                self._links.send(peer.name, self.chain_id, Topic.GOSSIP, IWant(wanted).encode())
+        elif isinstance(message, IWant):
+            reply = self._serving.i_want(peer.name, message)
+            if reply is not None:
+                self._links.send(peer.name, self.chain_id, Topic.GOSSIP, reply)
+        # A block's announcement says no more than HEAD does, which every node sends; it needs no answer.
+
+    def _on_fetch(self, peer: PeerId, payload: bytes) -> None:
+        message = decode_fetch(payload)
+        reply: bytes | None = None
+        if isinstance(message, FetchTx):
+            reply = self._serving.fetch_tx(peer.name, message)
+        elif isinstance(message, FetchBlock):
+            reply = self._serving.fetch_block(peer.name, message)
+        elif isinstance(message, BlockReply):
+            self._gatherer.on_leaves(message)
+            self.driver.wake()
+        elif message.request_id == RESENT:
+            self._start(self._receive(message.envelopes, peer.name))
+        else:
+            self._gatherer.on_txs(message)
+            self.driver.wake()
+        if reply is not None:
+            self._links.send(peer.name, self.chain_id, Topic.FETCH, reply)
+
+    def _on_sync(self, peer: PeerId, payload: bytes) -> None:
+        message = decode_sync_message(payload)
+        now_ms = self._clock.monotonic_ms()
+        if isinstance(message, HeadMessage):
+            is_validator = self._index_of(peer) >= 0
+            self.catch_up.peer_status(
+                peer.name, message.height, message.block_hash, message.epoch, is_validator, now_ms
+            )
+        elif isinstance(message, RangeRequest):
+            if self._ranges_served < RANGES_SERVED_MAX and self._serving.may_ask_range(peer.name):
+                self._start(self._serve_range(peer.name, message))
+            return
+        elif isinstance(message, RangeReply):
+            self.catch_up.range_arrived(peer.name, message, now_ms)
+        self._pump_sync()
+
+    async def _receive(self, envelopes: Sequence[bytes], peer: str) -> None:
+        faults = await self.admission.receive(envelopes, peer)
+        if faults:
+            self._links.report_violation(peer, f"{faults} of {len(envelopes)} gossiped transactions are malformed")
+
+    async def _serve_range(self, peer: str, request: RangeRequest) -> None:
+        self._ranges_served += 1
+        try:
+            reply = await self._worker.run(lambda: self._serving.range(request).encode())
+        finally:
+            self._ranges_served -= 1
+        if self._serving.charge(peer, reply):
+            self._links.send(peer, self.chain_id, Topic.SYNC, reply)
+
+    # What admission and the gatherer want (admission.Audience)
+
+    def checked(self, transactions: Sequence[tuple[Transaction, bool]]) -> None:
+        """Signatures were checked: a wanted block may be complete now."""
+        if not self._gatherer.is_idle:
+            self._gatherer.checked(transactions)
+        self.driver.wake()
+
+    def admitted(self, transactions: Sequence[Transaction], source: str) -> None:
+        """New in the pool: push them on."""
+        origin = Origin.CLIENT
+        if source:
+            from_validator = source in self._names_by_key.values()
+            origin = Origin.VALIDATOR if from_validator else Origin.OBSERVER
+        peers = self._links.connected(self.chain_id)
+        listeners = audience(self._role, origin, source, peers)
+        with self._stages.measure("gossip", len(transactions)):
+            if listeners.announce:
+                leaves = [transaction.leaf_hash for transaction in transactions]
+                self._links.broadcast(self.chain_id, Topic.GOSSIP, IHave(leaves).encode(), listeners.announce)
+            if listeners.push:
+                now_ms = self._clock.monotonic_ms()
+                self._batcher_names = listeners.push
+                waits = self._batcher.deadline_ms is not None
+                for transaction in transactions:
+                    self._push(self._batcher.add(transaction.envelope, now_ms))
+                if self._batcher.deadline_ms is not None and not waits:
+                    asyncio.get_running_loop().call_later(
+                        max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush
+                    )
+        self.driver.wake()
+
+    def _flush(self) -> None:
+        self._push(self._batcher.flush())
+
+    def _push(self, payloads: Sequence[bytes]) -> None:
+        for payload in payloads:
+            self._links.broadcast(self.chain_id, Topic.GOSSIP, payload, self._batcher_names)
+
+    def _fetch_from(self, index: int, payload: bytes) -> None:
+        name = self.validator_name(index)
+        if name != self._own_name:
+            self._links.send(name, self.chain_id, Topic.FETCH, payload)
+
+    def _check_fetched(self, transactions: list[Transaction]) -> None:
+        self._start(self._verify_fetched(transactions))
+
+    async def _verify_fetched(self, transactions: list[Transaction]) -> None:
+        valid = await self._verifier.verify(transactions, urgent=True)
+        self._gatherer.checked(list(zip(transactions, valid, strict=True)))
+        # Should the block lose its place, its transactions wait here like everybody else's.
+        self.admission.adopt([tx for tx, is_valid in zip(transactions, valid, strict=True) if is_valid])
+        self.driver.wake()
+
+    # What the driver wants (driver.Sender, driver.Listener)
+
+    def consensus(self, to: tuple[int, ...] | None, payload: bytes) -> None:
+        """Send a consensus message."""
+        indexes = range(self._validators.n) if to is None else to
+        names = [name for index in indexes if (name := self.validator_name(index)) != self._own_name]
+        self._links.broadcast(self.chain_id, Topic.CONSENSUS, payload, names)
+
+    def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
+        """A block is durable: now, and only now, others hear of it."""
+        self._validators = validators
+        header = block.header
+        if header.barrier:
+            configuration = self.executor.configuration(self.store.state)
+            self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
+            self.pool.lifetime_ms_max = configuration.param("tx_lifetime_ms_max")
+        ends_epoch = block.result.next_valset_hash != header.valset_hash
+        self.epoch = header.epoch + ends_epoch
+        self.head = self.driver.applied_head
+        self.admission.block_time_ms = header.timestamp_ms
+        self.catch_up.applied(
+            Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators),
+            self._clock.monotonic_ms(),
+        )
+        self.bus.publish(block)
+        observers = [peer.name for peer in self._links.connected(self.chain_id) if self._index_of(peer) < 0]
+        if observers:
+            self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message(), observers)
+        log.info(
+            "block_committed",
+            extra=fields(
+                channel=self.name, height=header.height, transactions=header.tx_count, hash=block.block_hash.hex()[:16]
+            ),
+        )
+
+    def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
+        """The replica knows of final blocks it cannot reach by itself."""
+        names = [self.validator_name(index) for index in holders]
+        self.catch_up.certified(height, names, self._clock.monotonic_ms())
+        self._pump_sync()
+
+    def synced(self, failure: str | None) -> None:
+        """The block that catch-up handed out is stored, or was not taken."""
+        if failure is not None:
+            log.info("synced_block_dropped", extra=fields(channel=self.name, why=failure))
+            self.catch_up.dropped(self._clock.monotonic_ms())
+        self._pump_sync()
+
+    # Names
+
+    def validator_name(self, index: int) -> str:
+        """The name of the validator with this index in the current set."""
+        return self._names_by_key[self._validators.public_keys[index]]
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that votes on the next block."""
+        return self._validators
+
+    def _index_of(self, peer: PeerId) -> int:
+        index = self._validators.index_of(peer.public_key)
+        return -1 if index is None else index
+
+    # Catch-up and slow duties
+
+    def _pump_sync(self) -> None:
+        """Do what catch-up wants until it wants nothing."""
+        while ready := self.catch_up.ready():
+            for peer, request in ready.requests:
+                self._links.send(peer, self.chain_id, Topic.SYNC, request.encode())
+            for blame in ready.blames:
+                log.warning("sync_peer_failed", extra=fields(channel=self.name, peer=blame.peer, why=blame.reason))
+                if blame.proven:
+                    self._links.report_violation(blame.peer, blame.reason)
+            if ready.block is not None:
+                self._apply_synced(ready.block)
+                return
+
+    def _apply_synced(self, block: SyncedBlock) -> None:
+        try:
+            transactions = tuple(Transaction.decode(envelope) for envelope in block.envelopes)
+        except InvalidTransaction as error:
+            # A quorum certified bytes that no honest replica accepts; nothing here can go on from that.
+            raise InvalidMessage(f"certified block {block.header.height} holds {error}") from error
+        self.driver.apply_synced(block, BlockBody(block.block_hash, transactions))
+
+    async def _duties(self) -> None:
+        while True:
+            await asyncio.sleep(DUTY_MS / 1000)
+            now_ms = self._clock.monotonic_ms()
+            self.catch_up.tick(now_ms)
+            self._pump_sync()
+            if now_ms - self._head_sent_ms >= HEAD_MS:
+                self._head_sent_ms = now_ms
+                self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message())
+                self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
+                self._log_progress()
+            overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
+            if overdue:
+                self._send_again(overdue)
+
+    def _send_again(self, transactions: Sequence[Transaction]) -> None:
+        """Old transactions go to all validators on a topic that is not the first to be dropped (amendment L7)."""
+        payload = TxsReply(RESENT, [transaction.envelope for transaction in transactions]).encode()
+        names = [name for name in self._names_by_key.values() if name != self._own_name]
+        self._links.broadcast(self.chain_id, Topic.FETCH, payload, names)
+
+    def _log_progress(self) -> None:
+        status = self.catch_up.status()
+        if status.active:
+            log.info(
+                "syncing",
+                extra=fields(
+                    channel=self.name,
+                    height=status.height,
+                    target=status.target,
+                    peers=",".join(peer for peer, _, _ in status.requests) or "none",
+                ),
+            )
+
+    def _head_message(self) -> bytes:
+        return HeadMessage(self.head.height, self.head.block_hash, self.epoch).encode()
+
+    def _anchor(self, head: Head) -> Anchor:
+        return Anchor(head.height, head.block_hash, head.result.hash, head.epoch, head.rules.validators)
+
+    def _knows(self, leaf_hash: bytes) -> bool:
+        return leaf_hash in self.pool or self.admission.is_checking(leaf_hash)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` as a child of the channel; dropped while the channel is not running."""
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(work)
+
+    def _samples(self) -> Iterator[Sample]:
+        labels = {"channel": self.name}
+        status = self.driver.replica.status()
+        yield "dawan_consensus_height", labels, self.head.height
+        yield "dawan_consensus_view", labels, status.view
+        yield "dawan_consensus_state", labels | {"state": status.state.value}, 1
+        yield "dawan_mempool_size", labels, len(self.pool)
+        yield "dawan_mempool_size_bytes", labels, self.pool.size_bytes

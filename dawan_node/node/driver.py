@@ -1,0 +1,505 @@
+"""The driver of one channel: the single writer that feeds the replica and carries out what it wants.
+
+One task owns the replica. Everything else (links, worker thread, timers) leaves *inputs* in a bounded queue; the
+driver takes what is there, steps the replica with all of it, takes ``ready()`` once, and carries it out in the order
+the protocol demands (see ``consensus.replica``): the log first, one fsync, and only then whatever relies on it.
+
+    inputs -> step* -> maybe propose -> ready -> log + fsync -> send, gather, execute, commit -> inputs ...
+
+Batching falls out of this: whatever arrives during an fsync is handled in one turn after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from dawan_node.consensus.agreement import ProposalSlot
+from dawan_node.consensus.config import ChannelRules
+from dawan_node.consensus.messages import Message
+from dawan_node.consensus.ready import Acquire, AlarmKind, Decided, Evidence, Execute, Ready
+from dawan_node.consensus.records import Record
+from dawan_node.consensus.replica import Replica
+from dawan_node.errors import InvalidMessage
+from dawan_node.mempool import Mempool, replay_keys
+from dawan_node.node.applier import AppliedHead, Applier, Executed, Stored, UnknownBranch
+from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
+from dawan_node.node.clock import Clock
+from dawan_node.node.event_bus import CommittedBlock
+from dawan_node.node.gatherer import Gatherer
+from dawan_node.node.log_writer import LogWriter
+from dawan_node.node.logs import fields
+from dawan_node.node.metrics import StageTimes
+from dawan_node.node.worker import Worker
+from dawan_node.primitives.block import Header
+from dawan_node.primitives.validators import ValidatorSet
+from dawan_node.storage.wal import WalRecord
+from dawan_node.sync import SyncedBlock
+
+log = logging.getLogger(__name__)
+
+#: Consensus messages waiting for a turn. A turn takes milliseconds; n = 22 with W = 4 sends some 200 votes per block.
+#: What exceeds it is dropped like a lost message and repaired by STATUS.
+INPUTS_MAX: Final = 20_000
+#: Messages per turn, so that one turn (about 60 us a vote) stays well below the 250 ms a loop may be blocked.
+TURN_MAX: Final = 500
+#: How long the driver sleeps at most: timers of replica and gatherer are read anew each turn.
+TICK_MS: Final = 100
+
+#: consensus.md 1.4: with blocks in flight a batch waits for this many bytes or this long; with none it leaves at once.
+BATCH_BYTES: Final = 1024 * 1024
+BATCH_DELAY_MS: Final = 50
+#: ... or nearly at once: a client's next transactions of the same burst are milliseconds away.
+IDLE_BATCH_DELAY_MS: Final = 5
+
+#: Evidence kept for the operator; the replica keeps one per voter, epoch and kind.
+EVIDENCE_MAX: Final = 64
+
+_PARENT_GONE: Final = "its parent was dropped"
+
+
+class Sender(Protocol):
+    """How consensus messages leave."""
+
+    def consensus(self, to: tuple[int, ...] | None, payload: bytes) -> None:
+        """Send to validator indexes of the current set, or to all other validators."""
+        ...
+
+
+class Listener(Protocol):
+    """Who hears what the driver did. Called on the event loop, after the store."""
+
+    def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
+        """A block is durable; ``validators`` vote on the next one."""
+        ...
+
+    def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
+        """The replica is behind and asks for catch-up."""
+        ...
+
+    def synced(self, failure: str | None) -> None:
+        """The block that catch-up handed in is stored, or why it was not taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """An undecided block: what the blocks above it may not hold again (leaf hashes and replay keys), and its size."""
+
+    parent_hash: bytes
+    names: frozenset[bytes]
+    count: int
+    bytes: int
+
+
+class Driver:
+    """Owns one replica. ``run`` is its task; every other method is called on the event loop."""
+
+    def __init__(
+        self,
+        channel: str,
+        chain_id: bytes,
+        replica: Replica,
+        rules: ChannelRules,
+        applier: Applier,
+        pool: Mempool,
+        bodies: Bodies,
+        gatherer: Gatherer,
+        worker: Worker,
+        log_writer: LogWriter | None,
+        sender: Sender,
+        listener: Listener,
+        clock: Clock,
+        stages: StageTimes,
+        wake: asyncio.Event,
+    ) -> None:
+        """``log_writer`` is None on a node that never signs."""
+        self.replica: Final = replica
+        self._channel: Final = channel
+        self._chain_id: Final = chain_id
+        self._applier: Final = applier
+        self._pool: Final = pool
+        self._bodies: Final = bodies
+        self._gatherer: Final = gatherer
+        self._worker: Final = worker
+        self._log_writer: Final = log_writer
+        self._sender: Final = sender
+        self._listener: Final = listener
+        self._clock: Final = clock
+        self._stages: Final = stages
+        self._wake: Final = wake
+        self._inputs: deque[Callable[[], None]] = deque()
+        self._rules = rules
+        self._in_flight: dict[bytes, _InFlight] = {}
+        self._wanted: dict[bytes, Acquire] = {}
+        #: Gathered blocks whose parent is still running, by parent hash: they are judged on its state.
+        self._waiting_for_parent: dict[bytes, list[BlockBody]] = {}
+        self._executed: set[bytes] = set()
+        self._attempted_ms = 0
+        self._proposed_ms = 0
+        self._syncing: SyncedBlock | None = None
+        self.last_commit_ms: int | None = None
+        self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_MAX)
+        self.dropped = 0
+
+    # Inputs
+
+    def message(self, message: Message, link: int) -> None:
+        """A consensus message that came over the link of validator ``link`` (-1: of a node that is none)."""
+        if len(self._inputs) >= INPUTS_MAX:
+            self.dropped += 1
+            return
+        self._add(partial(self._step, message, link))
+
+    def peer_up(self, link: int) -> None:
+        """A validator's link is up."""
+        self._add(lambda: self.replica.link_up(link, self._clock.wall_ms()))
+
+    def wake(self) -> None:
+        """Something changed that the next turn should look at: the pool, the gatherer."""
+        self._wake.set()
+
+    @property
+    def applied_head(self) -> AppliedHead:
+        """The last block in the store. Read it in ``Listener.committed``, when the worker is between two blocks."""
+        return self._applier.head
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether a block of catch-up is on its way through the worker."""
+        return self._syncing is not None
+
+    def apply_synced(self, block: SyncedBlock, body: BlockBody) -> None:
+        """Execute a proven block of catch-up; it goes on as a decision of the replica if it is still the next one."""
+        assert self._syncing is None, "catch-up hands out one block at a time"
+        self._syncing = block
+
+        def job() -> Executed | None:
+            try:
+                return self._applier.execute(block.block_hash, block.header, body.transactions)
+            except UnknownBranch:
+                return None  # consensus was faster
+
+        self._bodies.add(body)
+        self._worker.submit(job, partial(self._synced_executed, block))
+
+    # The task
+
+    async def run(self) -> None:
+        """Drive until cancelled. Raises whatever must stop the node."""
+        while True:
+            await self._sleep()
+            if self._worker.failure is not None:
+                raise self._worker.failure
+            now_ms = self._clock.wall_ms()
+            for _ in range(min(len(self._inputs), TURN_MAX)):
+                self._inputs.popleft()()
+            self._gatherer.poll(now_ms)
+            self._take_gathered()
+            self.replica.work_pending(len(self._pool) > 0, now_ms)
+            self.replica.tick(now_ms)
+            self._maybe_propose(now_ms)
+            while ready := self.replica.ready():
+                await self._carry_out(ready)
+            if self._inputs:
+                self._wake.set()
+                await asyncio.sleep(0)  # a busy channel leaves room for the others
+
+    async def _sleep(self) -> None:
+        now_ms = self._clock.wall_ms()
+        deadlines = [
+            now_ms + TICK_MS,
+            self.replica.next_deadline(),
+            self._gatherer.next_deadline(),
+            self._attempt_due(),
+        ]
+        wait_ms = min(deadline for deadline in deadlines if deadline is not None) - now_ms
+        if wait_ms > 0 and not self._wake.is_set():
+            try:
+                async with asyncio.timeout(wait_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        self._wake.clear()
+
+    def _add(self, work: Callable[[], None]) -> None:
+        self._inputs.append(work)
+        self._wake.set()
+
+    def _step(self, message: Message, link: int) -> None:
+        try:
+            self.replica.step(message, link if link >= 0 else None, self._clock.wall_ms())
+        except InvalidMessage as error:
+            log.warning("message_refused", extra=fields(channel=self._channel, link=link, reason=str(error)))
+
+    # Proposing
+
+    def _attempt_due(self) -> int | None:
+        """When to look for a batch again while transactions wait."""
+        return self._attempted_ms + IDLE_BATCH_DELAY_MS if len(self._pool) else None
+
+    def _maybe_propose(self, now_ms: int) -> None:
+        if not len(self._pool):
+            return
+        self._attempted_ms = now_ms
+        for _ in range(self._rules.window):
+            slot = self.replica.proposal_slot()
+            if slot is None or not self._propose(slot, now_ms):
+                return
+
+    def _propose(self, slot: ProposalSlot, now_ms: int) -> bool:
+        """Propose one block if a batch is ready. Picking and proposing happen at one moment, so the block's time is
+        the one its transactions were picked for."""
+        branch = self._branch(slot.parent_hash)
+        waiting = len(self._pool) - sum(block.count for block in branch)
+        waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
+        if waiting <= 0:
+            return False
+        is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= BATCH_BYTES
+        if not is_full and now_ms - self._proposed_ms < (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS):
+            return False
+        start_ns = time.thread_time_ns()
+        batch = self._pool.reap(
+            self._rules.block_txs_max,
+            min(BATCH_BYTES, self._rules.block_bytes_max),
+            slot.block_time_ms(now_ms),
+            frozenset().union(*(block.names for block in branch)),
+        )
+        if not batch:
+            return False
+        header = self.replica.propose(
+            slot,
+            [transaction.leaf_hash for transaction in batch],
+            sum(len(transaction.envelope) for transaction in batch),
+            batch[0].is_barrier,
+            now_ms,
+        )
+        if header is None:
+            return False
+        self._proposed_ms = now_ms
+        self._hold(header, BlockBody(header.hash, tuple(batch)))
+        self._stages.add("propose", time.thread_time_ns() - start_ns, len(batch))
+        return True
+
+    def _branch(self, parent_hash: bytes) -> list[_InFlight]:
+        """The undecided blocks from the head up to ``parent_hash``."""
+        branch: list[_InFlight] = []
+        while (block := self._in_flight.get(parent_hash)) is not None:
+            branch.append(block)
+            parent_hash = block.parent_hash
+        return branch
+
+    def _hold(self, header: Header, body: BlockBody) -> None:
+        self._bodies.add(body)
+        if body.block_hash not in self._in_flight:
+            names = frozenset(body.leaf_hashes) | replay_keys(body.transactions)
+            self._in_flight[body.block_hash] = _InFlight(header.parent_hash, names, header.tx_count, header.body_bytes)
+
+    # Carrying out
+
+    async def _carry_out(self, ready: Ready) -> None:
+        if ready.records:
+            await self._persist(ready.records)
+        for outgoing in ready.messages:
+            self._sender.consensus(outgoing.to, outgoing.payload)
+        now_ms = self._clock.wall_ms()
+        for acquire in ready.acquire:
+            self._wanted[acquire.block_hash] = acquire
+            self._gatherer.want(acquire, now_ms)
+        for execute in ready.execute:
+            self._execute(execute)
+        if ready.discard:
+            self._discard(ready.discard)
+        for decided in ready.decide:
+            self._commit(decided)
+        for block_hash in ready.release:
+            self._forget(block_hash)
+        if ready.sync is not None:
+            self._listener.wanted_range(ready.sync.height, ready.sync.holders)
+        for alarm in ready.alarms:
+            if alarm.kind is AlarmKind.NEW_VIEW:
+                self._pool.restart_ages(now_ms)  # the new primary gets its own time (SmartBFT 86be08d)
+            level = logging.INFO if alarm.kind in (AlarmKind.NEW_VIEW, AlarmKind.EPOCH) else logging.WARNING
+            log.log(
+                level,
+                alarm.kind.value,
+                extra=fields(channel=self._channel, why=alarm.text, **dict(alarm.fields)),
+            )
+        for evidence in ready.evidence:
+            self.evidence.append(evidence)
+            log.warning(
+                "evidence",
+                extra=fields(channel=self._channel, kind=evidence.kind.value, voter=evidence.voter),
+            )
+        self._take_gathered()
+
+    async def _persist(self, records: Sequence[Record]) -> None:
+        """Records, and before the first one of a block the block's bodies, in one fsync (amendment U5)."""
+        if self._log_writer is None:
+            return
+        written: list[WalRecord] = []
+        for record in records:
+            if record.pins and record.block_hash is not None:
+                body = self._bodies.to_log(record.block_hash)
+                if body is not None:
+                    written.append(WalRecord(self._chain_id, BODIES_RECORD, body.encode_record()))
+            written.append(WalRecord(self._chain_id, int(record.kind), record.payload))
+        await self._log_writer.append(written)
+
+    # Judging: gathered blocks, on the state of their parent
+
+    def _take_gathered(self) -> None:
+        for gathered in self._gatherer.take_done():
+            acquire = self._wanted.get(gathered.block_hash)
+            if acquire is None:
+                continue
+            if gathered.body is None:
+                del self._wanted[gathered.block_hash]
+                self.replica.acquired(gathered.block_hash, False, gathered.reason)
+                continue
+            self._hold(acquire.header, gathered.body)
+            self._judge(acquire, gathered.body)
+
+    def _judge(self, acquire: Acquire, body: BlockBody) -> None:
+        parent_hash = acquire.header.parent_hash
+        if parent_hash in self._in_flight and parent_hash not in self._executed:
+            self._waiting_for_parent.setdefault(parent_hash, []).append(body)
+            return
+
+        def job() -> str | None:
+            try:
+                return self._applier.judge(acquire.header, body.transactions)
+            except UnknownBranch:
+                return _PARENT_GONE
+
+        self._worker.submit(job, partial(self._judged, body))
+
+    def _judged(self, body: BlockBody, reason: str | None) -> None:
+        acquire = self._wanted.pop(body.block_hash, None)
+        if acquire is None or reason == _PARENT_GONE:
+            return
+        leaves = body.leaf_hashes if acquire.leaf_hashes is None else None
+        self._add(lambda: self.replica.acquired(body.block_hash, reason is None, reason or "", leaves))
+
+    # Executing and storing, in the worker thread
+
+    def _execute(self, execute: Execute) -> None:
+        body = self._bodies.get(execute.block_hash)
+        assert body is not None, "a block is executed only after its bodies were acquired"
+
+        def job() -> Executed | None:
+            try:
+                return self._applier.execute(execute.block_hash, execute.header, body.transactions)
+            except UnknownBranch:
+                return None
+
+        self._worker.submit(job, partial(self._on_executed, execute.block_hash))
+
+    def _on_executed(self, block_hash: bytes, executed: Executed | None) -> None:
+        if executed is None:
+            return
+        for fault in executed.execution.faults:
+            log.error(
+                "module_fault",
+                extra=fields(
+                    channel=self._channel,
+                    height=executed.execution.header.height,
+                    index=fault.index,
+                    command=fault.command,
+                    error=fault.error,
+                ),
+            )
+        self._executed.add(block_hash)
+        self._add(lambda: self.replica.executed(block_hash, executed.execution.result, executed.next_rules))
+        for body in self._waiting_for_parent.pop(block_hash, ()):
+            acquire = self._wanted.get(body.block_hash)
+            if acquire is not None:
+                self._judge(acquire, body)
+
+    def _discard(self, block_hashes: Sequence[bytes]) -> None:
+        """These blocks lost their place; their transactions were never taken out of the pool."""
+        for block_hash in block_hashes:
+            self._in_flight.pop(block_hash, None)
+            self._executed.discard(block_hash)
+            self._wanted.pop(block_hash, None)
+            self._waiting_for_parent.pop(block_hash, None)
+            self._gatherer.forget(block_hash)
+        self._worker.submit(partial(self._applier.discard, tuple(block_hashes)), _nothing)
+
+    def _commit(self, decided: Decided) -> None:
+        body = self._bodies.get(decided.block_hash)
+        assert body is not None, "a block is decided only after its bodies were acquired"
+        job = partial(
+            self._applier.commit,
+            decided.block_hash,
+            decided.header,
+            decided.result,
+            decided.certificate,
+            decided.links,
+            body.transactions,
+        )
+        self._worker.submit(job, partial(self._committed, decided, body))
+
+    def _committed(self, decided: Decided, body: BlockBody, stored: Stored) -> None:
+        with self._stages.measure("publish", len(body.transactions)):
+            self._in_flight.pop(decided.block_hash, None)
+            self._executed.discard(decided.block_hash)
+            self._pool.remove_decided(body.transactions)
+            self.last_commit_ms = self._clock.monotonic_ms()
+            if stored.next_rules is not None:
+                self._rules = stored.next_rules
+            self._listener.committed(stored.block, self._rules.validators)
+        self._add(lambda: self.replica.applied(decided.header.height))
+        if self._syncing is not None and self._syncing.header.height <= decided.header.height:
+            self._syncing = None
+            self._listener.synced(None)
+
+    def _forget(self, block_hash: bytes) -> None:
+        self._in_flight.pop(block_hash, None)
+        self._executed.discard(block_hash)
+        self._wanted.pop(block_hash, None)
+        self._waiting_for_parent.pop(block_hash, None)
+        self._gatherer.forget(block_hash)
+        self._bodies.release(block_hash)
+
+    # Catch-up
+
+    def _synced_executed(self, block: SyncedBlock, executed: Executed | None) -> None:
+        if executed is not None:
+            self._executed.add(block.block_hash)
+        self._add(partial(self._decide_synced, block, executed))
+
+    def _decide_synced(self, block: SyncedBlock, executed: Executed | None) -> None:
+        """Hand a synced block to the replica. It comes back in ``Ready.decide``, or it is not the next one any more."""
+        reason = "consensus decided this height meanwhile"
+        if executed is not None and executed.execution.result != block.result:
+            reason = "executing it here gives another result than the certified one"
+        elif executed is not None:
+            try:
+                if self.replica.decided_by_sync(
+                    block.header,
+                    block.result,
+                    block.certificate,
+                    block.links,
+                    block.leaf_hashes,
+                    self._clock.wall_ms(),
+                    executed.next_rules,
+                ):
+                    return
+            except InvalidMessage as error:
+                reason = str(error)
+        if block.block_hash not in self._in_flight:
+            self._bodies.release(block.block_hash)
+        if self._syncing is block:
+            self._syncing = None
+            self._listener.synced(reason)
+
+
+def _nothing(_: None) -> None:
+    pass

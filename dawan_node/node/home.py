@@ -1,0 +1,140 @@
+"""The folder of one node: what lies where (formats D).
+
+node.toml                       this node's own settings
+network/consortium.toml         public: organisations, validators, identities, channels
+network/<org>.pem               public: the certificate authorities of each organisation
+network/genesis/<channel>.bin   public: the bytes a channel starts from
+network/party.toml              public: what this node gives to whoever assembles the network
+keys/node.key.json              the Ed25519 key of hello and votes
+keys/tls.key.json, tls.pem      the TLS key and its certificate
+keys/<identity>.key.json        keys of people and systems that send transactions, if they are kept here
+keys/ca/ca.key.json, ca.pem     the organisation's certificate authority, on the node of its operator only
+data/wal/                       everything this node ever signed; never restored from a backup
+data/<channel>/db/              the ledger of a channel
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawan_node.crypto import keystore
+from dawan_node.crypto.certificates import CertifiedKey, from_pem
+from dawan_node.crypto.signatures import PrivateKey
+from dawan_node.errors import ConfigError, UntrustedCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below one node's folder."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """``node.toml``."""
+        return self.path / "node.toml"
+
+    @property
+    def network(self) -> Path:
+        """Public files that every party has alike."""
+        return self.path / "network"
+
+    @property
+    def consortium_file(self) -> Path:
+        """``consortium.toml``."""
+        return self.network / "consortium.toml"
+
+    @property
+    def party_file(self) -> Path:
+        """What this node contributes to ``network assemble``."""
+        return self.network / "party.toml"
+
+    def genesis_file(self, channel: str) -> Path:
+        """The genesis bytes of a channel."""
+        return self.network / "genesis" / f"{channel}.bin"
+
+    @property
+    def keys(self) -> Path:
+        """Secret keys, mode 0700."""
+        return self.path / "keys"
+
+    def identity_key(self, name: str) -> Path:
+        """The key of a person or system that sends transactions."""
+        return self.keys / f"{name}.key.json"
+
+    @property
+    def node_key(self) -> Path:
+        """The Ed25519 key of this node."""
+        return self.keys / "node.key.json"
+
+    @property
+    def tls_key(self) -> Path:
+        """The key of the TLS certificate."""
+        return self.keys / "tls.key.json"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """The TLS certificate, PEM."""
+        return self.keys / "tls.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        """The key of the organisation's certificate authority."""
+        return self.keys / "ca" / "ca.key.json"
+
+    @property
+    def authority_certificate(self) -> Path:
+        """The certificate of the organisation's certificate authority, PEM."""
+        return self.keys / "ca" / "ca.pem"
+
+    @property
+    def data(self) -> Path:
+        """Everything the node writes while it runs."""
+        return self.path / "data"
+
+    @property
+    def wal(self) -> Path:
+        """The write-ahead log of what this node signed."""
+        return self.data / "wal"
+
+    def database(self, channel: str) -> Path:
+        """The LevelDB of one channel."""
+        return self.data / channel / "db"
+
+    @property
+    def log(self) -> Path:
+        """Log files, where something writes any."""
+        return self.path / "log"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The unlocked secrets a running node needs; neither shows in ``repr``."""
+
+    node: PrivateKey
+    tls: CertifiedKey
+
+
+def unlock(home: Home, passphrase: bytes) -> NodeKeys:
+    """Open the node's key files. Raises KeystoreError, or ConfigError when the TLS certificate is unusable."""
+    node = keystore.load_signing_key(home.node_key, passphrase)
+    certificate = read_certificate(home.tls_certificate)
+    return NodeKeys(node, CertifiedKey(certificate, keystore.load(home.tls_key, passphrase).secret))
+
+
+def read_certificate(path: Path) -> bytes:
+    """The first certificate of a PEM file, DER. Raises ConfigError."""
+    return read_certificates(path)[0]
+
+
+def read_certificates(path: Path) -> list[bytes]:
+    """Every certificate of a PEM file, DER; at least one. Raises ConfigError."""
+    try:
+        return from_pem(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read", error.strerror or "unknown reason", "Check the path, or run `init`."
+        ) from None
+    except (UnicodeDecodeError, UntrustedCertificate) as error:
+        raise ConfigError(f"{path} is damaged", str(error), "Put back the file from its owner.") from None

@@ -1,0 +1,265 @@
+"""A whole node: every channel it serves, its network, its listeners, and an orderly end.
+
+Everything is built complete before anything starts, in the order log, databases, channels, network, listeners; it
+stops in the reverse order. One task group holds all that runs: the first part that fails stops the rest, and the
+reason leaves ``run`` as an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+import dawan_node
+from dawan_node.consensus.report import Mode as ReplicaMode
+from dawan_node.errors import OperatorError
+from dawan_node.node.channel import Channel
+from dawan_node.node.clock import Clock
+from dawan_node.node.config import Config, parse_address
+from dawan_node.node.consortium import Consortium, public_key_bytes
+from dawan_node.node.home import Home, NodeKeys
+from dawan_node.node.log_writer import LogWriter
+from dawan_node.node.logs import fields
+from dawan_node.node.metrics import Metrics, Sample
+from dawan_node.node.restore import open_channel
+from dawan_node.node.service import Service
+from dawan_node.node.signer import NodeSigner
+from dawan_node.node.verifier import Mode, Verifier, choose_mode
+from dawan_node.p2p.framing import Topic
+from dawan_node.p2p.meeting import LocalIdentity
+from dawan_node.p2p.network import Network, NetworkSettings
+from dawan_node.p2p.peers import PeerAddress, PeerId, PeerState, Role
+from dawan_node.primitives.genesis import Genesis
+from dawan_node.rpc.api import ApiError
+from dawan_node.rpc.dispatch import Dispatcher
+from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
+from dawan_node.storage.leveldb import library_version
+from dawan_node.storage.wal import Wal, WalMissing
+
+log = logging.getLogger(__name__)
+
+#: With work waiting and no commit for so long a channel counts as stalled: several view changes at the first back-offs.
+STALLED_MS: Final = 30_000
+_NOT_SERVING: Final = (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.SYNCING)
+
+
+class Node:
+    """One running node. Build it with the event loop running, then ``await run(stop)``."""
+
+    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: Clock) -> None:
+        """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then."""
+        self._config: Final = config
+        self._clock: Final = clock
+        self._metrics: Final = Metrics()
+        self._mode, workers = _verifier_mode(config.node.verifier)
+        self._verifier: Final = Verifier(
+            self._mode, workers, account=lambda cpu_ns, count: self._metrics.stages.add("verify", cpu_ns, count)
+        )
+        name, org = config.node.name, config.node.org
+        role = Role.VALIDATOR if consortium.is_validator(name) else Role.OBSERVER
+        signer = NodeSigner(keys.node)
+        names = consortium.channels_for(org)
+        genesis = {channel: _genesis(home, consortium, channel) for channel in names}
+        self._wal = _open_log(home, name)
+        self._log_writer = None if self._wal is None else LogWriter(self._wal)
+        self._network: Final = Network(
+            LocalIdentity(
+                consortium.network, name, org, role, signer, keys.tls, consortium.roots, dawan_node.__version__
+            ),
+            [
+                PeerAddress(
+                    node.name,
+                    node.org,
+                    public_key_bytes(node.public_key),
+                    node.addresses,
+                    Role.VALIDATOR if consortium.is_validator(node.name) else Role.OBSERVER,
+                )
+                for node in consortium.nodes
+                if node.name != name
+            ],
+            _channel_finder(consortium, genesis),
+            config.p2p.listen,
+            self,
+            clock,
+            NetworkSettings(faults=config.devnet.faults),
+        )
+        records = None if self._wal is None else self._wal.records()
+        self.channels: dict[str, Channel] = {}
+        try:
+            for channel in names:
+                votes = any(entry.name == name for entry in genesis[channel].validators)
+                parts = open_channel(
+                    genesis[channel],
+                    home.database(channel),
+                    config.storage.history,
+                    records,
+                    signer if votes else None,
+                    clock.wall_ms(),
+                )
+                self.channels[channel] = Channel(
+                    parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics
+                )
+        except BaseException:
+            self._close_storage()
+            raise
+        self._by_chain: Final = {channel.chain_id: channel for channel in self.channels.values()}
+        if self._log_writer is not None:
+            for running in self.channels.values():
+                self._log_writer.add_channel(running.checkpoint)
+        self.service: Final = Service(name, org, consortium, self.channels, self._network, clock)
+        dispatcher = Dispatcher(self.service)
+        self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
+        admin: dict[str, Callable[[Mapping[str, Any]], Any]] = {"cut": self._cut} if config.devnet.faults else {}
+        self._ops: Final = OpsServer(OpsActions(self._not_ready, self._metrics.render, admin=admin))
+        self._metrics.register(self._samples)
+
+    async def run(self, stop: asyncio.Event, started: Callable[[], None] = lambda: None) -> None:
+        """Run until ``stop`` is set. Raises what ended the node early."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(channel.run(), name=channel.name) for channel in self.channels.values()]
+                if self._log_writer is not None:
+                    tasks.append(group.create_task(self._log_writer.run(), name="log"))
+                await self._network.start()
+                tasks.append(group.create_task(self._network.wait(), name="network"))
+                await self._rpc.start(*parse_address(self._config.rpc.listen))
+                await self._ops.start(*parse_address(self._config.ops.listen))
+                log.info(
+                    "node_started",
+                    extra=fields(
+                        node=self._config.node.name,
+                        channels=",".join(self.channels),
+                        p2p=self._network.listen_address,
+                        rpc=self._config.rpc.listen,
+                        ops=self._config.ops.listen,
+                        signing=self._log_writer is not None,
+                        verifier=self._mode.value,
+                        leveldb=library_version(),
+                    ),
+                )
+                started()
+                await stop.wait()
+                log.info("node_stopping", extra=fields(node=self._config.node.name))
+                await self._rpc.stop()
+                await self._ops.stop()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._rpc.stop()
+            await self._ops.stop()
+            await self._network.stop()
+            self.service.close()
+            await self._verifier.close()
+            self._close_storage()
+        log.info("node_stopped", extra=fields(node=self._config.node.name))
+
+    # p2p.network.NetworkHandler
+
+    def on_message(self, peer: PeerId, chain_id: bytes, topic: Topic, payload: bytes) -> None:
+        """See NetworkHandler."""
+        channel = self._by_chain.get(chain_id)
+        if channel is not None:
+            channel.on_message(peer, topic, payload)
+
+    def on_peer_up(self, peer: PeerId, chain_ids: frozenset[bytes]) -> None:
+        """See NetworkHandler."""
+        for chain_id, channel in self._by_chain.items():
+            if chain_id in chain_ids:
+                channel.on_peer_up(peer)
+
+    def on_peer_down(self, peer: PeerId) -> None:
+        """See NetworkHandler."""
+        for channel in self._by_chain.values():
+            channel.on_peer_down(peer)
+
+    # Health
+
+    def _not_ready(self) -> Mapping[str, str]:
+        """What keeps this node from serving: each check by name, with the reason. Empty: ready."""
+        failing: dict[str, str] = {}
+        for channel in self.channels.values():
+            status = channel.driver.replica.status()
+            if (
+                status.state in (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.SYNCING)
+                or channel.catch_up.status().active
+            ):
+                failing[f"{channel.name}.state"] = f"{status.state.value}: {status.waiting_for}"
+            last_ms = channel.driver.last_commit_ms
+            oldest = min((part.oldest_ms for part in channel.pool.stats().by_organisation), default=None)
+            if oldest is not None:
+                quiet_ms = self._clock.wall_ms() - oldest
+                if last_ms is not None:
+                    quiet_ms = min(quiet_ms, self._clock.monotonic_ms() - last_ms)
+                if quiet_ms > STALLED_MS:
+                    failing[f"{channel.name}.commits"] = f"transactions wait; no commit for {quiet_ms} ms"
+        return failing
+
+    def _samples(self) -> Iterator[Sample]:
+        connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
+        yield "dawan_p2p_peers", {}, connected
+
+    async def _cut(self, argument: Mapping[str, Any]) -> Any:
+        """Devnet only: allow no links to the named nodes, and all others."""
+        names = argument.get("names")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ApiError.invalid("names must be a list of node names", path="names")
+        self._network.heal()
+        self._network.cut(names)
+        return {"cut": sorted(names)}
+
+    def _close_storage(self) -> None:
+        for channel in self.channels.values():
+            channel.close()
+        if self._log_writer is not None:
+            self._log_writer.close()
+
+
+def _genesis(home: Home, consortium: Consortium, channel: str) -> Genesis:
+    """The channel's genesis, equal to the one computed from consortium.toml. Raises OperatorError."""
+    computed = consortium.genesis(channel)
+    path = home.genesis_file(channel)
+    try:
+        stored = path.read_bytes()
+    except OSError as error:
+        raise OperatorError(
+            f"{path} cannot be read",
+            error.strerror or "unknown reason",
+            "Copy the network folder from whoever ran `network assemble`, then run `dawan-node network verify`.",
+        ) from None
+    if stored != computed.encoded:
+        raise OperatorError(
+            f"{path} is not the genesis of consortium.toml",
+            f"its bytes differ from chain {computed.chain_id.hex()[:16]}",
+            "Run `dawan-node network verify` and compare chain ids with the other parties.",
+        )
+    return computed
+
+
+def _verifier_mode(setting: str) -> tuple[Mode, int]:
+    if setting == "auto":
+        return choose_mode()
+    return Mode(setting), max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def _open_log(home: Home, name: str) -> Wal | None:
+    try:
+        return Wal.open(home.wal)
+    except WalMissing as error:
+        log.critical(
+            "signing_disabled",
+            extra=fields(
+                node=name, why=str(error), next="this node only observes until its validator key is replaced on chain"
+            ),
+        )
+        return None
+
+
+def _channel_finder(consortium: Consortium, genesis: Mapping[str, Genesis]) -> Callable[[str], Collection[bytes]]:
+    by_org = {
+        org.id: tuple(genesis[channel].chain_id for channel in consortium.channels_for(org.id) if channel in genesis)
+        for org in consortium.document.org
+    }
+    return lambda org: by_org.get(org, ())

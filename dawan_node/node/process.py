@@ -1,0 +1,80 @@
+"""The daemon process: event loop, signals, exit code.
+
+An operating error ends the process with a reason in the log and an exit code that an init system can act on: storage
+in doubt is 74 (EX_IOERR), because a restart may repair it from peers; anything an operator must fix is 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from dawan_node.errors import OperatorError, StorageError
+from dawan_node.node import consortium as consortium_file
+from dawan_node.node.clock import SystemClock
+from dawan_node.node.config import Config
+from dawan_node.node.home import Home, NodeKeys
+from dawan_node.node.logs import fields
+from dawan_node.node.node import Node
+from dawan_node.node.verification import verify_home
+
+log = logging.getLogger(__name__)
+
+EXIT_STORAGE: Final = 74
+
+#: Threads that verify and execute share the interpreter with the event loop; the default of 5 ms makes each hand-over
+#: to a waiting thread that late, which adds up over the steps of a commit.
+SWITCH_INTERVAL_S: Final = 0.001
+
+
+def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
+    """Run the node until it is told to stop. Raises OperatorError; exits with 74 when storage is in doubt."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(config, home, keys))
+    except* OperatorError as group:
+        raise _first(group) from None
+    except* StorageError as group:
+        log.critical("storage_failed", extra=fields(error=str(_first(group)), next="restart; the node verifies itself"))
+        sys.exit(EXIT_STORAGE)
+
+
+async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
+    consortium = consortium_file.load(home.consortium_file)
+    clock = SystemClock()
+    problems = verify_home(home, config.node, consortium, clock.now())
+    if problems:
+        raise problems[0]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(config, home, keys, consortium, clock)
+    # What exists now lives as long as the process; the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await node.run(stop)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (extra ``fast``), else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception inside nested groups."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner

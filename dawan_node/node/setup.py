@@ -1,0 +1,161 @@
+"""What ``init`` does: one party makes its own keys and folders, and a public file for the others.
+
+Nothing here knows another party. The write-ahead log is made together with the node key and never again: a key
+without its log may have signed things nobody remembers, so a node without a log only observes (design section 6).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from dawan_node.crypto import keystore
+from dawan_node.crypto.certificates import CertifiedKey, issue_node_certificate, make_authority, to_pem
+from dawan_node.crypto.keystore import PRODUCTION, Cost, SecretKind
+from dawan_node.errors import ConfigError, OperatorError
+from dawan_node.node.assembly import Party, PartyIdentity
+from dawan_node.node.config import parse_address
+from dawan_node.node.home import Home, read_certificate
+from dawan_node.primitives.names import is_label
+from dawan_node.storage.wal import Wal
+
+# Key files of a home that are not identities.
+_RESERVED: Final = frozenset({"node", "tls", "ca"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to make. ``settings`` are keys of node.toml beside name and org, such as ``rpc.listen``."""
+
+    name: str
+    org: str
+    addresses: tuple[str, ...]
+    identities: tuple[str, ...] = ()
+    settings: Mapping[str, str | bool | int | tuple[str, ...]] = field(default_factory=dict)
+    authority: Path | None = None  # the keys/ca folder of another home; None makes a new authority here
+    cost: Cost = PRODUCTION
+
+
+def initialise(
+    home: Home, plan: Plan, passphrase: bytes, now: datetime, *, authority_passphrase: bytes | None = None
+) -> Party:
+    """Make a home that ``run`` can use once the network is assembled; returns what is public of it.
+
+    Raises OperatorError (ConfigError, KeystoreError) when something is there already or a name is not allowed.
+    """
+    _check(home, plan)
+    keystore.make_private_folder(home.keys)
+    authority = _authority(home, plan, passphrase, authority_passphrase or passphrase, now)
+    hosts = [parse_address(address)[0] for address in plan.addresses]
+    tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
+    _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
+    for identity in plan.identities:
+        keystore.create_signing_key(home.identity_key(identity), identity, passphrase, cost=plan.cost)
+    home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Wal.create(home.wal)
+    keystore.create_signing_key(home.node_key, plan.name, passphrase, cost=plan.cost)
+    party = write_party(home, plan.name, plan.org, plan.addresses)
+    # Last: a home without it was not finished.
+    home.config_file.write_text(render_config(plan), encoding="utf-8")
+    return party
+
+
+def write_party(home: Home, name: str, org: str, addresses: tuple[str, ...]) -> Party:
+    """Write the public half of a home, read from its key files without a passphrase. Raises KeystoreError."""
+    found = keystore.list_keys(home.keys)
+    ca = home.authority_certificate
+    party = Party(
+        format=1,
+        name=name,
+        org=org,
+        public_key=_hex(keystore.describe(home.node_key).public_key),
+        addresses=addresses,
+        ca=to_pem([read_certificate(ca)]) if ca.exists() else "",
+        identity=tuple(
+            PartyIdentity(name=info.name, public_key=_hex(info.public_key))
+            for info in found
+            if info.kind is SecretKind.ED25519 and info.path != home.node_key
+        ),
+    )
+    home.network.mkdir(mode=0o755, parents=True, exist_ok=True)
+    home.party_file.write_text(party.render(), encoding="utf-8")
+    return party
+
+
+def check_identity_name(name: str) -> None:
+    """Refuse names that are malformed or that the home itself uses. Raises ConfigError."""
+    if not is_label(name) or name in _RESERVED:
+        raise ConfigError(
+            f"{name!r} cannot be the name of a key",
+            f"a name is [a-z][a-z0-9-]{{0,31}} and not one of {', '.join(sorted(_RESERVED))}",
+            "Choose another name.",
+        )
+
+
+def render_config(plan: Plan) -> str:
+    """The text of ``node.toml``: only what differs from the defaults, so that later defaults reach this node."""
+    tables: dict[str, dict[str, object]] = {"node": {"name": plan.name, "org": plan.org}}
+    for key, value in plan.settings.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = list(value) if isinstance(value, tuple) else value
+    lines = ["# This node's settings; configs/node.example.toml explains every key and its default."]
+    for section, values in tables.items():
+        # JSON's strings, numbers, booleans and flat lists read the same in TOML.
+        lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _check(home: Home, plan: Plan) -> None:
+    for existing in (home.config_file, home.keys, home.data):
+        if existing.exists():
+            raise OperatorError(
+                f"{home.path} is already in use",
+                f"{existing.name} exists there, and a key or a signing log is never replaced",
+                "Choose another --home; if an earlier init was interrupted, remove that folder yourself.",
+            )
+    for what, name in (("a node", plan.name), ("an organisation", plan.org)):
+        if not is_label(name):
+            raise ConfigError(f"{name!r} cannot name {what}", "a name is [a-z][a-z0-9-]{0,31}", "Choose another name.")
+    for name in plan.identities:
+        check_identity_name(name)
+    if len(set(plan.identities)) != len(plan.identities):
+        raise ConfigError("an identity is named twice", "each has one key", "Leave one of them out.")
+    for address in plan.addresses:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            raise ConfigError(f"address {address!r}", str(error), "Correct it.") from None
+
+
+def _authority(home: Home, plan: Plan, passphrase: bytes, given_passphrase: bytes, now: datetime) -> CertifiedKey:
+    if plan.authority is None:
+        made = make_authority(plan.org, now)
+        name = f"{plan.org} CA"
+        _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
+        return made
+    certificate = read_certificate(plan.authority / home.authority_certificate.name)
+    key = keystore.load(plan.authority / home.authority_key.name, given_passphrase)
+    return CertifiedKey(certificate, key.secret)
+
+
+def _store_certified(
+    key_path: Path, certificate_path: Path, made: CertifiedKey, name: str, passphrase: bytes, cost: Cost
+) -> None:
+    keystore.create(
+        key_path,
+        made.private_key,
+        name=name,
+        kind=SecretKind.P256,
+        public_key=made.public_key,
+        passphrase=passphrase,
+        cost=cost,
+    )
+    certificate_path.write_text(to_pem([made.certificate]), encoding="ascii")
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()

@@ -1,0 +1,109 @@
+"""``network verify``: does this home fit the consortium it is about to join?
+
+Everything is recomputed from ``consortium.toml`` and the CA files; nothing that another party computed is believed.
+No passphrase is needed: the public halves of the key files are enough.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dawan_node.crypto import keystore
+from dawan_node.crypto.certificates import check_authorities, validate_node_certificate
+from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
+from dawan_node.node.config import NodeSection
+from dawan_node.node.consortium import Consortium, public_key_bytes
+from dawan_node.node.home import Home, read_certificate
+
+
+def verify_home(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
+    """Every reason why this node should not start, none when all is well."""
+    return [
+        *_check_genesis_files(home, consortium),
+        *_check_authorities(consortium, now),
+        *_check_membership(home, node, consortium),
+        *_check_certificate(home, node, consortium, now),
+    ]
+
+
+def _check_genesis_files(home: Home, consortium: Consortium) -> list[OperatorError]:
+    found: list[OperatorError] = []
+    for channel in consortium.channels:
+        path = home.genesis_file(channel)
+        expected = consortium.genesis(channel)
+        try:
+            same = path.read_bytes() == expected.encoded
+        except OSError as error:
+            found.append(
+                ConfigError(
+                    f"{path} cannot be read",
+                    error.strerror or "unknown reason",
+                    "Copy the whole folder that `network assemble` wrote to HOME/network.",
+                )
+            )
+            continue
+        if not same:
+            found.append(
+                ConfigError(
+                    f"{path} is not the genesis of channel {channel}",
+                    f"consortium.toml gives chain id 0x{expected.chain_id.hex()}",
+                    "Ask the party that assembled the network for both files again, and compare with a third party.",
+                )
+            )
+    return found
+
+
+def _check_authorities(consortium: Consortium, now: datetime) -> list[OperatorError]:
+    found: list[OperatorError] = []
+    for org, certificates in consortium.roots.items():
+        try:
+            check_authorities(org, certificates, now)
+        except UntrustedCertificate as error:
+            found.append(
+                ConfigError(
+                    f"the CA certificate of {org} is refused", str(error), "Let its owner make and hand over a new one."
+                )
+            )
+    return found
+
+
+def _check_membership(home: Home, node: NodeSection, consortium: Consortium) -> list[OperatorError]:
+    entry = consortium.node(node.name)
+    if entry is None or entry.org != node.org:
+        why = f"the consortium has it under {entry.org}" if entry else "the consortium has no such node"
+        return [ConfigError(f"node {node.name} of {node.org}", why, "Correct [node] in node.toml, or the template.")]
+    try:
+        own = keystore.describe(home.node_key).public_key
+    except KeystoreError as error:
+        return [error]
+    if own != public_key_bytes(entry.public_key):
+        return [
+            ConfigError(
+                f"the key of node {node.name} is not the one in consortium.toml",
+                f"this home holds 0x{own.hex()}, the consortium expects {entry.public_key}",
+                "Assemble again with this home's network/party.toml, or use the home that holds that key.",
+            )
+        ]
+    return []
+
+
+def _check_certificate(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
+    try:
+        judged = validate_node_certificate(read_certificate(home.tls_certificate), consortium.roots, now)
+    except ConfigError as error:
+        return [error]
+    except UntrustedCertificate as error:
+        return [
+            ConfigError(
+                "peers would refuse this node's TLS certificate", str(error), "Issue a new one from the registered CA."
+            )
+        ]
+    if (judged.org, judged.name) != (node.org, node.name):
+        return [
+            ConfigError(
+                "the TLS certificate is another node's",
+                f"it is of {judged.name} of {judged.org}, this node is {node.name} of {node.org}",
+                "Issue one for this node.",
+            )
+        ]
+    return []

@@ -1,0 +1,49 @@
+"""The channel's one worker thread: where blocks are judged, executed and stored, in the order they were asked for.
+
+A job's outcome comes back to the event loop as a callback, so the driver stays the only one that changes the channel's
+state. A job that fails with anything but its own declared signal fails the worker: the node must not go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs jobs first in, first out."""
+
+    def __init__(self, name: str, wake: Callable[[], None]) -> None:
+        """``wake`` is called on the event loop after each job, for whoever waits for its outcome."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._loop = asyncio.get_running_loop()
+        self._wake = wake
+        self.failure: BaseException | None = None
+
+    def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Run ``job`` in the thread, then ``done`` with its outcome on the event loop."""
+
+        def deliver(future: Future[T]) -> None:
+            if future.cancelled() or self.failure is not None:
+                return
+            error = future.exception()
+            if error is not None:
+                self.failure = error
+            else:
+                done(future.result())
+            self._wake()
+
+        if self.failure is None:
+            self._thread.submit(job).add_done_callback(lambda future: self._loop.call_soon_threadsafe(deliver, future))
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Run ``job`` in the thread and return its outcome; its exception is raised here and fails nobody else."""
+        return await self._loop.run_in_executor(self._thread, job)
+
+    def close(self) -> None:
+        """Finish the job that runs, drop the others."""
+        self._thread.shutdown(cancel_futures=True)

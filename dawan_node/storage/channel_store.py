@@ -1,0 +1,124 @@
+"""The database of one channel: blocks and state, always at the same height.
+
+A decided block is written together with everything it leads to in *one* synced batch. So after any crash the
+database is at exactly one height, and "is this block committed" has one answer. Opening verifies what can be verified
+without executing anything again; the write-ahead log holds the head a second time, outside, and the node compares.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from dawan_node.errors import OperatorError, StorageError
+from dawan_node.primitives.block import Result
+from dawan_node.storage import schema
+from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead
+from dawan_node.storage.kv import KeyValueStore
+from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.state_store import CACHE_BYTES, HISTORY_BLOCKS, StateChanges, StateStore
+
+
+class ChannelStore:
+    """``blocks`` and ``state`` of one channel over one ``KeyValueStore``. One thread commits; others may read."""
+
+    def __init__(self, store: KeyValueStore, *, history: int = HISTORY_BLOCKS, cache_bytes: int = CACHE_BYTES) -> None:
+        self._store = store
+        self.blocks = BlockStore(store)
+        self.state = StateStore(store, history=history, cache_bytes=cache_bytes)
+
+    @classmethod
+    def create(cls, path: Path, genesis: Result, changes: StateChanges, created_ms: int) -> None:
+        """Make the database of a new channel in directory ``path``: height 0, its result, and the state governance
+        wrote for it. Run again after an interruption it starts over; a finished database is never touched.
+
+        Raises ``OperatorError`` when one is there already or in use, ``StorageError`` when the disk fails.
+        """
+        store = LevelDBStore.open(path, create=True)
+        try:
+            write_genesis(store, genesis, changes, created_ms)
+            store.mark_initialised()
+        finally:
+            store.close()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        chain_id: bytes,
+        *,
+        history: int = HISTORY_BLOCKS,
+        cache_bytes: int = CACHE_BYTES,
+        walk_headers: int = WALK_HEADERS_MAX,
+    ) -> Self:
+        """Open and verify the database of the channel with ``chain_id``.
+
+        Raises ``OperatorError`` (in use, missing, newer schema, another channel's) or ``StorageError`` (damaged).
+        """
+        store = LevelDBStore.open(path)
+        try:
+            channel = cls.over(store, chain_id, history=history, cache_bytes=cache_bytes, walk_headers=walk_headers)
+        except (OperatorError, StorageError):
+            store.close()
+            raise
+        return channel
+
+    @classmethod
+    def over(
+        cls,
+        store: KeyValueStore,
+        chain_id: bytes,
+        *,
+        history: int = HISTORY_BLOCKS,
+        cache_bytes: int = CACHE_BYTES,
+        walk_headers: int = WALK_HEADERS_MAX,
+    ) -> Self:
+        """As ``open``, over a store that already holds a genesis (tests use a ``MemoryStore``)."""
+        schema.check_schema(store)
+        channel = cls(store, history=history, cache_bytes=cache_bytes)
+        genesis = channel.blocks.result(0)
+        if genesis is None or genesis.block_hash != chain_id:
+            found = "no chain" if genesis is None else f"chain {genesis.block_hash.hex()[:16]}"
+            raise OperatorError(
+                "the channel cannot be opened",
+                f"its database holds {found}, its genesis file chain {chain_id.hex()[:16]}",
+                "Use the genesis file this database was made with, or move the database away and synchronise anew.",
+            )
+        head = channel.blocks.walk(walk_headers)
+        state_head = channel.state.head
+        if state_head is None or state_head.height != head.height:
+            raise StorageError(f"the blocks are at height {head.height} and the state is not")
+        if head.header is not None and head.header.timestamp_ms != state_head.timestamp_ms:
+            raise StorageError(f"the state at height {head.height} is not of the head block")
+        return channel
+
+    @property
+    def head(self) -> StoredHead:
+        """The newest decided block."""
+        head = self.blocks.head()
+        if head is None:
+            raise StorageError("the database has no genesis")
+        return head
+
+    def commit(self, block: DecidedBlock, changes: StateChanges) -> None:
+        """Write a decided block and its state durably, all or nothing. When this returns, clients may be told.
+
+        Raises ``StorageError`` when the disk fails: whether the block is there is then known only after a reopen.
+        Raises ``ValueError`` for a block that does not follow the head, which is a mistake of the caller.
+        """
+        height = block.header.height
+        puts = self.blocks.puts_for(block)
+        puts += self.state.puts_for(height, changes, block.header.timestamp_ms)
+        self._store.write(puts, sync=True)
+        self.state.committed(height)
+
+    def close(self) -> None:
+        """Close the database. No other thread may be inside a call; calling it again does nothing."""
+        self._store.close()
+
+
+def write_genesis(store: KeyValueStore, genesis: Result, changes: StateChanges, created_ms: int) -> None:
+    """Write height 0 into an empty store, durably."""
+    puts = [schema.schema_put(), *BlockStore(store).genesis_puts(genesis)]
+    puts += StateStore(store, cache_bytes=0).puts_for(0, changes, created_ms)
+    store.write(puts, sync=True)

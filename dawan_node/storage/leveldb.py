@@ -1,0 +1,255 @@
+"""LevelDB behind the ``KeyValueStore`` protocol, made safe to trust.
+
+The wheel of ``plyvel`` bundles LevelDB 1.22, whose defaults are wrong for a ledger. What was measured, and what is
+done about it here:
+
+* Going on with the same handle after a failed write loses later writes that were *acknowledged*. So the first
+  exception of any kind latches the store: every further call raises ``StorageError`` until a reopen.
+* With default options a damaged log opens with a hole in the middle. So ``paranoid_checks`` is on.
+* A damaged table block is served as a *wrong value*. So every read verifies checksums.
+* A crash between creating a database and its first synced write leaves one that cannot be opened. So a marker file
+  is made durable after the first write; without the marker nothing of value can be inside, and creating again is safe.
+* LevelDB's own lock can be lost inside one process, and its files are created 0644. So there is a lock of our own
+  (:mod:`.lock`) and a private umask and directory (:mod:`.files`).
+
+What LevelDB cannot detect at all, such as a log that was cut off, is found by comparing with what is kept outside:
+the hash-chain walk of :mod:`.block_store` and the DECIDED records of the write-ahead log.
+
+LevelDB is not safe over ``fork``: open it only after the last one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Self
+
+import plyvel
+
+from dawan_node.errors import OperatorError, StorageError
+from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, sync_directory
+from dawan_node.storage.kv import Put, range_of
+from dawan_node.storage.lock import DirectoryLock
+
+# A full block writes about 10 MiB (state, tree nodes and the images kept for history) and goes to one buffer whatever
+# its size. Larger buffers were measured to save no work (most keys of a block are its own) and to make the slow
+# commits slower, because each flush and the compaction behind it come in bigger pieces.
+WRITE_BUFFER_BYTES = 4 * 1024 * 1024
+# Uncompressed 4 KiB blocks of tables. The state store above has its own cache of hot values, so this one
+# only has to hold what scans and cold reads touch.
+BLOCK_CACHE_BYTES = 16 * 1024 * 1024
+# Twice the default, for half the number of files; larger ones make compactions, and so some commits, longer.
+TABLE_FILE_BYTES = 4 * 1024 * 1024
+# Open tables per channel; LevelDB itself takes at most a fifth of the process's descriptors over all channels.
+OPEN_FILES_MAX = 256
+# 10 bits give 1 % false positives: four of five reads of a commit ask for keys that are not there yet.
+BLOOM_FILTER_BITS = 10
+
+_MARKER_NAME = "INITIALISED"
+_MARKER_CONTENT = b"dawan-node database\n"
+
+# Everything plyvel raises when the database is unwell; RuntimeError is its word for "closed".
+_FAILURES = (plyvel.Error, OSError, RuntimeError)
+
+
+def library_version() -> str:
+    """The version of the bundled LevelDB, for ``node_version`` and the start-up log."""
+    return str(plyvel.__leveldb_version__)
+
+
+class LevelDBStore:
+    """One LevelDB database, locked for as long as it is open. See the module for what it adds."""
+
+    def __init__(self, path: Path, database: Any, lock: DirectoryLock) -> None:
+        self.path = path
+        self._database = database
+        self._lock = lock
+        self._failure: str | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Self:
+        """Open the database in directory ``path``; with ``create``, make a new one there.
+
+        A database that was created must be given its first content by ``write(..., sync=True)`` and then
+        ``mark_initialised``. Raises ``OperatorError`` when it is in use, missing, unfinished, or (``create``) exists
+        already; ``StorageError`` when it is damaged or the disk fails.
+        """
+        try:
+            make_private_directory(path.parent)
+        except OSError as error:
+            raise StorageError(f"{path.parent} cannot be prepared: {error.strerror}") from error
+        lock = DirectoryLock.acquire(path.with_name(path.name + ".lock"), path)
+        try:
+            initialised = _marker_path(path).exists()
+            if create:
+                if initialised:
+                    raise OperatorError(
+                        f"{path} is not created", "a database is already there", "Use it, or choose another home."
+                    )
+                _set_unfinished_aside(path)
+            elif not initialised:
+                raise OperatorError(
+                    f"{path} cannot be opened",
+                    "it was never created completely",
+                    "Run the command that creates the channel again; nothing decided can be inside.",
+                )
+            make_private_directory(path)
+            return cls(path, _open_database(path, create), lock)
+        except _FAILURES as error:
+            lock.release()
+            raise StorageError(f"database {path} cannot be opened: {error}") from error
+        except OperatorError:
+            lock.release()
+            raise
+
+    def mark_initialised(self) -> None:
+        """Make it durable that this database has its first content (which must have been written with ``sync``)."""
+        self._check_usable()
+        marker = _marker_path(self.path)
+        unfinished = marker.with_name(marker.name + ".new")
+        try:
+            sync_directory(self.path)
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
+            try:
+                os.write(descriptor, _MARKER_CONTENT)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(unfinished, marker)
+            sync_directory(self.path.parent)
+            sync_directory(self.path.parent.parent)
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        if self._failure is not None:
+            self._check_usable()
+        try:
+            value: bytes | None = self._database.get(key, verify_checksums=True)
+        except _FAILURES as error:
+            raise self._fail(error) from error
+        return value
+
+    def iterate(
+        self, *, prefix: bytes = b"", start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return self._iterate(self._database, *range_of(prefix, start, stop), reverse)
+
+    def write(self, batch: Iterable[Put], *, sync: bool = True) -> None:
+        self._check_usable()
+        try:
+            pending = self._database.write_batch(sync=sync)
+            put, delete = pending.put, pending.delete
+            for key, value in batch:
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+            pending.write()
+        except _FAILURES as error:
+            raise self._fail(error) from error
+
+    def snapshot(self) -> LevelDBSnapshot:
+        self._check_usable()
+        try:
+            return LevelDBSnapshot(self, self._database.snapshot())
+        except _FAILURES as error:
+            raise self._fail(error) from error
+
+    def close(self) -> None:
+        """Close the database and give up the lock. No other thread may be inside a call of this store."""
+        if self._failure is None:
+            self._failure = "it is closed"
+        try:
+            self._database.close()
+        finally:
+            self._lock.release()
+
+    def _iterate(self, source: Any, low: bytes, high: bytes | None, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of ``source`` (the database or a snapshot), created now and checked for the latch at every step."""
+        self._check_usable()
+        try:
+            # plyvel 1.5.1 forgets the lower bound's own key when it walks backwards and that is the only one in range.
+            start = None if reverse else low or None
+            pairs = source.iterator(start=start, stop=high, reverse=reverse, verify_checksums=True)
+        except _FAILURES as error:
+            raise self._fail(error) from error
+        walk = self._walk(pairs)
+        return takewhile(lambda pair: pair[0] >= low, walk) if reverse else walk
+
+    def _walk(self, pairs: Any) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            for pair in pairs:
+                if self._failure is not None:
+                    self._check_usable()
+                yield pair
+        except _FAILURES as error:
+            raise self._fail(error) from error
+        finally:
+            pairs.close()
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise StorageError(f"database {self.path} refuses all use: {self._failure}")
+
+    def _fail(self, error: Exception) -> StorageError:
+        """Latch the store. The database object stays open until ``close``: another thread may be inside it."""
+        if self._failure is None:
+            self._failure = f"{type(error).__name__}: {error}"
+        return StorageError(f"database {self.path} failed: {error}")
+
+
+class LevelDBSnapshot:
+    """The database at one moment. Checked like the store it came from."""
+
+    def __init__(self, store: LevelDBStore, snapshot: Any) -> None:
+        self._store = store
+        self._snapshot = snapshot
+
+    def get(self, key: bytes) -> bytes | None:
+        self._store._check_usable()
+        try:
+            value: bytes | None = self._snapshot.get(key, verify_checksums=True)
+        except _FAILURES as error:
+            raise self._store._fail(error) from error
+        return value
+
+    def iterate(
+        self, *, prefix: bytes = b"", start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return self._store._iterate(self._snapshot, *range_of(prefix, start, stop), reverse)
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+
+def _open_database(path: Path, create: bool) -> Any:
+    return plyvel.DB(
+        str(path),
+        create_if_missing=create,
+        error_if_exists=create,
+        paranoid_checks=True,
+        write_buffer_size=WRITE_BUFFER_BYTES,
+        lru_cache_size=BLOCK_CACHE_BYTES,
+        max_file_size=TABLE_FILE_BYTES,
+        max_open_files=OPEN_FILES_MAX,
+        bloom_filter_bits=BLOOM_FILTER_BITS,
+        # Hashes, keys and signatures do not shrink, and two cores have better things to do.
+        compression=None,
+    )
+
+
+def _marker_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{_MARKER_NAME}")
+
+
+def _set_unfinished_aside(path: Path) -> None:
+    """Rename what an interrupted creation left. It is kept, because deleting is never ours to decide."""
+    if not path.exists():
+        return
+    attempt = 1
+    while (aside := path.with_name(f"{path.name}.unfinished-{attempt}")).exists():
+        attempt += 1
+    os.rename(path, aside)

@@ -1,0 +1,203 @@
+"""Where everything lies in a channel's database: the one page on its keys.
+
+The first byte of a key is the kind of record. Heights are 8 bytes big-endian, so that they sort as numbers.
+
+======  =============================================  ==========================================================
+key                                                    value
+======  =============================================  ==========================================================
+``!schema``                                            version of these layouts, u32
+``!blocks``                                            head of the blocks: [height, block_hash, result_hash]
+``!state``                                             head of the state: [height, history_from, timestamp_ms]
+``b``   height                                         encoded header (none at height 0, the genesis)
+``r``   height                                         encoded result
+``c``   height                                         [certificate, [[header, result], ...]]: see block_store
+``e``   height                                         envelopes of the block, packed list
+``p``   height                                         encoded receipts of the block, packed list
+``t``   tx_id                                          height 8, index in the block 4
+``k``   block_hash                                     height
+``s``   scope(module, collection), key                 encoded entity, as of the head
+``i``   scope(module, collection, index), index key    primary key, as of the head
+``n``   path, one byte per nibble                      node of the state tree, as of the head
+``S``   scope(module, collection), ordered(key), height        what ``s`` was before the block at height
+``I``   scope(module, collection, index), ordered(index key), height   what ``i`` was before the block at height
+``N``   length of path, path, height                   what ``n`` was before the block at height
+``d``   height                                         the ``S I N`` keys the block at height wrote, without height
+``x``   length of public key, public key, nonce 16     valid_until_ms of the transaction that used the nonce
+``X``   valid_until_ms, then as ``x``                  nothing: ``x`` in order of expiry
+======  =============================================  ==========================================================
+
+``scope`` puts the length of each name (one byte, names have at most 32) before it, so no name can be mistaken for the
+beginning of another one and each collection and index is one contiguous range of keys. Keys and index keys are any
+bytes; behind a scope they run to the end of the key and sort as themselves. In ``S`` and ``I`` a height follows, so
+there they are written as ``ordered``: each 0x00 becomes 0x00 0xff and 0x00 0x00 ends it, which keeps their order and
+lets no key be the beginning of another.
+
+An image of "was not there" is the empty value; entities, primary keys and nodes are never empty.
+
+A packed list is count u32, then for each item the offset of its end (u32, from the end of the table), then the items:
+one item can be cut out without looking at the others.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from dawan_node.errors import OperatorError, StorageError
+from dawan_node.storage.kv import KeyValueReader, Put
+
+SCHEMA_VERSION: Final = 1
+
+SCHEMA_KEY: Final = b"!schema"
+BLOCKS_HEAD_KEY: Final = b"!blocks"
+STATE_HEAD_KEY: Final = b"!state"
+
+HEADER: Final = b"b"
+RESULT: Final = b"r"
+CERTIFICATE: Final = b"c"
+ENVELOPES: Final = b"e"
+RECEIPTS: Final = b"p"
+TX_INDEX: Final = b"t"
+HASH_INDEX: Final = b"k"
+STATE: Final = b"s"
+INDEX: Final = b"i"
+NODE: Final = b"n"
+STATE_IMAGE: Final = b"S"
+INDEX_IMAGE: Final = b"I"
+NODE_IMAGE: Final = b"N"
+IMAGE_LIST: Final = b"d"
+NONCE: Final = b"x"
+NONCE_EXPIRY: Final = b"X"
+
+HEIGHT_BYTES: Final = 8
+NONCE_BYTES: Final = 16
+_ORDERED_END = b"\x00\x00"
+# Sorts behind every height of one ordered key and before the next longer key.
+AFTER_ORDERED: Final = b"\x00\x01"
+
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_POSITION = struct.Struct(">QI")
+
+
+def schema_put() -> Put:
+    """The entry that a new database begins with."""
+    return SCHEMA_KEY, _U32.pack(SCHEMA_VERSION)
+
+
+def check_schema(store: KeyValueReader) -> None:
+    """Raises ``OperatorError`` for a database of a newer version, ``StorageError`` for one without a version."""
+    written = store.get(SCHEMA_KEY)
+    if written is None or len(written) != _U32.size:
+        raise StorageError("the database has no schema version: it is damaged or not one of ours")
+    (version,) = _U32.unpack(written)
+    if version > SCHEMA_VERSION:
+        raise OperatorError(
+            "the database cannot be opened",
+            f"it has schema {version} and this version of dawan-node knows {SCHEMA_VERSION}",
+            "Start the newer version again, or restore the backup made before it ran.",
+        )
+    if version < SCHEMA_VERSION:
+        raise StorageError(f"the database has schema {version}, which no released version has written")
+
+
+def height_bytes(height: int) -> bytes:
+    """A height (or a time in ms) as it stands in keys."""
+    return _U64.pack(height)
+
+
+def height_of_bytes(data: bytes) -> int:
+    """The number behind ``height_bytes``. Raises ``StorageError`` on another length."""
+    if len(data) != _U64.size:
+        raise StorageError(f"a number of {len(data)} bytes in the database")
+    return int.from_bytes(data, "big")
+
+
+def position_bytes(height: int, index: int) -> bytes:
+    """Where a transaction stands, as a value of the ``t`` keys."""
+    return _POSITION.pack(height, index)
+
+
+def position_of_bytes(data: bytes) -> tuple[int, int]:
+    """(height, index). Raises ``StorageError`` on another length."""
+    if len(data) != _POSITION.size:
+        raise StorageError(f"a transaction position of {len(data)} bytes in the database")
+    height, index = _POSITION.unpack(data)
+    return height, index
+
+
+def scope(*names: str) -> bytes:
+    """Module and collection, or module, collection and index, as the beginning of a key."""
+    parts: list[bytes] = []
+    for name in names:
+        encoded = name.encode()
+        parts += (bytes((len(encoded),)), encoded)
+    return b"".join(parts)
+
+
+def ordered(key: bytes) -> bytes:
+    """``key`` in the form that sorts alike and may be followed by something else."""
+    return key.replace(b"\x00", b"\x00\xff") + _ORDERED_END
+
+
+def ordered_prefix(prefix: bytes) -> bytes:
+    """What the ordered forms of all keys that begin with ``prefix`` begin with."""
+    return prefix.replace(b"\x00", b"\x00\xff")
+
+
+def key_of_ordered(data: bytes) -> bytes:
+    """The key behind ``ordered``."""
+    return data[: -len(_ORDERED_END)].replace(b"\x00\xff", b"\x00")
+
+
+def node_image(path: bytes) -> bytes:
+    """The ``N`` key of a tree node, without height."""
+    return NODE_IMAGE + bytes((len(path),)) + path
+
+
+def nonce_suffix(public_key: bytes, nonce: bytes) -> bytes:
+    """What names one use of a nonce in ``x`` and ``X`` keys."""
+    return bytes((len(public_key),)) + public_key + nonce
+
+
+def pack_list(items: Sequence[bytes]) -> bytes:
+    """A packed list (see the module)."""
+    ends: list[int] = []
+    end = 0
+    for item in items:
+        end += len(item)
+        ends.append(end)
+    return b"".join((struct.pack(f">{len(items) + 1}I", len(items), *ends), *items))
+
+
+def unpack_list(data: bytes) -> tuple[bytes, ...]:
+    """All items of a packed list. Raises ``StorageError`` when it does not fit together."""
+    try:
+        (count,) = _U32.unpack_from(data)
+        ends = struct.unpack_from(f">{count}I", data, _U32.size)
+    except struct.error:
+        raise StorageError("a packed list in the database is cut off") from None
+    base = _U32.size * (count + 1)
+    if base + (ends[-1] if ends else 0) != len(data):
+        raise StorageError("a packed list in the database has a wrong length")
+    items: list[bytes] = []
+    start = base
+    for end in ends:
+        items.append(data[start : base + end])
+        start = base + end
+    return tuple(items)
+
+
+def cut_from_list(data: bytes, index: int) -> bytes | None:
+    """Item ``index`` of a packed list, None when there are fewer."""
+    try:
+        (count,) = _U32.unpack_from(data)
+        if not 0 <= index < count:
+            return None
+        start = _U32.unpack_from(data, _U32.size * index)[0] if index else 0
+        (end,) = _U32.unpack_from(data, _U32.size * (index + 1))
+    except struct.error:
+        raise StorageError("a packed list in the database is cut off") from None
+    base = _U32.size * (count + 1)
+    return data[base + start : base + end]

@@ -1,0 +1,393 @@
+"""The state of a channel at its head, and at each of the last ``history`` heights.
+
+The state proper (entities, their indexes, the nodes of the state tree) is kept as of the head and updated in place.
+Beside it, each block leaves an *image* of everything it changed: the value from before. To read at an older height,
+take the image of the first change after that height; where there is none, the head's value was already there then.
+A list of what each block imaged lets the images of the block that falls out of ``history`` be removed while the next
+one is written, so the work per block is bounded and there is no clean-up job.
+
+Used nonces are kept only as long as they matter (their ``valid_until`` lies ahead of block time, amendment U9) and
+only for the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from dawan_node.errors import DawanError, StorageError
+from dawan_node.storage import schema
+from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put
+from dawan_node.storage.read_cache import MISSING, Missing, ReadCache
+
+# Design section 6: values and proofs of about the last three hours at one block a second.
+HISTORY_BLOCKS = 10_000
+# The upper four levels of a large state tree (about 3 MiB) and what the last few full blocks touched.
+CACHE_BYTES = 32 * 1024 * 1024
+
+# More than one, so that a shortened `history` is caught up with; few, so that no commit takes long over it.
+_PRUNED_BLOCKS_PER_COMMIT = 2
+# After an idle hour thousands of nonces may expire at once. Each commit removes what came with it and some more.
+_EXPIRED_NONCES_PER_COMMIT = 4_000
+
+_encoder = msgspec.msgpack.Encoder()
+_list_decoder = msgspec.msgpack.Decoder(list[bytes])
+
+
+class HistoryPruned(DawanError):
+    """The state at a height that is no longer kept, or not there yet (error code 1302 towards clients)."""
+
+    def __init__(self, height: int, oldest: int, newest: int) -> None:
+        super().__init__(f"the state at height {height} is not kept: there is {oldest} to {newest}")
+        self.height = height
+        self.oldest = oldest
+        self.newest = newest
+
+
+class StateChanges(Protocol):
+    """What a block changes; None removes. Values, primary keys and nodes are never empty."""
+
+    @property
+    def state(self) -> Mapping[tuple[str, str, bytes], bytes | None]: ...
+
+    @property
+    def indexes(self) -> Mapping[tuple[str, str, str, bytes], bytes | None]: ...
+
+    @property
+    def nodes(self) -> Mapping[bytes, bytes | None]: ...
+
+    @property
+    def nonces(self) -> Sequence[tuple[bytes, bytes, int]]: ...
+
+
+class StateHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where the state is: at ``height``, whose block has ``timestamp_ms``, with history back to ``history_from``."""
+
+    height: int
+    history_from: int
+    timestamp_ms: int
+
+
+_head_decoder = msgspec.msgpack.Decoder(StateHead)
+
+
+class StateStore:
+    """The state at the head. ``get``, ``index_scan``, ``tree_node`` and ``nonce_used`` are what execution reads.
+
+    A block is written by ``puts_for``, one batch, ``committed``; between the two, readers see each single value
+    either before or after. Whoever needs several values of one height uses ``at`` (RPC) or lays the block's changes
+    over this store (execution).
+    """
+
+    def __init__(self, store: KeyValueStore, *, history: int = HISTORY_BLOCKS, cache_bytes: int = CACHE_BYTES) -> None:
+        self._store = store
+        self._history = history
+        self._cache = ReadCache(cache_bytes)
+        self._head = _read_head(store)
+        self._pending: StateHead | None = None
+        # (beginning of current keys, beginning of image keys) of each collection and index met so far: a few dozen.
+        self._scopes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+
+    @property
+    def head(self) -> StateHead | None:
+        """Where the state is, None in an empty database."""
+        return self._head
+
+    def get(self, module: str, collection: str, key: bytes) -> bytes | None:
+        """The encoded entity at the head."""
+        return self._current(self._scope(schema.STATE, schema.STATE_IMAGE, module, collection)[0] + key)
+
+    def tree_node(self, path: bytes) -> bytes | None:
+        """The node of the state tree at the head; ``path`` has one byte per nibble."""
+        return self._current(schema.NODE + path)
+
+    def index_scan(
+        self, module: str, collection: str, index: str, prefix: bytes, after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Up to ``limit`` (index key, primary key) in key order, keys beginning with ``prefix``, above ``after``."""
+        beginning = self._scope(schema.INDEX, schema.INDEX_IMAGE, module, collection, index)[0]
+        return _take(_index_entries(self._store, beginning, prefix, after), limit)
+
+    def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
+        """``valid_until_ms`` of the transaction that used this nonce, None when none did that could still matter."""
+        value = self._store.get(schema.NONCE + schema.nonce_suffix(public_key, nonce))
+        return _live_nonce(value, self._head)
+
+    def at(self, height: int) -> StateView:
+        """The state as it was after the block at ``height``; consistent however long it is read. Close it.
+
+        Raises ``HistoryPruned`` for heights that are not kept any more or not decided yet.
+        """
+        return self._view(height)
+
+    def latest(self) -> StateView:
+        """The state at the head of this moment, consistent however long it is read. Close it."""
+        return self._view(None)
+
+    def puts_for(self, height: int, changes: StateChanges, decided_timestamp_ms: int) -> list[Put]:
+        """Entries that carry the state from the head to the block at ``height``, whose time is given.
+
+        The first ``height`` of an empty database may be any (0, or that of a snapshot). Call ``committed`` when the
+        batch is durable. Raises ``ValueError`` when ``height`` does not follow the head or a value is empty.
+        """
+        before = self._head
+        if before is not None and height != before.height + 1:
+            raise ValueError(f"state of height {height} does not follow the head at {before.height}")
+        if any(b"" in values.values() for values in (changes.state, changes.indexes, changes.nodes)):
+            raise ValueError("an entity, a primary key or a node is empty")
+        fresh: dict[bytes, bytes | None] = {}
+        puts: list[Put] = []
+        if before is None or self._history == 0:
+            keys, _, values = self._columns(changes)
+            fresh.update(zip(keys, values, strict=True))
+            puts += fresh.items()
+            oldest = height
+        else:
+            self._write_with_images(changes, fresh, puts, height)
+            oldest = self._prune(puts, before.history_from, height)
+        self._expire_nonces(puts, decided_timestamp_ms)
+        self._write_nonces(puts, changes.nonces)
+        head = StateHead(height, oldest, decided_timestamp_ms)
+        puts.append((schema.STATE_HEAD_KEY, _encoder.encode(head)))
+        self._pending = head
+        self._cache.begin_commit(fresh)
+        return puts
+
+    def committed(self, height: int) -> None:
+        """The entries of the last ``puts_for`` are durable: the head is now at ``height``."""
+        if self._pending is None or self._pending.height != height:
+            raise ValueError(f"no entries for height {height} were made")
+        self._head, self._pending = self._pending, None
+        self._cache.end_commit()
+
+    def entities(self, module: str, collection: str) -> Iterator[tuple[bytes, bytes]]:
+        """All (key, encoded entity) of a collection at the head, in key order. For checks, not for execution."""
+        beginning = self._scope(schema.STATE, schema.STATE_IMAGE, module, collection)[0]
+        skip = len(beginning)
+        return ((key[skip:], value) for key, value in self._store.iterate(prefix=beginning))
+
+    def _current(self, key: bytes) -> bytes | None:
+        value = self._cache.get(key)
+        if isinstance(value, Missing):
+            ticket = self._cache.ticket
+            value = self._store.get(key)
+            self._cache.fill(key, value, ticket)
+        return value
+
+    def _scope(self, kind: bytes, image: bytes, *names: str) -> tuple[bytes, bytes]:
+        beginnings = self._scopes.get(names)
+        if beginnings is None:
+            scope = schema.scope(*names)
+            beginnings = self._scopes[names] = (kind + scope, image + scope)
+        return beginnings
+
+    def _view(self, height: int | None) -> StateView:
+        snapshot = self._store.snapshot()
+        head = _read_head(snapshot)
+        if head is None:
+            snapshot.close()
+            raise StorageError("the database has no state")
+        wanted = head.height if height is None else height
+        if not head.history_from <= wanted <= head.height:
+            snapshot.close()
+            raise HistoryPruned(wanted, head.history_from, head.height)
+        return StateView(snapshot, head, wanted)
+
+    def _write_with_images(
+        self, changes: StateChanges, fresh: dict[bytes, bytes | None], puts: list[Put], height: int
+    ) -> None:
+        """Entries of the new values, and of what was there before. A value that stays the same is left out.
+
+        This handles every change of a block, fifteen thousand and more, column by column: a step over a whole column
+        runs in C, and a call per change would cost more than all the rest.
+        """
+        keys, images, values = self._columns(changes)
+        before = self._cache.get_many(keys)
+        for position in [position for position, value in enumerate(before) if value is MISSING]:
+            # Not remembered in the cache: this commit is about to change it.
+            before[position] = self._store.get(keys[position])
+        rows = [row for row in zip(keys, values, images, before, strict=True) if row[1] != row[3]]
+        if not rows:
+            return
+        suffix = schema.height_bytes(height)
+        fresh.update((key, value) for key, value, _, _ in rows)
+        puts += fresh.items()
+        puts += [(image + suffix, old or b"") for _, _, image, old in rows]  # type: ignore[misc]
+        puts.append((schema.IMAGE_LIST + suffix, _encoder.encode([image for _, _, image, _ in rows])))
+
+    def _columns(self, changes: StateChanges) -> tuple[list[bytes], list[bytes], list[bytes | None]]:
+        """Current key, image key without height, and new value of everything that changes."""
+        scope, ordered = self._scope, schema.ordered
+        keys: list[bytes] = []
+        images: list[bytes] = []
+        for module, collection, key in changes.state:
+            beginning, image = scope(schema.STATE, schema.STATE_IMAGE, module, collection)
+            keys.append(beginning + key)
+            images.append(image + ordered(key))
+        for module, collection, index, key in changes.indexes:
+            beginning, image = scope(schema.INDEX, schema.INDEX_IMAGE, module, collection, index)
+            keys.append(beginning + key)
+            images.append(image + ordered(key))
+        keys += [schema.NODE + path for path in changes.nodes]
+        images += [schema.node_image(path) for path in changes.nodes]
+        return keys, images, [*changes.state.values(), *changes.indexes.values(), *changes.nodes.values()]
+
+    def _prune(self, puts: list[Put], history_from: int, height: int) -> int:
+        """Remove the images of blocks that fall out of history; returns the oldest height that stays readable."""
+        oldest = min(max(history_from, height - self._history), history_from + _PRUNED_BLOCKS_PER_COMMIT)
+        for pruned in range(history_from + 1, oldest + 1):
+            suffix = schema.height_bytes(pruned)
+            data = self._store.get(schema.IMAGE_LIST + suffix)
+            if data is None:
+                continue
+            try:
+                images = _list_decoder.decode(data)
+            except msgspec.MsgspecError as error:
+                raise StorageError(f"the list of images at height {pruned} cannot be read: {error}") from None
+            puts += [(image + suffix, None) for image in images]
+            puts.append((schema.IMAGE_LIST + suffix, None))
+        return oldest
+
+    def _expire_nonces(self, puts: list[Put], now_ms: int) -> None:
+        expired = self._store.iterate(prefix=schema.NONCE_EXPIRY, stop=schema.NONCE_EXPIRY + _after(now_ms))
+        for _, (key, _) in zip(range(_EXPIRED_NONCES_PER_COMMIT), expired, strict=False):
+            puts.append((key, None))
+            puts.append((schema.NONCE + key[1 + schema.HEIGHT_BYTES :], None))
+
+    def _write_nonces(self, puts: list[Put], nonces: Iterable[tuple[bytes, bytes, int]]) -> None:
+        for public_key, nonce, valid_until_ms in nonces:
+            if len(nonce) != schema.NONCE_BYTES:
+                raise ValueError(f"a nonce of {len(nonce)} bytes")
+            suffix = schema.nonce_suffix(public_key, nonce)
+            key = schema.NONCE + suffix
+            # An expired use that still waits for its removal must not take the new one with it.
+            earlier = self._store.get(key)
+            if earlier is not None:
+                puts.append((schema.NONCE_EXPIRY + earlier + suffix, None))
+            valid_until = schema.height_bytes(valid_until_ms)
+            puts.append((key, valid_until))
+            puts.append((schema.NONCE_EXPIRY + valid_until + suffix, b""))
+
+
+class StateView:
+    """The state at one height, read from a snapshot of the database. Has the same reads as ``StateStore``."""
+
+    def __init__(self, snapshot: KeyValueSnapshot, head: StateHead, height: int) -> None:
+        self._snapshot = snapshot
+        self._head = head
+        self.height = height
+
+    def __enter__(self) -> StateView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the database forget what only this view still needs."""
+        self._snapshot.close()
+
+    def get(self, module: str, collection: str, key: bytes) -> bytes | None:
+        """The encoded entity at this height."""
+        scope = schema.scope(module, collection)
+        return self._value(schema.STATE + scope + key, schema.STATE_IMAGE + scope + schema.ordered(key))
+
+    def tree_node(self, path: bytes) -> bytes | None:
+        """The node of the state tree at this height."""
+        return self._value(schema.NODE + path, schema.node_image(path))
+
+    def index_scan(
+        self, module: str, collection: str, index: str, prefix: bytes, after: bytes, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """As ``StateStore.index_scan``, at this height."""
+        scope = schema.scope(module, collection, index)
+        current = _index_entries(self._snapshot, schema.INDEX + scope, prefix, after)
+        if self.height == self._head.height:
+            return _take(current, limit)
+        return _take(_laid_over(current, self._changed_since(schema.INDEX_IMAGE + scope, prefix, after)), limit)
+
+    def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
+        """As ``StateStore.nonce_used``. Raises ``HistoryPruned`` below the head: nonces have no history."""
+        if self.height != self._head.height:
+            raise HistoryPruned(self.height, self._head.height, self._head.height)
+        return _live_nonce(self._snapshot.get(schema.NONCE + schema.nonce_suffix(public_key, nonce)), self._head)
+
+    def _value(self, current_key: bytes, image_key: bytes) -> bytes | None:
+        if self.height < self._head.height:
+            # The first change above this height kept what was there until then.
+            later = self._snapshot.iterate(
+                start=image_key + schema.height_bytes(self.height + 1),
+                stop=image_key + schema.height_bytes(self._head.height + 1),
+            )
+            for _, image in later:
+                return image or None
+        return self._snapshot.get(current_key)
+
+    def _changed_since(self, beginning: bytes, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """(index key, primary key at this height or empty) of all entries changed above this height, in key order."""
+        skip = len(beginning)
+        images = self._snapshot.iterate(
+            prefix=beginning + schema.ordered_prefix(prefix),
+            start=beginning + schema.ordered_prefix(after) + schema.AFTER_ORDERED,
+        )
+        done: bytes | None = None
+        for image_key, image in images:
+            ordered, height = image_key[skip : -schema.HEIGHT_BYTES], image_key[-schema.HEIGHT_BYTES :]
+            if ordered != done and schema.height_of_bytes(height) > self.height:
+                done = ordered
+                yield schema.key_of_ordered(ordered), image
+
+
+def _read_head(store: KeyValueReader) -> StateHead | None:
+    data = store.get(schema.STATE_HEAD_KEY)
+    if data is None:
+        return None
+    try:
+        return _head_decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise StorageError(f"the head record of the state cannot be read: {error}") from None
+
+
+def _index_entries(
+    store: KeyValueReader, beginning: bytes, prefix: bytes, after: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """(index key, primary key) as of the head of ``store``, keys beginning with ``prefix`` and above ``after``."""
+    skip = len(beginning)
+    entries = store.iterate(prefix=beginning + prefix, start=beginning + after + b"\x00")
+    return ((key[skip:], value) for key, value in entries)
+
+
+def _laid_over(
+    current: Iterator[tuple[bytes, bytes]], changed: Iterator[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Merge two runs in key order; where both have a key ``changed`` says what it was, empty for "not there"."""
+    entry, other = next(current, None), next(changed, None)
+    while entry is not None or other is not None:
+        if other is None or (entry is not None and entry[0] < other[0]):
+            assert entry is not None
+            yield entry
+            entry = next(current, None)
+            continue
+        if entry is not None and entry[0] == other[0]:
+            entry = next(current, None)
+        if other[1]:
+            yield other
+        other = next(changed, None)
+
+
+def _take(entries: Iterator[tuple[bytes, bytes]], limit: int) -> list[tuple[bytes, bytes]]:
+    return [entry for _, entry in zip(range(limit), entries, strict=False)]
+
+
+def _live_nonce(value: bytes | None, head: StateHead | None) -> int | None:
+    if value is None:
+        return None
+    valid_until_ms = schema.height_of_bytes(value)
+    # Removal is spread over several blocks; until then what has expired is as good as gone.
+    return valid_until_ms if head is None or valid_until_ms > head.timestamp_ms else None
+
+
+def _after(time_ms: int) -> bytes:
+    return schema.height_bytes(time_ms + 1)

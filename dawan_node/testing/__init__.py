@@ -1,0 +1,1 @@
+"""The public test kit: what the project's own tests, and those of module developers, are built from."""

@@ -1,0 +1,82 @@
+"""Properties of the source as text: length, work left over, unsafe calls, pins."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(
+    path
+    for folder in ("dawan_node", "tests", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if "__pycache__" not in path.parts
+)
+PACKAGE_SOURCES = [path for path in SOURCES if path.is_relative_to(ROOT / "dawan_node")]
+
+# A file beyond this has a second noun in it (README, style).
+LINES_MAX = 600
+LEFT_OVER = re.compile(r"\b(?:TO" r"DO|FIX" r"ME)\b")
+# Names that fit everything and so say nothing about what belongs inside.
+JUNK_DRAWERS = {"utils", "util", "helpers", "common", "misc"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_file_is_short_and_finished(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= LINES_MAX
+    assert not LEFT_OVER.search(text)
+    assert path.stem not in JUNK_DRAWERS
+
+
+@pytest.mark.parametrize("path", PACKAGE_SOURCES, ids=relative)
+def test_a_module_begins_by_explaining_itself(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_bytes())), "module docstring missing"
+
+
+@pytest.mark.parametrize("path", PACKAGE_SOURCES, ids=relative)
+def test_nothing_unpickles_evaluates_or_opens_a_shell(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}, node.lineno
+            assert not any(
+                keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+                for keyword in node.keywords
+            ), node.lineno
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            assert (module or "").split(".")[0] not in {"pickle", "marshal", "shelve"}, node.lineno
+
+
+def test_the_lock_pins_every_dependency_with_hashes_and_names_no_host_or_path() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.findall(r"^([A-Za-z0-9_.-]+)==\S+ \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", lock, re.M)
+    pinned = {name.lower().replace("_", "-") for name, _ in entries}
+    assert len(entries) == len(re.findall(r"^[A-Za-z0-9]", lock, re.M)), "a line without hashes"
+    assert (
+        "://" not in lock and "--find-links" not in lock and "index" not in lock and "/" not in lock.split("\n", 3)[3]
+    )
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert {re.split(r"[<>=~! ]", entry)[0].lower().replace("_", "-") for entry in wanted} <= pinned
+
+
+def test_the_scripts_are_executable_and_continuous_integration_calls_only_them() -> None:
+    for name in ("setup", "devnet", "test", "check", "lint", "lock"):
+        assert (ROOT / "scripts" / name).stat().st_mode & 0o111
+    steps = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith(("#", "set ", "cd "))
+    ]
+    assert steps == ["scripts/check", "scripts/test"]

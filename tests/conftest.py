@@ -1,0 +1,43 @@
+"""Order and profiles of the whole test run.
+
+Cheap tests come first so that a plain mistake is seen in seconds; tests that start processes come last.
+"""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+
+# No deadline: two cores shared with other work make single examples slow without anything being wrong.
+# Derandomised by default: the same commit gives the same verdict; --extended searches for new examples.
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True, max_examples=100, database=None)
+hypothesis.settings.register_profile(
+    "extended",
+    deadline=None,
+    max_examples=5_000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--extended", action="store_true", help="run the long tests too, with 5,000 examples each")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("extended" if config.getoption("--extended") else "default")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def cost(item: pytest.Item) -> int:
+        for rank, marker in enumerate(("extended", "processes", "slow")):
+            if item.get_closest_marker(marker):
+                return 3 - rank
+        return 0
+
+    if not config.getoption("--extended"):
+        left_out = [item for item in items if item.get_closest_marker("extended")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker("extended")]
+    items.sort(key=cost)  # stable: inside a class of cost the order of the files stays

@@ -1,0 +1,27 @@
+"""Fixtures of the real-process tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from network_kit import Network, running
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Four real validators, shared by the tests of one file that leave them as they found them."""
+    with running(tmp_path_factory.mktemp("shared"), 4) as started:
+        yield started
+
+
+@pytest.fixture
+def own_network(tmp_path: Path) -> Iterator[Network]:
+    """Four real validators for one test that breaks them."""
+    with running(tmp_path, 4) as started:
+        yield started

@@ -1,0 +1,101 @@
+"""What was acknowledged survives: a dead primary, four dead nodes, a lost quorum, a cut network, a late node."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from network_kit import CHANNEL, Load, Network, until
+
+from dawan_node.rpc.client import RpcError
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
+#: D0 of the view timer; a dead primary must be replaced within twice that (design section 13).
+VIEW_TIMEOUT_S = 3.0
+
+
+def _assert_kept(network: Network, promised: list[str]) -> None:
+    """All heads agree, everything promised is on chain, and nothing is there twice."""
+    network.agree()
+    for node in network.nodes:
+        count = Counter(network.all_transactions(node))
+        assert not [tx_id for tx_id in promised if tx_id not in count]
+        assert max(count.values()) == 1
+
+
+def test_commits_go_on_when_the_primary_is_killed_under_load(own_network: Network) -> None:
+    network = own_network
+    primary = network.primary()
+    others = tuple(node for node in network.nodes if node != primary)
+    with Load(network, others) as load:
+        load.wait_for(20)
+        network.processes.kill(primary)
+        waited = load.wait_for(1)
+        assert waited < 2 * VIEW_TIMEOUT_S
+        load.wait_for(20)
+        network.processes.start(primary)
+        network.wait_answering(primary)
+        load.wait_for(20)
+    _assert_kept(network, load.committed)
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_nothing_acknowledged_is_lost_when_all_four_die_at_once(own_network: Network, attempt: int) -> None:
+    network = own_network
+    with Load(network, network.nodes) as load:
+        load.wait_for(40 + 17 * attempt)
+        for node in network.nodes:
+            network.processes.kill(node)
+    for node in network.nodes:
+        network.processes.start(node)
+    network.wait_linked()
+    network.commit()
+    _assert_kept(network, load.committed)
+
+
+def test_without_a_quorum_nothing_is_committed_and_the_missing_are_named(own_network: Network) -> None:
+    network = own_network
+    here, there = network.nodes[:2], network.nodes[2:]
+    for node in there:
+        network.processes.kill(node)
+    until(lambda: network.ask(here[0], "node_status")["peers"] == 1, 10.0, "the loss of two links noticed")
+    with pytest.raises(RpcError) as refusal:
+        network.commit(here[0], timeout_ms=1_500)
+    assert refusal.value.code == 1100
+    waiting_for = network.ask(here[0], "pbft_status", CHANNEL)["waiting_for"]
+    assert all(node.name in waiting_for for node in there)
+    assert not any(node.name in waiting_for for node in here)
+    network.processes.start(there[0])
+    network.wait_linked()
+    assert network.commit(here[0], timeout_ms=30_000)["status"] == "committed"
+
+
+def test_a_cut_network_stops_and_goes_on_when_the_links_return(own_network: Network) -> None:
+    from dawan_node.cli.devnet import _admin
+
+    network = own_network
+    here, there = network.nodes[:2], network.nodes[2:]
+    for node in network.nodes:
+        _admin(node, "cut", {"names": [other.name for other in (there if node in here else here)]})
+    until(lambda: network.ask(here[0], "node_status")["peers"] == 1, 10.0, "the cut")
+    with pytest.raises(RpcError) as refusal:
+        network.commit(here[0], timeout_ms=1_500)
+    assert refusal.value.code == 1100
+    for node in network.nodes:
+        _admin(node, "cut", {"names": []})
+    network.wait_linked()
+    assert network.commit(there[0], timeout_ms=40_000)["status"] == "committed"
+    network.agree()
+
+
+def test_a_node_that_was_away_for_many_blocks_catches_up_without_any_traffic(own_network: Network) -> None:
+    network = own_network
+    away = network.nodes[3]
+    network.processes.kill(away)
+    begin = network.head(network.nodes[0])[0]
+    while network.head(network.nodes[0])[0] < begin + 80:
+        network.commit()
+    network.processes.start(away)
+    network.wait_answering(away)
+    assert network.agree() >= begin + 80

@@ -1,0 +1,44 @@
+"""docs/receivable.md lists what the module has, no more and no less, and its facts are the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dawan_node.crypto.hashing import tagged_hash
+from dawan_node.modules.receivable import module
+from dawan_node.modules.receivable.entities import Money
+from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
+from dawan_node.primitives.encoding import encode
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "receivable.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_every_command_with_roles_that_may_send_it() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", PAGE, re.M)
+    named = {name: roles for names, roles in rows for name in re.findall(r"`(\w+)`", names)}
+    assert set(named) == set(module.commands)
+    for name, text in named.items():
+        said = set(re.findall(r"[a-z_]+", text))
+        if not said & {"holders", "borrower", "holder"}:
+            assert said == set(module.commands[name].roles), name
+
+
+def test_the_page_lists_every_query() -> None:
+    listed = PAGE.split("Queries:")[1].split("##")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(module.queries)
+
+
+def test_the_reasons_on_the_page_are_declared_or_the_importers() -> None:
+    assert set(re.findall(r"E_[A-Z_]+", PAGE)) - set(module.errors) == {"E_NO_DUE_DATE"}
+
+
+def test_an_invoice_identifier_is_made_as_the_page_says() -> None:
+    fields = ["gz-supplier", "gz-core", "inv001", "2026-03-01", "CNY", 100]
+    digest = tagged_hash(b"dawan:receivable:invoice:v1", encode(fields))
+    made = invoice_id("gz-supplier", "gz-core", "inv001", "2026-03-01", Money("CNY", 100))
+    assert made == f"gz-supplier/inv001/{digest[:8].hex()}"
+    spellings = re.search(r"and stripping leading zeros:\n(.+?) are `inv001`", PAGE, re.S)
+    assert spellings is not None
+    for spelling in re.findall(r"`([^`]+)`", spellings[1]):
+        assert normalised_number(spelling) == "inv001"

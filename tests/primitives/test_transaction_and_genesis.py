@@ -1,0 +1,120 @@
+"""A transaction or genesis is refused with the one reason that fits."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from dawan_node.crypto.signatures import ED25519
+from dawan_node.errors import InvalidGenesis, InvalidTransaction
+from dawan_node.primitives.encoding import encode
+from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis
+from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, sign_transaction
+
+
+def _body(**fields: Any) -> Body:
+    base = Body(1, bytes(32), bytes(16), 1, "receivable", "record_invoice", {"n": 1})
+    return msgspec.structs.replace(base, **fields)
+
+
+def _envelope(body: Any, suite: str = ED25519, key: bytes = bytes(32), signature: bytes = bytes(64)) -> bytes:
+    return encode([encode(body), suite, key, signature])
+
+
+GOOD = [1, bytes(32), bytes(16), 1, "receivable", "record_invoice", {"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "code", "why"),
+    [
+        (b"", 1000, "no bytes"),
+        (b"\x90", 1000, "an empty array"),
+        (encode([1, 2, 3, 4]), 1000, "numbers"),
+        (_envelope(GOOD) + b"\x00", 1000, "trailing bytes"),
+        (_envelope(GOOD[:6]), 1000, "a field missing"),
+        (_envelope([*GOOD, 1]), 1000, "a field too many"),
+        (_envelope([2, *GOOD[1:]]), 1000, "version 2"),
+        (_envelope([True, *GOOD[1:]]), 1000, "a bool for an int"),
+        (_envelope([1, bytes(31), *GOOD[2:]]), 1000, "a short chain id"),
+        (_envelope([1, bytes(32), bytes(15), *GOOD[3:]]), 1000, "a short nonce"),
+        (_envelope([*GOOD[:3], -1, *GOOD[4:]]), 1000, "a negative time"),
+        (_envelope([*GOOD[:6], {"x": {}} | {"k" * 65: 1}]), 1000, "a long key"),
+        (_envelope([*GOOD[:6], [1]]), 1000, "args that are not a map"),
+        (_envelope([*GOOD[:4], "Receivable", "x", {}]), 1000, "a module in upper case"),
+        (_envelope([*GOOD[:4], "a" * 33, "x", {}]), 1000, "a long module name"),
+        (_envelope(GOOD, key=bytes(31)), 1000, "a short key"),
+        (_envelope(GOOD, signature=bytes(63)), 1000, "a short signature"),
+        (_envelope(GOOD, suite="sm2"), 1010, "another suite"),
+        (encode([b"\x97" + encode(GOOD)[1:-4] + b"\xc0", ED25519, bytes(32), bytes(64)]), 1000, "nil in the body"),
+        (b"\x00" * (TX_BYTES_MAX + 1), 1005, "one byte too many"),
+    ],
+)
+def test_a_malformed_envelope_is_refused_with_its_code(envelope: bytes, code: int, why: str) -> None:
+    with pytest.raises(InvalidTransaction) as refusal:
+        Transaction.decode(envelope)
+    assert refusal.value.code == code, why
+
+
+def test_the_largest_envelope_is_accepted_and_the_next_refused(recipe: ModuleType) -> None:
+    key = recipe.seeded_key("supplier")
+    spare = TX_BYTES_MAX - len(sign_transaction(key, _body(args={"d": bytes(60_000)})))
+    tx = Transaction.decode(sign_transaction(key, _body(args={"d": bytes(60_000 + spare)})))
+    assert len(tx.envelope) == TX_BYTES_MAX and tx.verify_signature()
+    with pytest.raises(InvalidTransaction, match="E_TOO_LARGE"):
+        Transaction.decode(sign_transaction(key, _body(args={"d": bytes(60_001 + spare)})))
+
+
+def test_two_signatures_of_one_body_share_the_tx_id_but_not_the_leaf_hash(recipe: ModuleType) -> None:
+    good = sign_transaction(recipe.seeded_key("supplier"), _body())
+    forged = good[:-1] + bytes([good[-1] ^ 1])
+    a, b = Transaction.decode(good), Transaction.decode(forged)
+    assert a.tx_id == b.tx_id and a.leaf_hash != b.leaf_hash
+    assert a.verify_signature() and not b.verify_signature()
+
+
+def test_only_governance_enact_is_a_barrier(recipe: ModuleType) -> None:
+    key = recipe.seeded_key("supplier")
+    enact = Transaction.decode(sign_transaction(key, _body(module="governance", command="enact")))
+    other = Transaction.decode(sign_transaction(key, _body(module="governance", command="vote")))
+    assert enact.is_barrier and not other.is_barrier
+
+
+def _changed(genesis: Genesis, **fields: Any) -> bytes:
+    return msgspec.structs.replace(genesis, **fields).encode()
+
+
+def test_a_genesis_that_breaks_a_rule_is_refused_by_name(recipe: ModuleType) -> None:
+    good: Genesis = recipe.genesis()
+    assert Genesis.decode(good.encoded).chain_id == good.chain_id
+    first = good.validators[0]
+    cases: list[tuple[bytes, str]] = [
+        (good.encoded + b"\x00", "MessagePack"),
+        (_changed(good, network="Bad Name"), "network"),
+        (_changed(good, orgs=good.orgs[::-1]), "orgs must be sorted"),
+        (_changed(good, validators=[]), "1 to"),
+        (_changed(good, validators=[first, first]), "sorted"),
+        (_changed(good, validators=[msgspec.structs.replace(first, org="xx")]), "not an organisation"),
+        (_changed(good, validators=[msgspec.structs.replace(first, public_key=bytes(32))]), "small order"),
+        (
+            _changed(good, validators=[first, msgspec.structs.replace(first, name="zz")]),
+            "share one public key",
+        ),
+        (_changed(good, modules=good.modules[1:]), "governance"),
+        (_changed(good, params=[msgspec.structs.replace(good.params[0], value=0)]), "at least 1"),
+        (_changed(good, params=[msgspec.structs.replace(good.params[1], value=86_400_001)]), "24 hours"),
+        (_changed(good, identities=[good.identities[0], good.identities[0]]), "sorted"),
+    ]
+    for data, reason in cases:
+        with pytest.raises(InvalidGenesis, match=reason):
+            Genesis.decode(data)
+
+
+def test_parameters_default_where_the_genesis_is_silent(recipe: ModuleType) -> None:
+    genesis: Genesis = recipe.genesis()
+    assert genesis.param("window") == DEFAULT_PARAMS["window"] == 4
+    assert genesis.param("block_txs_max") == 1000
+    with pytest.raises(KeyError):
+        genesis.param("no_such_parameter")
