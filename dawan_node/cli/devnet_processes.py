@@ -28,6 +28,7 @@ class Processes:
     def __init__(self, devnet: Devnet) -> None:
         self._devnet = devnet
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._exit_codes: dict[str, int] = {}
 
     def start(self, node: DevnetNode) -> None:
         """Start a node that is not running. Its output goes to its log file."""
@@ -51,13 +52,19 @@ class Processes:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         self._children[node.name] = child
+        self._exit_codes.pop(node.name, None)
         self._pid_file(node).write_text(f"{child.pid}\n", encoding="ascii")
 
     def pid(self, node: DevnetNode) -> int | None:
         """The pid of the node's process, None when it does not run."""
         child = self._children.get(node.name)
-        if child is not None and child.poll() is not None:
+        if child is not None:
+            code = child.poll()
+            if code is None:
+                return child.pid
+            self._exit_codes[node.name] = code
             del self._children[node.name]
+        # Started by another process: the pid may have been given to somebody else since.
         try:
             pid = int(self._pid_file(node).read_text(encoding="ascii"))
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -70,7 +77,7 @@ class Processes:
     def exit_code(self, node: DevnetNode) -> int | None:
         """How a child of this process ended; None when it runs or was started by somebody else."""
         child = self._children.get(node.name)
-        return None if child is None else child.poll()
+        return self._exit_codes.get(node.name) if child is None else child.poll()
 
     def kill(self, node: DevnetNode) -> None:
         """``kill -9``: no goodbye, as after a power cut."""
@@ -120,7 +127,7 @@ class Processes:
         for node in nodes:
             child = self._children.get(node.name)
             if child is not None and node not in left:
-                child.wait()
+                self._exit_codes[node.name] = child.wait()
                 del self._children[node.name]
         return left
 

@@ -40,11 +40,11 @@ from dawan_node.p2p.gossip import (
     Origin,
     TransactionBatcher,
     Txs,
-    TxsReply,
     WantList,
     audience,
     decode_fetch,
     decode_gossip,
+    txs_reply,
 )
 from dawan_node.p2p.peers import PeerId, Role
 from dawan_node.primitives.genesis import Genesis
@@ -71,8 +71,10 @@ DUTY_MS: Final = 250
 HEAD_MS: Final = 1_000
 #: consensus.md 1.6: a transaction that waits so long is sent to all validators again (amendment L7) ...
 OVERDUE_MS: Final = 2_000
-#: ... so many at a time, well below a frame.
+#: ... so many at a time ...
 OVERDUE_MAX: Final = 500
+#: ... and again this often: what was sent may be lost too, or its receivers may have been away all the while.
+RESEND_ROUND_MS: Final = 10_000
 #: The request id under which envelopes travel unasked on topic FETCH; the gatherer asks with ids from 1.
 RESENT: Final = 0
 #: Announced transactions an observer has asked for.
@@ -185,6 +187,7 @@ class Channel:
         self._ranges_served = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._head_sent_ms = 0
+        self._resend_round_ms = 0
         self.epoch = parts.head.epoch
         metrics.register(self._samples)
 
@@ -364,10 +367,10 @@ class Channel:
 
     # What the driver wants (driver.Sender, driver.Listener)
 
-    def consensus(self, to: tuple[int, ...] | None, payload: bytes) -> None:
+    def consensus(self, validators: ValidatorSet, to: tuple[int, ...] | None, payload: bytes) -> None:
         """Send a consensus message."""
-        indexes = range(self._validators.n) if to is None else to
-        names = [name for index in indexes if (name := self.validator_name(index)) != self._own_name]
+        keys = validators.public_keys if to is None else [validators.public_keys[index] for index in to]
+        names = [name for key in keys if (name := self._names_by_key.get(key)) and name != self._own_name]
         self._links.broadcast(self.chain_id, Topic.CONSENSUS, payload, names)
 
     def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
@@ -376,7 +379,8 @@ class Channel:
         header = block.header
         if header.barrier:
             configuration = self.executor.configuration(self.store.state)
-            self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
+            # Those who left keep their names: they are still helped to learn that they left.
+            self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             self.pool.lifetime_ms_max = configuration.param("tx_lifetime_ms_max")
         ends_epoch = block.result.next_valset_hash != header.valset_hash
         self.epoch = header.epoch + ends_epoch
@@ -459,15 +463,21 @@ class Channel:
                 self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message())
                 self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
                 self._log_progress()
+            if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
+                self._resend_round_ms = now_ms
+                self.pool.restart_ages(self._clock.wall_ms())
             overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
             if overdue:
                 self._send_again(overdue)
 
     def _send_again(self, transactions: Sequence[Transaction]) -> None:
         """Old transactions go to all validators on a topic that is not the first to be dropped (amendment L7)."""
-        payload = TxsReply(RESENT, [transaction.envelope for transaction in transactions]).encode()
         names = [name for name in self._names_by_key.values() if name != self._own_name]
-        self._links.broadcast(self.chain_id, Topic.FETCH, payload, names)
+        envelopes = [transaction.envelope for transaction in transactions]
+        while envelopes:
+            reply = txs_reply(RESENT, envelopes)  # as many as one frame holds; at least one, however large
+            del envelopes[: len(reply.envelopes)]
+            self._links.broadcast(self.chain_id, Topic.FETCH, reply.encode(), names)
 
     def _log_progress(self) -> None:
         status = self.catch_up.status()

@@ -67,8 +67,8 @@ _PARENT_GONE: Final = "its parent was dropped"
 class Sender(Protocol):
     """How consensus messages leave."""
 
-    def consensus(self, to: tuple[int, ...] | None, payload: bytes) -> None:
-        """Send to validator indexes of the current set, or to all other validators."""
+    def consensus(self, validators: ValidatorSet, to: tuple[int, ...] | None, payload: bytes) -> None:
+        """Send to these indexes of ``validators``, or to all others of them."""
         ...
 
 
@@ -307,19 +307,20 @@ class Driver:
         if ready.records:
             await self._persist(ready.records)
         for outgoing in ready.messages:
-            self._sender.consensus(outgoing.to, outgoing.payload)
+            self._sender.consensus(outgoing.validators, outgoing.to, outgoing.payload)
+        # What lost its place goes first: the same block may be wanted again in the same breath.
+        if ready.discard:
+            self._discard(ready.discard)
+        for block_hash in ready.release:
+            self._forget(block_hash)
         now_ms = self._clock.wall_ms()
         for acquire in ready.acquire:
             self._wanted[acquire.block_hash] = acquire
             self._gatherer.want(acquire, now_ms)
         for execute in ready.execute:
             self._execute(execute)
-        if ready.discard:
-            self._discard(ready.discard)
         for decided in ready.decide:
             self._commit(decided)
-        for block_hash in ready.release:
-            self._forget(block_hash)
         if ready.sync is not None:
             self._listener.wanted_range(ready.sync.height, ready.sync.holders)
         for alarm in ready.alarms:
@@ -381,9 +382,13 @@ class Driver:
         self._worker.submit(job, partial(self._judged, body))
 
     def _judged(self, body: BlockBody, reason: str | None) -> None:
-        acquire = self._wanted.pop(body.block_hash, None)
-        if acquire is None or reason == _PARENT_GONE:
+        acquire = self._wanted.get(body.block_hash)
+        if acquire is None:
             return
+        if reason == _PARENT_GONE:
+            self._waiting_for_parent.setdefault(acquire.header.parent_hash, []).append(body)
+            return
+        del self._wanted[body.block_hash]
         leaves = body.leaf_hashes if acquire.leaf_hashes is None else None
         self._add(lambda: self.replica.acquired(body.block_hash, reason is None, reason or "", leaves))
 
@@ -417,6 +422,10 @@ class Driver:
             )
         self._executed.add(block_hash)
         self._add(lambda: self.replica.executed(block_hash, executed.execution.result, executed.next_rules))
+        self._judge_children(block_hash)
+
+    def _judge_children(self, block_hash: bytes) -> None:
+        """The state after ``block_hash`` is there: judge the gathered blocks that stand on it."""
         for body in self._waiting_for_parent.pop(block_hash, ()):
             acquire = self._wanted.get(body.block_hash)
             if acquire is not None:
@@ -455,6 +464,7 @@ class Driver:
             if stored.next_rules is not None:
                 self._rules = stored.next_rules
             self._listener.committed(stored.block, self._rules.validators)
+        self._judge_children(decided.block_hash)
         self._add(lambda: self.replica.applied(decided.header.height))
         if self._syncing is not None and self._syncing.header.height <= decided.header.height:
             self._syncing = None

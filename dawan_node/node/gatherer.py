@@ -48,12 +48,19 @@ class Gathered:
 @dataclass(slots=True)
 class _Wanted:
     acquire: Acquire
+    holders: tuple[int, ...]
     leaves: tuple[bytes, ...] | None
     found: dict[bytes, Transaction]
     missing: set[bytes]
     ask_at_ms: int
     next_holder: int = 0
     checking: set[bytes] = field(default_factory=set)
+
+    def take_holder(self) -> int:
+        """Whose turn it is to be asked."""
+        holder = self.holders[self.next_holder % len(self.holders)]
+        self.next_holder += 1
+        return holder
 
 
 class Gatherer:
@@ -79,15 +86,19 @@ class Gatherer:
         self._done: list[Gathered] = []
 
     def want(self, acquire: Acquire, now_ms: int) -> None:
-        """Start gathering (once per block)."""
+        """Start gathering, or go on with what is known by now: a block that became certified has more holders."""
         block_hash = acquire.block_hash
         body = self._bodies.get(block_hash)
         if body is not None:
             self._done.append(Gathered(block_hash, body))
             return
-        if block_hash in self._wanted:
+        known = self._wanted.get(block_hash)
+        if known is not None:
+            known.holders = acquire.holders or known.holders
+            if known.leaves is None and acquire.leaf_hashes is not None:
+                self._take_leaves(known, acquire.leaf_hashes)
             return
-        wanted = _Wanted(acquire, None, {}, set(), now_ms + GRACE_MS)
+        wanted = _Wanted(acquire, acquire.holders, None, {}, set(), now_ms + GRACE_MS)
         self._wanted[block_hash] = wanted
         if acquire.leaf_hashes is None:
             wanted.ask_at_ms = now_ms
@@ -166,21 +177,16 @@ class Gatherer:
             if now_ms < wanted.ask_at_ms:
                 continue
             wanted.ask_at_ms = now_ms + RETRY_MS
-            holders = wanted.acquire.holders
-            if not holders:
+            if not wanted.holders:
                 continue
-            holder = holders[wanted.next_holder % len(holders)]
-            wanted.next_holder += 1
             if wanted.leaves is None:
-                self._send(holder, FetchBlock(wanted.acquire.block_hash).encode())
+                self._send(wanted.take_holder(), FetchBlock(wanted.acquire.block_hash).encode())
                 continue
             missing = [leaf for leaf in wanted.leaves if leaf in wanted.missing and not self._is_arriving(leaf)]
             # Several holders at once: each is asked for the next part, in turn.
             for start in range(0, len(missing), LEAVES_MAX):
                 part = missing[start : start + LEAVES_MAX]
-                self._send(holder, FetchTx(REQUEST_ID, part).encode())
-                holder = holders[wanted.next_holder % len(holders)]
-                wanted.next_holder += 1
+                self._send(wanted.take_holder(), FetchTx(REQUEST_ID, part).encode())
             wanted.checking.clear()
 
     def next_deadline(self) -> int | None:
