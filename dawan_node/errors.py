@@ -10,13 +10,25 @@
     │   ├── InvalidProof          a finality, transaction or state proof that does not verify
     │   ├── InvalidGenesis        a genesis no channel may start from
     │   ├── InvalidMessage        a peer's frame or consensus message
-    │   └── UntrustedCertificate  an X.509 certificate no connection may rest on; carries a stable reason
+    │   │   └── HandshakeRefused  (p2p.handshake) a peer that is not who it should be, with the remedy
+    │   ├── UntrustedCertificate  an X.509 certificate no connection may rest on; carries a stable reason
+    │   ├── InvalidQuery          (execution.executor) a query no module declares, or wrong parameters
+    │   └── BadValue              (rpc.values) a JSON value that is not of the ledger type it stands for
     ├── StorageError              the disk is in doubt: the node stops voting and exits (design section 6)
+    ├── WalMissing                (storage.wal) no write-ahead log: the node may observe, but not sign
+    ├── HistoryPruned             (storage.state_store) a height whose state is not kept any more
     ├── NetworkError              one peer or link failed: that link is dropped
+    │   └── Unreachable           (rpc.client) no node answers
     ├── SigningRefused            the signer guard will not sign two things for one slot
+    ├── ApiError                  (rpc.api) a request the node understood and will not answer; has a code
+    ├── RpcError                  (rpc.client) the same, as a client sees it
+    ├── DemoFailed                (cli.demo_trade) the demo did not go as told
     └── OperatorError             what an operator can fix; says what, why and what to do next
         ├── ConfigError           a configuration file, flag or environment variable
-        └── KeystoreError         a key file: missing, readable by others, wrong passphrase
+        ├── KeystoreError         a key file: missing, readable by others, wrong passphrase
+        └── CommandFailed         (cli.exit_codes) a command that ends with an exit code of its own
+
+Those with a module in parentheses live there, beside the one part that raises them.
 
 There are three kinds of trouble: others' fault (``InvalidInput``), the world's fault (``StorageError``,
 ``NetworkError``) and the operator's (``OperatorError``). Our own fault is an ``assert`` and stops the node.

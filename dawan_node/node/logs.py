@@ -46,7 +46,9 @@ class LogfmtFormatter(_Formatter):
         """One line."""
         values = self._values(record)
         trace = values.pop("trace", None)
-        parts = [self._moment(record), record.levelname.lower(), record.name, record.getMessage()]
+        # Our own events are plain words; what libraries log is a sentence with data in it.
+        event = _logfmt(record.getMessage())
+        parts = [self._moment(record), record.levelname.lower(), record.name, event]
         parts += [f"{key}={_logfmt(value)}" for key, value in values.items()]
         line = " ".join(parts)
         return f"{line} trace={_logfmt(trace, cut=False)}" if trace else line
@@ -57,14 +59,17 @@ class JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        entry = {
+        entry: dict[str, Any] = {
             "time": self._moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _cut(record.getMessage()),
         }
-        entry |= {key: _plain(value) for key, value in self._values(record).items()}
-        return json.dumps(entry, ensure_ascii=False)
+        for key, value in self._values(record).items():
+            plain = _plain(value)
+            entry[key] = _cut(plain) if isinstance(plain, str) and key != "trace" else plain
+        # Escaped to ASCII: JSON itself lets line separators, C1 controls and text direction marks through.
+        return json.dumps(entry, ensure_ascii=True)
 
 
 def configure(form: str, level: str, stream: TextIO | None = None) -> None:
@@ -83,8 +88,12 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | str | bool | None) else str(value)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "..."
+
+
 def _logfmt(value: Any, cut: bool = True) -> str:
     text = str(_plain(value))
-    if cut and len(text) > VALUE_CHARS_MAX:
-        text = text[:VALUE_CHARS_MAX] + "..."
+    if cut:
+        text = _cut(text)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=True)

@@ -24,9 +24,9 @@ from dawan_node.consensus.records import (
 )
 from dawan_node.consensus.replica import Replica
 from dawan_node.consensus.signer import VoteSigner
-from dawan_node.errors import InvalidEncoding, StorageError
+from dawan_node.errors import InvalidEncoding, OperatorError, StorageError
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.registry import Registry
+from dawan_node.execution.registry import Registry, UnknownModule
 from dawan_node.node.applier import rules_of
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.channel import ChannelParts
@@ -54,7 +54,14 @@ def open_channel(
     ``log_records`` are those of the whole node, None when it has no log; ``key`` is None on an observer. Raises
     OperatorError or StorageError.
     """
-    registry = Registry.load([(module.name, module.version) for module in genesis.modules])
+    try:
+        registry = Registry.load([(module.name, module.version) for module in genesis.modules])
+    except UnknownModule as error:
+        raise OperatorError(
+            f"channel {genesis.channel} cannot run here",
+            str(error),
+            "Install the package that brings this module in this version.",
+        ) from None
     executor = Executor(registry, genesis)
     if not database.exists():
         first = executor.genesis_state()

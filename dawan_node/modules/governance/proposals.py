@@ -26,7 +26,7 @@ from dawan_node.modules.governance.declaration import (
     VoteCast,
     module,
 )
-from dawan_node.primitives.genesis import TX_LIFETIME_MS_CEILING
+from dawan_node.primitives.genesis import BLOCK_BYTES_CEILING, TX_LIFETIME_MS_CEILING
 from dawan_node.primitives.names import is_identifier, is_label
 
 #: Parameter -> least and greatest value that a vote can set. The upper bounds are what the protocol's caps allow: an
@@ -34,7 +34,7 @@ from dawan_node.primitives.names import is_identifier, is_label
 PARAMETER_BOUNDS: Final = MappingProxyType(
     {
         "block_txs_max": (1, 10_000),
-        "block_bytes_max": (128 * 1024, 16 * 1024 * 1024),
+        "block_bytes_max": (128 * 1024, BLOCK_BYTES_CEILING),
         "tx_lifetime_ms_max": (10_000, TX_LIFETIME_MS_CEILING),
         "window": (1, 16),
         # Below 500 steps enact itself would not fit; above a million one transaction could stall a channel.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from dawan_node.execution.module import Event, Module, Money
+from dawan_node.execution.module import Event, Instant, Module, Money
 from dawan_node.modules.receivable import entities
 
 
@@ -71,7 +71,7 @@ class VoucherTransferred(Event):
 class VoucherLocked(Event):
     voucher: str
     owner: str
-    until_ms: int
+    until_ms: Instant
 
 
 class VoucherReleased(Event):
@@ -111,7 +111,7 @@ class FinancingApplied(Event):
 class FinancingReserved(Event):
     financing: str
     asset: str
-    until_ms: int
+    until_ms: Instant
 
 
 class FinancingFunded(Event):

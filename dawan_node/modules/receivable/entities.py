@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from dawan_node.execution.module import CURRENCIES, Entity, Money, key_of
+from dawan_node.execution.module import CURRENCIES, Entity, Instant, Money, key_of
 
 __all__ = [
     "CURRENCIES",
@@ -107,7 +107,7 @@ class Lock(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
 
     owner: str
     purpose: LockPurpose
-    until_ms: int
+    until_ms: Instant
 
     def is_live(self, time_ms: int) -> bool:
         """Whether the lock binds at ``time_ms``."""

@@ -14,6 +14,7 @@ from dawan_node.execution.module import (
     Args,
     Context,
     Date,
+    Instant,
     Meta,
     Money,
     ShortText,
@@ -110,7 +111,7 @@ class LockVoucher(Args):
     voucher: VoucherRef
     owner: ShortText
     reason: ShortText
-    until_ms: Annotated[int, Meta(ge=0)]
+    until_ms: Instant
 
 
 class SetCreditLine(Args):
