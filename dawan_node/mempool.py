@@ -223,6 +223,19 @@ class Mempool:
         self._insert(_Entry(transaction, key, owner, sender, now_ms, self._resend_round - 1))
         return Admission.ACCEPTED
 
+    def check_room(self, transaction: Transaction, organisation: str, now_ms: int, block_time_ms: int) -> None:
+        """Refuse what ``add`` would refuse for its validity or its owner's quota, before anybody checks the signature.
+
+        What is known already, by whatever name, is left to ``add``. Raises InvalidTransaction: 1003 or 1006.
+        """
+        key = replay_key(transaction)
+        if key in self._by_key or key in self._decided:
+            return
+        self._check_validity(transaction, now_ms, block_time_ms)
+        owner = self._organisations.get(organisation) or _Organisation(organisation)
+        sender = self._senders.get(transaction.public_key) or _Usage()
+        self._check_quota(owner, sender, len(transaction.envelope), transaction.is_barrier)
+
     def add_many(
         self, items: Iterable[tuple[Transaction, str]], now_ms: int, block_time_ms: int
     ) -> list[Admission | InvalidTransaction]:
@@ -369,6 +382,19 @@ class Mempool:
             self._remove(entry)
         self._first_expiry_ms = min((entry.valid_until_ms for entry in self._entries.values()), default=None)
         return [entry.transaction for entry in expired]
+
+    def shorten(self, lifetime_ms_max: int, time_ms: int) -> list[Transaction]:
+        """The channel's lifetime changed: drop what would now be refused as too far ahead at ``time_ms``.
+
+        No block could hold it for as long as it exceeds the new lifetime, and until then it would look like work that
+        every primary leaves undone.
+        """
+        self.lifetime_ms_max = lifetime_ms_max
+        latest = time_ms + lifetime_ms_max + CLOCK_SKEW_MS
+        dropped = [entry for entry in self._entries.values() if entry.valid_until_ms > latest]
+        for entry in dropped:
+            self._remove(entry)
+        return [entry.transaction for entry in dropped]
 
     # Re-sending
 

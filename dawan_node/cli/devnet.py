@@ -107,11 +107,12 @@ def status(home: Path, output: str) -> None:
     else:
         columns = ("node", "pid", "state", "height", "view", "primary", "peers", "rpc")
         print_table({name: name.upper() for name in columns}, rows)
-    if any(row["state"] != "normal" for row in rows):
+    ill = [row for row in rows if row["state"] not in ("normal", "observer")]
+    if ill:
         raise CommandFailed(
             ExitCode.UNHEALTHY,
             "not every node is well",
-            ", ".join(f"{row['node']} is {row['state']}" for row in rows if row["state"] != "normal"),
+            ", ".join(f"{row['node']} is {row['state']}" for row in ill),
             "See `dawan-node devnet logs NODE`.",
         )
 
@@ -250,17 +251,19 @@ def _first_block(network: Devnet, stop: threading.Event) -> int:
     keys = network.identity_keys()
     with Client(network.nodes[0].rpc_url) as client:
         heights: list[int] = []
+        trouble = ["no answer"]
 
         def look() -> bool:
             try:
                 answer = _submit(client, keys["gz-admin"], "governance", "tick", {})
-            except (RpcError, Unreachable):
+            except (RpcError, Unreachable) as error:
+                trouble[0] = str(error)
                 return False
             heights.append(answer["receipt"]["height"])
             return True
 
         if not _until(look, stop) and not stop.is_set():
-            raise OperatorError("no block was committed", "the nodes found no quorum", "See `dawan-node status`.")
+            raise OperatorError("no block was committed", trouble[0], "See `dawan-node devnet logs`.")
         return heights[0] if heights else 0
 
 

@@ -142,7 +142,7 @@ def create(folder: Path, n: int) -> Devnet:
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     template = _with_validators(consortium.load_document(template_file()), n)
-    nodes = _with_ports(template.validator)
+    nodes = _with_ports([*template.validator, *template.observer])
     devnet = Devnet(folder, nodes)
     passphrase = secrets.token_hex(16).encode()
     _write_private(devnet.passphrase_file, passphrase + b"\n")
@@ -176,7 +176,10 @@ def template_file() -> Path:
 
 
 def _with_validators(template: Document, n: int) -> Document:
-    """The template with ``n`` validators, shared out 3k + 1 where n allows: the associations first, hq last."""
+    """The template with ``n`` validators, shared out 3k + 1 where n allows: the associations first, hq last.
+
+    Organisations that get none run an observer, which also keeps their identities' keys.
+    """
     orgs = [node.org for node in template.validator]
     counts = dict.fromkeys(orgs, 0)
     for seat in range(n):
@@ -187,16 +190,17 @@ def _with_validators(template: Document, n: int) -> Document:
     validators = tuple(Node(name=f"{org}{number}", org=org) for org, number in seats)
     names = tuple(node.name for node in validators)
     channels = tuple(msgspec.structs.replace(channel, validators=names) for channel in template.channel)
-    return msgspec.structs.replace(template, validator=validators, channel=channels)
+    observers = tuple(Node(name=f"{org}1", org=org) for org in orgs if not counts[org])
+    return msgspec.structs.replace(template, validator=validators, observer=observers, channel=channels)
 
 
-def _with_ports(validators: Sequence[Node]) -> tuple[DevnetNode, ...]:
+def _with_ports(nodes: Sequence[Node]) -> tuple[DevnetNode, ...]:
     """Free loopback ports from a random place in ``PORTS``."""
     start = secrets.randbelow(len(PORTS))
     candidates = iter([*PORTS[start:], *PORTS[:start]])
     addresses: list[str] = []
     for port in candidates:
-        if len(addresses) == 3 * len(validators):
+        if len(addresses) == 3 * len(nodes):
             break
         with socket.socket() as probe:
             try:
@@ -204,26 +208,20 @@ def _with_ports(validators: Sequence[Node]) -> tuple[DevnetNode, ...]:
             except OSError:
                 continue
         addresses.append(f"127.0.0.1:{port}")
-    if len(addresses) < 3 * len(validators):
+    if len(addresses) < 3 * len(nodes):
         raise OperatorError(
             "there are not enough free ports", f"{PORTS.start} to {PORTS.stop - 1} are in use", "Stop something."
         )
     return tuple(
-        DevnetNode(node.name, node.org, *addresses[3 * place : 3 * place + 3]) for place, node in enumerate(validators)
+        DevnetNode(node.name, node.org, *addresses[3 * place : 3 * place + 3]) for place, node in enumerate(nodes)
     )
 
 
 def _plan(devnet: Devnet, node: DevnetNode, template: Document) -> Plan:
     """What ``init`` is told: the first node of an organisation also keeps its authority and its identities' keys."""
     first = next(other for other in devnet.nodes if other.org == node.org)
-    # Identities of organisations without a node of their own (n < 4) live with the first node.
-    with_nodes = {other.org for other in devnet.nodes}
     is_first = first == node
-    identities = tuple(
-        identity.name
-        for identity in template.identity
-        if (identity.org == node.org and is_first) or (identity.org not in with_nodes and node == devnet.nodes[0])
-    )
+    identities = tuple(identity.name for identity in template.identity if identity.org == node.org and is_first)
     plan = Plan(
         name=node.name,
         org=node.org,

@@ -9,7 +9,7 @@ A verified transaction is offered to the gatherer before the pool, because a blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -59,6 +59,14 @@ class Verdict:
     refusal: InvalidTransaction | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a peer's transactions were worth: how many were its fault, and how many of no use to anybody here."""
+
+    faults: int
+    useless: int
+
+
 class Admission:
     """The way into one channel's pool. Lives on the event loop; only signatures are checked elsewhere."""
 
@@ -84,6 +92,8 @@ class Admission:
         self._checking: set[bytes] = set()
         #: Timestamp of the decided head, kept current by the driver.
         self.block_time_ms = 0
+        #: Whether a block that is being gathered misses this leaf; the channel connects it.
+        self.is_wanted: Callable[[bytes], bool] = lambda _: False
 
     def is_checking(self, leaf_hash: bytes) -> bool:
         """Whether this transaction is on its way into the pool."""
@@ -98,6 +108,10 @@ class Admission:
 
     async def receive(self, envelopes: Sequence[bytes], peer: str) -> int:
         """Transactions that ``peer`` gossiped. Returns how many were malformed or wrongly signed: its fault."""
+        return (await self.examine(envelopes, peer)).faults
+
+    async def examine(self, envelopes: Sequence[bytes], peer: str) -> Received:
+        """As ``receive``, and what of it was of no use: of an unknown key, expired, or on chain already."""
         verdicts: list[Verdict] = []
         with self._stages.measure("decode", len(envelopes)):
             for envelope in envelopes:
@@ -106,8 +120,11 @@ class Admission:
                     continue
                 verdicts.append(self._open(envelope, from_client=False))
         await self._finish(verdicts, peer)
-        faults = (Code.E_MALFORMED, Code.E_SIGNATURE, Code.E_TOO_LARGE, Code.E_SUITE, Code.E_WRONG_CHAIN)
-        return sum(1 for verdict in verdicts if verdict.refusal is not None and verdict.refusal.code in faults)
+        codes = [verdict.refusal.code for verdict in verdicts if verdict.refusal is not None]
+        on_chain = sum(1 for verdict in verdicts if verdict.height is not None)
+        return Received(
+            sum(1 for code in codes if code in _FAULTS), sum(1 for code in codes if code in _USELESS) + on_chain
+        )
 
     def adopt(self, transactions: Sequence[Transaction]) -> None:
         """Take verified transactions of a block that was fetched into the pool, as far as it takes them."""
@@ -131,16 +148,22 @@ class Admission:
             transaction = Transaction.decode(envelope)
             if transaction.body.chain_id != self._chain_id:
                 raise _refusal(Code.E_WRONG_CHAIN, "the body names another chain")
-            if from_client:
-                if transaction.leaf_hash in self._pool:
-                    return Verdict(transaction)
-                body = transaction.body
-                self._executor.registry.check_command(body.module, body.command, body.args)
+            if from_client and transaction.leaf_hash in self._pool:
+                return Verdict(transaction)
+            # Before the schema and the key: what is on chain keeps its answer, whatever changed since.
             height = self._height_of(transaction)
             if height is not None:
                 return Verdict(transaction, height)
-            if self.organisation_of(transaction.public_key) is None:
+            if from_client:
+                body = transaction.body
+                self._executor.registry.check_command(body.module, body.command, body.args)
+            organisation = self.organisation_of(transaction.public_key)
+            if organisation is None:
                 raise _refusal(Code.E_IDENTITY, "the signing key is not registered on this channel, or was revoked")
+            # A signature costs more than everything before it: none is checked for what would not be taken anyway,
+            # unless a block waits for it.
+            if not self.is_wanted(transaction.leaf_hash):
+                self._pool.check_room(transaction, organisation, self._clock.wall_ms(), self.block_time_ms)
             if from_client and len(self._checking) > CHECKING_MAX:
                 raise _refusal(Code.E_POOL_FULL, f"{CHECKING_MAX} transactions wait for their signature check")
         except InvalidTransaction as refusal:
@@ -151,7 +174,12 @@ class Admission:
         """Where the transaction is on chain; raises when another body used its nonce."""
         used_until = self._store.state.nonce_used(transaction.public_key, transaction.body.nonce)
         if used_until is None:
-            return None
+            # The nonce index forgets what has expired, but who sends the same bytes hours later must not read that
+            # they came too late, sign anew and pay twice.
+            if transaction.body.valid_until_ms > max(self._clock.wall_ms(), self.block_time_ms):
+                return None
+            place = self._store.blocks.find_tx(transaction.tx_id)
+            return None if place is None else place[0]
         place = self._store.blocks.find_tx(transaction.tx_id)
         if place is None:
             raise _refusal(Code.E_NONCE_USED, "this key used this nonce for another body that is on chain")
@@ -200,6 +228,12 @@ class Admission:
     def _credential(self, kind: type[Credential], key: bytes) -> Credential | None:
         value = self._store.state.get(GOVERNANCE, kind.spec.collection, key)
         return None if value is None else kind.spec.decode(value)
+
+
+#: What no honest peer passes on: it checked the same before.
+_FAULTS: Final = frozenset({Code.E_MALFORMED, Code.E_SIGNATURE, Code.E_TOO_LARGE, Code.E_SUITE, Code.E_WRONG_CHAIN})
+#: What an honest peer may pass on when it is some blocks behind or its clock differs, now and then.
+_USELESS: Final = frozenset({Code.E_IDENTITY, Code.E_VALIDITY, Code.E_NONCE_USED})
 
 
 def _refusal(code: Code, detail: str) -> InvalidTransaction:

@@ -21,6 +21,13 @@ from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
+from dawan_node.node.budget import (
+    LEAVES_PER_US,
+    RANGE_BLOCK_US,
+    REQUEST_US,
+    STORED_LEAF_LIST_US,
+    PeerBudgets,
+)
 from dawan_node.node.clock import Clock
 from dawan_node.node.driver import Driver
 from dawan_node.node.event_bus import CommittedBlock, EventBus
@@ -131,7 +138,9 @@ class Channel:
         links: Links,
         clock: Clock,
         metrics: Metrics,
+        budgets: PeerBudgets | None = None,
     ) -> None:
+        """``budgets`` are those of the whole node; a channel alone has its own."""
         self.genesis: Final = parts.genesis
         self.name: Final = parts.genesis.channel
         self.chain_id: Final = parts.genesis.chain_id
@@ -144,6 +153,7 @@ class Channel:
         self._clock: Final = clock
         self._stages: Final = metrics.stages
         self._bodies: Final = parts.bodies
+        self._budgets: Final = budgets or PeerBudgets(clock.monotonic_ms)
         self._wake: Final = asyncio.Event()
         self._worker: Final = Worker(f"channel-{self.name}", self._wake.set)
         applier = Applier(self.store, self.executor, self.genesis.created_ms, self._stages)
@@ -157,6 +167,7 @@ class Channel:
         self._gatherer: Final = Gatherer(
             self._bodies, self.pool.get, self.admission.is_checking, self._fetch_from, self._check_fetched
         )
+        self.admission.is_wanted = self._gatherer.wants
         self._verifier: Final = verifier
         self.driver: Final = Driver(
             self.name,
@@ -184,7 +195,8 @@ class Channel:
         self._batcher: Final = TransactionBatcher()
         self._batcher_names: tuple[str, ...] = ()
         self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
-        self._ranges_served = 0
+        #: The peers that a range is being read for: an honest one waits for its answer before it asks again.
+        self._ranges_served: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._head_sent_ms = 0
         self._resend_round_ms = 0
@@ -222,8 +234,13 @@ class Channel:
 
     def on_message(self, peer: PeerId, topic: Topic, payload: bytes) -> None:
         """One payload of a peer. Raises InvalidInput for what no honest peer sends."""
+        budget = self._budgets.of(peer.name)
+        budget.frame(len(payload))
         match topic:
             case Topic.CONSENSUS:
+                # Validators speak to validators; what others say proves nothing that catch-up does not bring.
+                if self._index_of(peer) < 0 or not budget.consensus(len(payload)):
+                    return
                 with self._stages.measure("consensus_decode", 0):
                     message = decode_message(payload)
                 self.driver.message(message, self._index_of(peer))
@@ -251,13 +268,19 @@ class Channel:
 
     def _on_gossip(self, peer: PeerId, payload: bytes) -> None:
         message = decode_gossip(payload)
+        budget = self._budgets.of(peer.name)
         if isinstance(message, Txs):
-            self._start(self._receive(message.envelopes, peer.name))
+            if budget.may_offer():
+                self._start(self._receive(message.envelopes, peer.name))
         elif isinstance(message, IHave):
+            if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
+                return
             wanted = self._wants.to_ask(message.leaves, self._knows, self._clock.monotonic_ms())
             if wanted:
                 self._links.send(peer.name, self.chain_id, Topic.GOSSIP, IWant(wanted).encode())
         elif isinstance(message, IWant):
+            if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
+                return
             reply = self._serving.i_want(peer.name, message)
             if reply is not None:
                 self._links.send(peer.name, self.chain_id, Topic.GOSSIP, reply)
@@ -265,16 +288,21 @@ class Channel:
 
     def _on_fetch(self, peer: PeerId, payload: bytes) -> None:
         message = decode_fetch(payload)
+        budget = self._budgets.of(peer.name)
         reply: bytes | None = None
         if isinstance(message, FetchTx):
-            reply = self._serving.fetch_tx(peer.name, message)
+            if budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
+                reply = self._serving.fetch_tx(peer.name, message)
         elif isinstance(message, FetchBlock):
-            reply = self._serving.fetch_block(peer.name, message)
+            is_at_hand = message.block_hash in self._bodies
+            if budget.work(REQUEST_US if is_at_hand else STORED_LEAF_LIST_US):
+                reply = self._serving.fetch_block(peer.name, message)
         elif isinstance(message, BlockReply):
             self._gatherer.on_leaves(message)
             self.driver.wake()
         elif message.request_id == RESENT:
-            self._start(self._receive(message.envelopes, peer.name))
+            if budget.may_offer() and budget.resent(len(payload)):
+                self._start(self._receive(message.envelopes, peer.name))
         else:
             self._gatherer.on_txs(message)
             self.driver.wake()
@@ -290,7 +318,12 @@ class Channel:
                 peer.name, message.height, message.block_hash, message.epoch, is_validator, now_ms
             )
         elif isinstance(message, RangeRequest):
-            if self._ranges_served < RANGES_SERVED_MAX and self._serving.may_ask_range(peer.name):
+            if (
+                len(self._ranges_served) < RANGES_SERVED_MAX
+                and peer.name not in self._ranges_served
+                and self._budgets.of(peer.name).work(RANGE_BLOCK_US * (message.last - message.first + 1))
+                and self._serving.may_ask_range(peer.name)
+            ):
                 self._start(self._serve_range(peer.name, message))
             return
         elif isinstance(message, RangeReply):
@@ -298,16 +331,19 @@ class Channel:
         self._pump_sync()
 
     async def _receive(self, envelopes: Sequence[bytes], peer: str) -> None:
-        faults = await self.admission.receive(envelopes, peer)
-        if faults:
-            self._links.report_violation(peer, f"{faults} of {len(envelopes)} gossiped transactions are malformed")
+        received = await self.admission.examine(envelopes, peer)
+        self._budgets.of(peer).was_useless(received.useless)
+        if received.faults:
+            self._links.report_violation(
+                peer, f"{received.faults} of {len(envelopes)} gossiped transactions are malformed"
+            )
 
     async def _serve_range(self, peer: str, request: RangeRequest) -> None:
-        self._ranges_served += 1
+        self._ranges_served.add(peer)
         try:
             reply = await self._worker.run(lambda: self._serving.range(request).encode())
         finally:
-            self._ranges_served -= 1
+            self._ranges_served.discard(peer)
         if self._serving.charge(peer, reply):
             self._links.send(peer, self.chain_id, Topic.SYNC, reply)
 
@@ -351,8 +387,8 @@ class Channel:
             self._links.broadcast(self.chain_id, Topic.GOSSIP, payload, self._batcher_names)
 
     def _fetch_from(self, index: int, payload: bytes) -> None:
-        name = self.validator_name(index)
-        if name != self._own_name:
+        name = self._holder_name(index)
+        if name is not None and name != self._own_name:
             self._links.send(name, self.chain_id, Topic.FETCH, payload)
 
     def _check_fetched(self, transactions: list[Transaction]) -> None:
@@ -381,7 +417,8 @@ class Channel:
             configuration = self.executor.configuration(self.store.state)
             # Those who left keep their names: they are still helped to learn that they left.
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
-            self.pool.lifetime_ms_max = configuration.param("tx_lifetime_ms_max")
+            latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)
+            self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
         self.epoch = header.epoch + ends_epoch
         self.head = self.driver.applied_head
@@ -403,7 +440,7 @@ class Channel:
 
     def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
         """The replica knows of final blocks it cannot reach by itself."""
-        names = [self.validator_name(index) for index in holders]
+        names = [name for index in holders if (name := self._holder_name(index)) is not None]
         self.catch_up.certified(height, names, self._clock.monotonic_ms())
         self._pump_sync()
 
@@ -419,6 +456,15 @@ class Channel:
     def validator_name(self, index: int) -> str:
         """The name of the validator with this index in the current set."""
         return self._names_by_key[self._validators.public_keys[index]]
+
+    def _holder_name(self, index: int) -> str | None:
+        """Whom the replica means by a holder's index; None when it means nobody here.
+
+        A hint, and perhaps of another epoch than the one in the store: the replica enters an epoch before the block
+        that began it is stored, and remembers signers of the one before.
+        """
+        keys = self.driver.replica.validators.public_keys
+        return self._names_by_key.get(keys[index]) if index < len(keys) else None
 
     @property
     def validators(self) -> ValidatorSet:

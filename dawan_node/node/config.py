@@ -172,7 +172,7 @@ def _key_of_variable(name: str) -> str:
             f"environment variable {name}",
             f"the nearest valid one is {ENVIRONMENT_PREFIX}{hint.upper()}"
             if hint
-            else nearest(words.upper(), [variable.upper() for variable in variables]),
+            else nearest(name, [ENVIRONMENT_PREFIX + variable.upper() for variable in variables]),
             "Correct or unset it.",
         )
     return ""

@@ -90,12 +90,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
-    """An undecided block: what the blocks above it may not hold again (leaf hashes and replay keys), and its size."""
+    """A block that is not stored yet: what the blocks above it may not hold again (leaf hashes and replay keys), and
+    its size."""
 
     parent_hash: bytes
     names: frozenset[bytes]
     count: int
     bytes: int
+    barrier: bool
 
 
 class Driver:
@@ -141,8 +143,9 @@ class Driver:
         #: Gathered blocks whose parent is still running, by parent hash: they are judged on its state.
         self._waiting_for_parent: dict[bytes, list[BlockBody]] = {}
         self._executed: set[bytes] = set()
+        #: On the monotonic clock, like the gatherer's times: a corrected wall clock must not stop a primary.
         self._attempted_ms = 0
-        self._proposed_ms = 0
+        self._proposed_ms = -BATCH_DELAY_MS
         self._syncing: SyncedBlock | None = None
         self.last_commit_ms: int | None = None
         self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_MAX)
@@ -200,7 +203,7 @@ class Driver:
             now_ms = self._clock.wall_ms()
             for _ in range(min(len(self._inputs), TURN_MAX)):
                 self._inputs.popleft()()
-            self._gatherer.poll(now_ms)
+            self._gatherer.poll(self._clock.monotonic_ms())
             self._take_gathered()
             self.replica.work_pending(len(self._pool) > 0, now_ms)
             self.replica.tick(now_ms)
@@ -212,14 +215,13 @@ class Driver:
                 await asyncio.sleep(0)  # a busy channel leaves room for the others
 
     async def _sleep(self) -> None:
-        now_ms = self._clock.wall_ms()
-        deadlines = [
-            now_ms + TICK_MS,
-            self.replica.next_deadline(),
-            self._gatherer.next_deadline(),
-            self._attempt_due(),
-        ]
-        wait_ms = min(deadline for deadline in deadlines if deadline is not None) - now_ms
+        waits = [TICK_MS]
+        due = self.replica.next_deadline()
+        if due is not None:
+            waits.append(due - self._clock.wall_ms())
+        now_ms = self._clock.monotonic_ms()
+        waits += [at - now_ms for at in (self._gatherer.next_deadline(), self._attempt_due()) if at is not None]
+        wait_ms = min(waits)
         if wait_ms > 0 and not self._wake.is_set():
             try:
                 async with asyncio.timeout(wait_ms / 1000):
@@ -247,7 +249,7 @@ class Driver:
     def _maybe_propose(self, now_ms: int) -> None:
         if not len(self._pool):
             return
-        self._attempted_ms = now_ms
+        self._attempted_ms = self._clock.monotonic_ms()
         for _ in range(self._rules.window):
             slot = self.replica.proposal_slot()
             if slot is None or not self._propose(slot, now_ms):
@@ -257,12 +259,15 @@ class Driver:
         """Propose one block if a batch is ready. Picking and proposing happen at one moment, so the block's time is
         the one its transactions were picked for."""
         branch = self._branch(slot.parent_hash)
+        if any(block.barrier for block in branch):
+            return False  # decided, but not stored: others would refuse what only the rules below it allow
         waiting = len(self._pool) - sum(block.count for block in branch)
         waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
         if waiting <= 0:
             return False
         is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= BATCH_BYTES
-        if not is_full and now_ms - self._proposed_ms < (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS):
+        waited_ms = self._clock.monotonic_ms() - self._proposed_ms
+        if not is_full and waited_ms < (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS):
             return False
         start_ns = time.thread_time_ns()
         batch = self._pool.reap(
@@ -282,7 +287,7 @@ class Driver:
         )
         if header is None:
             return False
-        self._proposed_ms = now_ms
+        self._proposed_ms = self._clock.monotonic_ms()
         self._hold(header, BlockBody(header.hash, tuple(batch)))
         self._stages.add("propose", time.thread_time_ns() - start_ns, len(batch))
         return True
@@ -299,7 +304,9 @@ class Driver:
         self._bodies.add(body)
         if body.block_hash not in self._in_flight:
             names = frozenset(body.leaf_hashes) | replay_keys(body.transactions)
-            self._in_flight[body.block_hash] = _InFlight(header.parent_hash, names, header.tx_count, header.body_bytes)
+            self._in_flight[body.block_hash] = _InFlight(
+                header.parent_hash, names, header.tx_count, header.body_bytes, header.barrier
+            )
 
     # Carrying out
 
@@ -316,7 +323,7 @@ class Driver:
         now_ms = self._clock.wall_ms()
         for acquire in ready.acquire:
             self._wanted[acquire.block_hash] = acquire
-            self._gatherer.want(acquire, now_ms)
+            self._gatherer.want(acquire, self._clock.monotonic_ms())
         for execute in ready.execute:
             self._execute(execute)
         for decided in ready.decide:
@@ -397,6 +404,7 @@ class Driver:
     def _execute(self, execute: Execute) -> None:
         body = self._bodies.get(execute.block_hash)
         assert body is not None, "a block is executed only after its bodies were acquired"
+        self._hold(execute.header, body)  # a view change may have dropped it, and a later one brought it back
 
         def job() -> Executed | None:
             try:
@@ -501,6 +509,9 @@ class Driver:
                     self._clock.wall_ms(),
                     executed.next_rules,
                 ):
+                    # Until it is stored the pool still has its transactions, which must not be proposed above it.
+                    if (body := self._bodies.get(block.block_hash)) is not None:
+                        self._hold(block.header, body)
                     return
             except InvalidMessage as error:
                 reason = str(error)

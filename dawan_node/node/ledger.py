@@ -28,6 +28,9 @@ from dawan_node.storage.state_store import StateView
 #: tens of milliseconds at most and a caller that filters sparsely simply asks again from where it stopped.
 EVENT_BLOCKS_MAX: Final = 200
 
+#: Behind every event of a block, in a cursor's four bytes.
+_POSITION_MAX: Final = 2**32 - 1
+
 
 class Ledger:
     """One channel, read-only."""
@@ -212,8 +215,8 @@ class Ledger:
                     if len(found) == limit:
                         return api.EventPage(tuple(found), position)
         # Everything up to the end of ``last`` was looked at, also where it held no event.
-        if last > position.height and last >= 1:
-            position = max(position, api.EventPosition(last, 0, -1)) if last > after.height else position
+        if last > position.height:
+            position = api.EventPosition(last, _POSITION_MAX, _POSITION_MAX)
         return api.EventPage(tuple(found), position)
 
     def members(self) -> api.MemberList:

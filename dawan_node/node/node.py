@@ -16,6 +16,7 @@ from typing import Any, Final
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.errors import OperatorError
+from dawan_node.node.budget import PeerBudgets
 from dawan_node.node.channel import Channel
 from dawan_node.node.clock import Clock
 from dawan_node.node.config import Config, parse_address
@@ -87,20 +88,20 @@ class Node:
             NetworkSettings(faults=config.devnet.faults),
         )
         records = None if self._wal is None else self._wal.records()
+        budgets = PeerBudgets(clock.monotonic_ms)
         self.channels: dict[str, Channel] = {}
         try:
             for channel in names:
-                votes = any(entry.name == name for entry in genesis[channel].validators)
                 parts = open_channel(
                     genesis[channel],
                     home.database(channel),
                     config.storage.history,
                     records,
-                    signer if votes else None,
+                    signer,  # whose key is not in the validator set signs nothing; governance may add it any day
                     clock.wall_ms(),
                 )
                 self.channels[channel] = Channel(
-                    parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics
+                    parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics, budgets
                 )
         except BaseException:
             self._close_storage()
@@ -109,6 +110,10 @@ class Node:
         if self._log_writer is not None:
             for running in self.channels.values():
                 self._log_writer.add_channel(running.checkpoint)
+            # A channel that is not served now (its organisation left it, or the file lacks it) may come back, and what
+            # the key signed there must not be forgotten by a new segment (amendment U7).
+            unserved = [record for record in records or () if record.channel_id not in self._by_chain]
+            self._log_writer.add_channel(lambda: unserved)
         self.service: Final = Service(name, org, consortium, self.channels, self._network, clock)
         dispatcher = Dispatcher(self.service)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -17,11 +19,13 @@ from typing import Final
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import SystemClock
-from dawan_node.node.config import Config
+from dawan_node.node.config import Config, parse_address
 from dawan_node.node.home import Home, NodeKeys
 from dawan_node.node.logs import fields
 from dawan_node.node.node import Node
 from dawan_node.node.verification import verify_home
+from dawan_node.storage.files import make_private_directory
+from dawan_node.storage.lock import NodeLock
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,8 @@ SWITCH_INTERVAL_S: Final = 0.001
 def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
     """Run the node until it is told to stop. Raises OperatorError; exits with 74 when storage is in doubt."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    make_private_directory(home.data)
+    lock = NodeLock.acquire_home(home.data)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(config, home, keys))
@@ -43,6 +49,8 @@ def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
     except* StorageError as group:
         log.critical("storage_failed", extra=fields(error=str(_first(group)), next="restart; the node verifies itself"))
         sys.exit(EXIT_STORAGE)
+    finally:
+        lock.release()
 
 
 async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
@@ -51,6 +59,7 @@ async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     problems = verify_home(home, config.node, consortium, clock.now())
     if problems:
         raise problems[0]
+    _require_free_addresses(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -60,6 +69,21 @@ async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     gc.collect()
     gc.freeze()
     await node.run(stop)
+
+
+def _require_free_addresses(config: Config) -> None:
+    """Every address can be listened on, asked before anything is opened: a validator must not join and leave again
+    because its metrics have no port. Raises OperatorError."""
+    for section, listen in (("p2p", config.p2p.listen), ("rpc", config.rpc.listen), ("ops", config.ops.listen)):
+        host, port = parse_address(listen)
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            raise OperatorError(
+                f"cannot listen on {listen}",
+                os.strerror(error.errno) if error.errno else str(error),
+                f"Stop what uses it, or choose another address under [{section}] listen in node.toml.",
+            ) from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

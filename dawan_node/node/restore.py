@@ -36,6 +36,7 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.channel_store import ChannelStore
+from dawan_node.storage.leveldb import is_initialised
 from dawan_node.storage.wal import WalRecord
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def open_channel(
             "Install the package that brings this module in this version.",
         ) from None
     executor = Executor(registry, genesis)
-    if not database.exists():
+    if not is_initialised(database):
         first = executor.genesis_state()
         ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
     store = ChannelStore.open(database, genesis.chain_id, history=history)

@@ -67,7 +67,7 @@ class Serving:
 
     def charge(self, peer: str, payload: bytes) -> bool:
         """Whether ``payload`` may be sent to ``peer`` now."""
-        return self._allowance(peer).take(min(len(payload), ANSWER_BYTES_BURST), self._now_ms())
+        return self._allowance(peer).take(min(max(len(payload), ANSWER_BYTES_MIN), ANSWER_BYTES_BURST), self._now_ms())
 
     def peer_gone(self, peer: str) -> None:
         """Forget a peer's allowance; a peer that reconnects too often is limited by the network."""

@@ -1,7 +1,8 @@
 """The channel's one worker thread: where blocks are judged, executed and stored, in the order they were asked for.
 
 A job's outcome comes back to the event loop as a callback, so the driver stays the only one that changes the channel's
-state. A job that fails with anything but its own declared signal fails the worker: the node must not go on.
+state. A job that fails with anything but its own declared signal fails the worker, and so does an outcome that cannot
+be dealt with: the node must not go on.
 """
 
 from __future__ import annotations
@@ -30,11 +31,10 @@ class Worker:
         def deliver(future: Future[T]) -> None:
             if future.cancelled() or self.failure is not None:
                 return
-            error = future.exception()
-            if error is not None:
-                self.failure = error
-            else:
+            try:
                 done(future.result())
+            except BaseException as error:  # noqa: BLE001 - raised by the channel's task; the loop would only log it
+                self.failure = error
             self._wake()
 
         if self.failure is None:

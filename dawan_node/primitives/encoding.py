@@ -70,8 +70,7 @@ def decode_struct(decoder: msgspec.msgpack.Decoder[T], data: bytes, bytes_max: i
         value = decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise InvalidEncoding(f"not the expected MessagePack: {error}") from None
-    if _encoder.encode(value) != data:
-        raise InvalidEncoding("the bytes are not the canonical encoding of their value")
+    _require_canonical(value, data)
     return value
 
 
@@ -84,9 +83,22 @@ def decode_value(data: bytes, bytes_max: int) -> Any:
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise InvalidEncoding(f"not MessagePack: {error}") from None
     check_value(value)
-    if _encoder.encode(value) != data:
-        raise InvalidEncoding("the bytes are not the canonical encoding of their value")
+    _require_canonical(value, data)
     return value
+
+
+def _require_canonical(value: Any, data: bytes) -> None:
+    """Require that ``data`` is the encoding of ``value``. Raises InvalidEncoding, also for what has no encoding.
+
+    An untyped part of a value (args) may hold what the decoder takes and the encoder does not, such as a map whose
+    keys are arrays or floats: those bytes come from anybody and must not end as another exception than this one.
+    """
+    try:
+        encoded = _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidEncoding("the value has no canonical encoding: maps are keyed by strings") from error
+    if encoded != data:
+        raise InvalidEncoding("the bytes are not the canonical encoding of their value")
 
 
 def check_value(value: Any, depth_max: int = DEPTH_MAX) -> None:

@@ -33,10 +33,11 @@ from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, 
 from dawan_node.storage.kv import Put, range_of
 from dawan_node.storage.lock import DirectoryLock
 
-# A full block writes about 10 MiB (state, tree nodes and the images kept for history) and goes to one buffer whatever
-# its size. Larger buffers were measured to save no work (most keys of a block are its own) and to make the slow
-# commits slower, because each flush and the compaction behind it come in bigger pieces.
-WRITE_BUFFER_BYTES = 4 * 1024 * 1024
+# Hot keys (the upper tree nodes, the head) are overwritten in every block; a larger buffer absorbs more of them before
+# they are written to tables and compacted. Measured with four validators at 1,000 transactions per second on two cores:
+# 4 MiB wrote 37 KB per transaction and node with a median commit latency of 240 ms, 16 and 32 MiB wrote 12 to 20 KB
+# with 50 to 200 ms. An idle channel's buffer is empty, and replaying a full one at open takes a fraction of a second.
+WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 # Uncompressed 4 KiB blocks of tables. The state store above has its own cache of hot values, so this one
 # only has to hold what scans and cold reads touch.
 BLOCK_CACHE_BYTES = 16 * 1024 * 1024
@@ -239,6 +240,11 @@ def _open_database(path: Path, create: bool) -> Any:
         # Hashes, keys and signatures do not shrink, and two cores have better things to do.
         compression=None,
     )
+
+
+def is_initialised(path: Path) -> bool:
+    """Whether the database in ``path`` was created completely. One that was not may, and must, be created again."""
+    return _marker_path(path).exists()
 
 
 def _marker_path(path: Path) -> Path:

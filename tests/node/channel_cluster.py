@@ -13,6 +13,7 @@ everything that the nodes have stored.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -59,6 +60,35 @@ class Faults:
 
 
 CALM = Faults()
+
+#: What no node has to say of honest others, or of itself.
+NEVER_LOGGED = frozenset(
+    {
+        "evidence",
+        "halted",
+        "message_refused",
+        "module_fault",
+        "own_key_elsewhere",
+        "proposal_refused",
+        "quarantine",
+        "results_differ",
+        "signing_disabled",
+        "signing_refused",
+        "synced_block_dropped",
+    }
+)
+
+
+class _Ears(logging.Handler):
+    """Hears what the nodes log."""
+
+    def __init__(self, trouble: list[str]) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() in NEVER_LOGGED:
+            self._trouble.append(f"{record.getMessage()} {getattr(record, 'fields', {})}")
 
 
 @dataclass
@@ -123,7 +153,16 @@ class Links:
 class Cluster:
     """Four validators and ``observers``; use it inside ``simulate``."""
 
-    def __init__(self, folder: Path, seed: int, *, observers: int = 0, faults: Faults = CALM) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        observers: int = 0,
+        faults: Faults = CALM,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._segment_bytes = segment_bytes
         self.source = random.Random(seed)
         self.author = Author()
         self.clock = VirtualClock(START_MS)
@@ -135,14 +174,18 @@ class Cluster:
         names += [(f"gz{number + 8}", Role.OBSERVER) for number in range(observers)]
         for name, role in names:
             node = Node(name, role, folder / name, f"validator {name}")
-            node.disk.make_directory(LOG_FOLDER)
-            Wal.create(LOG_FOLDER, node.disk)
+            self.make_log(node)
             self.nodes[name] = node
         self._away: dict[str, frozenset[str]] = {}
         self._generation: Counter[frozenset[str]] = Counter()
         self._last_ms: dict[tuple[str, str, Topic], float] = defaultdict(float)
         self._signed: dict[tuple[object, ...], object] = {}
         self._proven_durable: set[bytes] = set()
+
+    def make_log(self, node: Node) -> None:
+        """What ``init`` does together with the key."""
+        node.disk.make_directory(LOG_FOLDER)
+        Wal.create(LOG_FOLDER, node.disk)
 
     # Lives
 
@@ -172,7 +215,7 @@ class Cluster:
             threads.append(VirtualThread(self.source, longest_ms=4))
             return threads[-1]
 
-        wal = Wal.open(LOG_FOLDER, segment_bytes=SEGMENT_BYTES, files=node.disk)
+        wal = Wal.open(LOG_FOLDER, segment_bytes=self._segment_bytes, files=node.disk)
         key = NodeSigner(private_key_of(node.key_name)) if node.role is Role.VALIDATOR else None
         parts = open_channel(self.author.genesis, node.folder / "db", 1_000, wal.records(), key, self.clock.wall_ms())
         verifier = Verifier(Mode.INLINE)
@@ -489,6 +532,8 @@ def simulate(folder: Path, seed: int, scenario: Scenario, **options: Any) -> Clu
 
     async def main() -> Cluster:
         cluster = Cluster(folder, seed, **options)
+        ears = _Ears(cluster.trouble)
+        logging.getLogger("dawan_node").addHandler(ears)
         errors: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         cluster.start()
@@ -496,6 +541,7 @@ def simulate(folder: Path, seed: int, scenario: Scenario, **options: Any) -> Clu
             await scenario(cluster)
         finally:
             await cluster.stop()
+            logging.getLogger("dawan_node").removeHandler(ears)
         assert not errors, errors
         assert not cluster.trouble, cluster.trouble
         return cluster
