@@ -22,6 +22,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:7110"
 # Codes of formats C that say the chain or its pool refused a transaction.
 _REJECTED: Final = range(1, 1100)
 _WAIT_TIMED_OUT: Final = 1100
+_CORRECT: Final = "Correct it and try again; nothing happened."
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -89,8 +90,13 @@ def refusal(error: RpcError) -> CommandFailed:
         code = ExitCode.TIMED_OUT
     elif error.code in _REJECTED:
         code = ExitCode.REJECTED
-    where = f" at {error.path}" if error.path else ""
-    return CommandFailed(code, f"{error.reason or error.code}{where}", error.message, error.hint or "See the logs.")
+    where, message, hint = "", error.message, error.hint
+    if error.path:
+        where = f" at {error.path}"
+        message = message.removeprefix(f"{error.path}: ").removeprefix(f"{error.path} ")
+        if "data.path" in hint:  # advice for programs; a person reads the place in this very line
+            hint = _CORRECT
+    return CommandFailed(code, f"{error.reason or error.code}{where}", message, hint or "See the logs.")
 
 
 def channel_of(client: Client, channel: str | None) -> str:

@@ -22,9 +22,11 @@ from typing import Any, Final
 import click
 
 from dawan_node.cli import devnet_network
+from dawan_node.cli.connect import connected
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.devnet_processes import Processes
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.health import Finding, examine
 from dawan_node.cli.options import output_option, print_json, print_table
 from dawan_node.errors import DawanError, OperatorError
 from dawan_node.rpc.client import Client, RpcError, Unreachable, build_body, sign_transaction
@@ -57,7 +59,7 @@ def devnet() -> None:
 @click.option(
     "--invoices",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="UBL invoices for the demo instead of its own samples.",
+    help="UBL invoices for the demo, beside its own samples.",
 )
 @click.option("--exit", "leave", is_flag=True, help="Stop everything when the demo is told.")
 def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: bool) -> None:
@@ -75,12 +77,18 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
 
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, on_signal)
+    # Nodes that run already belong to somebody else's terminal until this command has taken the network over.
+    found = [node for node in network.nodes if processes.pid(node) is not None]
+    ours = tuple(node for node in network.nodes if node not in found)
     try:
-        for node in network.nodes:
-            if processes.pid(node) is None:
-                processes.start(node)
-        click.echo(f"Starting {len(network.nodes)} nodes: {', '.join(node.name for node in network.nodes)} ...")
+        for node in ours:
+            processes.start(node)
+        if found:
+            click.echo(f"Already running: {', '.join(node.name for node in found)}; this command now stops them, too.")
+        if ours:
+            click.echo(f"Starting {len(ours)} nodes: {', '.join(node.name for node in ours)} ...")
         _wait_ready(network, processes, stop)
+        ours = network.nodes
         height = _first_block(network, stop)
         click.echo(f"All links are up; block {height} is committed ({time.monotonic() - began:.1f} s after the start).")
         if demo and not stop.is_set():
@@ -91,7 +99,7 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
             stop.wait()
     finally:
         click.echo("Stopping ...")
-        processes.stop(network.nodes)
+        processes.stop(ours)
 
 
 @devnet.command()
@@ -105,15 +113,16 @@ def status(home: Path, output: str) -> None:
     if output == "json":
         print_json(rows)
     else:
-        columns = ("node", "pid", "state", "height", "view", "primary", "peers", "rpc")
+        columns = ("node", "pid", "state", "height", "view", "primary", "peers", "rpc", "trouble")
         print_table({name: name.upper() for name in columns}, rows)
-    ill = [row for row in rows if row["state"] not in ("normal", "observer")]
+    ill = [f"{row['node']} is {row['state']}" for row in rows if row["state"] not in ("normal", "observer")]
+    ill += [f"{row['node']} has {row['trouble']}" for row in rows if row["grave"]][:1]
     if ill:
         raise CommandFailed(
             ExitCode.UNHEALTHY,
             "not every node is well",
-            ", ".join(f"{row['node']} is {row['state']}" for row in ill),
-            "See `dawan-node devnet logs NODE`.",
+            ", ".join(ill),
+            "`devnet start` starts what is down, `devnet partition` heals cut links, `devnet logs NODE` has the rest.",
         )
 
 
@@ -150,7 +159,9 @@ def kill(home: Path, nodes: tuple[str, ...]) -> None:
     for node in [network.find(text) for text in nodes]:
         processes.kill(node)
         click.echo(f"{node.name} is dead.")
-    click.echo("Next: `dawan-node status` shows what the others make of it; `dawan-node devnet start NODE`.")
+    alive = next((node for node in network.nodes if processes.pid(node) is not None), None)
+    others = f"`dawan-node status --rpc {alive.rpc_url}` shows what {alive.name} makes of it; " if alive else ""
+    click.echo(f"Next: {others}`dawan-node devnet start` starts it again.")
 
 
 @devnet.command()
@@ -188,17 +199,26 @@ def partition(home: Path, groups: str) -> None:
 
 @devnet.command()
 @_home_option
-@click.argument("node", default="0")
+@click.argument("node", default="")
 @output_option
 def tx(home: Path, node: str, output: str) -> None:
-    """Register an invoice through NODE and wait until it is final."""
+    """Register an invoice through NODE (default: the first that runs) and wait until it is final."""
     network = devnet_network.load(home)
-    target = network.find(node)
+    processes = Processes(network)
+    running = [each for each in network.nodes if processes.pid(each) is not None]
+    target = network.find(node) if node else next(iter(running), network.nodes[0])
+    if target not in running:
+        raise CommandFailed(
+            ExitCode.UNREACHABLE,
+            f"{target.name} does not run",
+            "it has no live process",
+            "Start it: `dawan-node devnet start`, or name another NODE.",
+        )
     key = network.identity_keys()["gz-supplier"]
     number = f"DEV-{time.time_ns() // 1_000_000}"
     today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
     args = {"number": number, "buyer": "gz-buyer", "issue_date": today, "due_date": today, "total": ["CNY", 123_450]}
-    with Client(target.rpc_url) as client:
+    with connected(target.rpc_url, home, submits=True) as client:
         answer = _submit(client, key, "receivable", "record_invoice", args)
     if output == "json":
         print_json(answer)
@@ -239,7 +259,7 @@ def _wait_ready(network: Devnet, processes: Processes, stop: threading.Event) ->
                 waiting.remove(node)
         return not waiting
 
-    if not _until(look, stop):
+    if not _until(look, stop) and not stop.is_set():
         names = ", ".join(node.name for node in waiting)
         raise OperatorError(
             f"{names} did not come up in {START_S:.0f} s", "no answer or links missing", "See `dawan-node devnet logs`."
@@ -296,10 +316,10 @@ def _print_screen(network: Devnet) -> None:
     print_table({"node": "NODE", "org": "ORG", "rpc": "JSON-RPC", "metrics": "METRICS"}, rows)
     home = "" if network.folder == Path("devnet") else f" --home {network.folder}"
     click.echo(
-        f"\nIn another terminal (source {network.environment_file} sets DAWAN_RPC and the other URLs):\n"
+        f"\nIn another terminal (source {network.environment_file} sets PATH, DAWAN_RPC and the other URLs):\n"
         f"  source {network.environment_file} && dawan-node status\n"
         f"  dawan-node devnet tx{home}\n"
-        f"  dawan-node devnet kill{home} 0\n"
+        f"  dawan-node devnet kill{home} {len(network.nodes) - 1}\n"
         "Ctrl-C stops all nodes."
     )
 
@@ -321,11 +341,23 @@ def _node_status(node: DevnetNode) -> Any:
         return None
 
 
+def _examine(node: DevnetNode) -> tuple[Any, int, tuple[Finding, ...]] | None:
+    """The node's row on the channel, its peers, and what `dawan-node status` finds wrong; None: it does not answer."""
+    try:
+        with Client(node.rpc_url, timeout_s=2.0) as client:
+            seen, peers = client.node_status(), client.net_peers()
+            row = next(channel for channel in seen["channels"] if channel["channel"] == CHANNEL)
+            info, pbft = client.channel_get(CHANNEL), client.pbft_status(CHANNEL)
+    except (DawanError, OSError):
+        return None
+    return row, seen["peers"], examine(node.name, row, info, pbft, peers).findings
+
+
 def _row(node: DevnetNode, processes: Processes) -> dict[str, Any]:
     pid = processes.pid(node)
-    row: dict[str, Any] = {"node": node.name, "pid": pid or "-", "rpc": node.rpc_url}
-    seen = _node_status(node) if pid is not None else None
-    if seen is None:
+    row: dict[str, Any] = {"node": node.name, "pid": pid or "-", "rpc": node.rpc_url, "trouble": "-", "grave": False}
+    found = _examine(node) if pid is not None else None
+    if found is None:
         return row | {
             "state": "down" if pid is None else "silent",
             "height": "-",
@@ -333,8 +365,11 @@ def _row(node: DevnetNode, processes: Processes) -> dict[str, Any]:
             "primary": "-",
             "peers": "-",
         }
-    channel = next(channel for channel in seen["channels"] if channel["channel"] == CHANNEL)
-    return row | {name: channel[name] for name in ("state", "height", "view", "primary")} | {"peers": seen["peers"]}
+    channel, peers, findings = found
+    if findings:
+        worst = max(findings, key=lambda finding: finding.grave)
+        row |= {"trouble": worst.text, "grave": worst.grave}
+    return row | {name: channel[name] for name in ("state", "height", "view", "primary")} | {"peers": peers}
 
 
 def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> None:

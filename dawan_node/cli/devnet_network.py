@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -74,7 +76,7 @@ class Devnet:
 
     @property
     def environment_file(self) -> Path:
-        """Shell variables with the URLs; the examples of the README source it."""
+        """Shell variables with the URLs, and the path to this program; the examples of the README source it."""
         return self.folder / "env"
 
     def home(self, node: DevnetNode) -> Home:
@@ -105,7 +107,9 @@ class Devnet:
         """Write the state file and the environment file."""
         state = {"nodes": [asdict(node) for node in self.nodes]}
         (self.folder / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        lines = [f"export DAWAN_RPC={self.nodes[0].rpc_url}"]
+        # So that the commands on `devnet up`'s screen work as printed, wherever the virtual environment is.
+        lines = [f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"]
+        lines.append(f"export DAWAN_RPC={self.nodes[0].rpc_url}")
         for node in self.nodes:
             lines.append(f"export {node.name.upper().replace('-', '_')}_RPC={node.rpc_url}")
             lines.append(f"export {node.name.upper().replace('-', '_')}_OPS={node.ops_url}")

@@ -42,7 +42,7 @@ class Processes:
             "dawan_node",
             "run",
             "--home",
-            str(home.path),
+            str(home.path.resolve()),
             "--passphrase-file",
             str(self._devnet.passphrase_file),
         ]
@@ -71,7 +71,7 @@ class Processes:
             state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
         except (OSError, ValueError):
             return None
-        home = os.fsencode(self._devnet.home(node).path)
+        home = os.fsencode(self._devnet.home(node).path.resolve())  # the same however this command spelt it
         return pid if home in words and state != "Z" else None
 
     def exit_code(self, node: DevnetNode) -> int | None:

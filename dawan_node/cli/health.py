@@ -45,7 +45,7 @@ def examine(
     validators: list[str] = info["validators"]
     votes_here = node in validators
     # An observer links to a few validators only: absence of a link says nothing there.
-    missing = tuple(name for name in validators if name != node and name not in linked) if votes_here else ()
+    missing = tuple(sorted(set(validators) - linked - {node})) if votes_here else ()
     findings: list[Finding] = []
 
     def find(grave: bool, text: str) -> None:

@@ -49,6 +49,10 @@ def new(name: str, home: Path, passphrase_file: Path | None, devnet: bool, outpu
 @output_option
 def list_(home: Path, output: str) -> None:
     """The keys in HOME/keys. Needs no passphrase."""
+    if not Home(home).keys.is_dir():
+        raise KeystoreError(
+            f"there are no keys in {home}", "it has no folder keys", "Name the node's folder with --home."
+        )
     _show(keystore.list_keys(Home(home).keys), output)
 
 

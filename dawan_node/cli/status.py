@@ -71,7 +71,7 @@ def status(rpc: str | None, home: Path, output: str) -> None:
 def _show(report: dict[str, Any], channels: list[dict[str, Any]], healths: list[ChannelHealth], url: str) -> None:
     click.echo(
         f"{report['node']} ({report['org']}) of network {report['network']}, up {_span(report['uptime_s'])}, "
-        f"{report['peers']} peers, {url}"
+        f"{report['peers']} {'peer' if report['peers'] == 1 else 'peers'}, {url}"
     )
     click.echo()
     rows = [

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _TIMEOUT_MS: Final = 10_000
 # Formats C: the wait ended, the transaction may still commit.
 _WAIT_TIMED_OUT: Final = 1100
+# How to read what a module's reasons mean.
+_EXPLAIN: Final = '`dawan-node query rpc module_describe \'["trade", "receivable"]\'`'
 _COLUMNS: Final = {
     "file": "FILE",
     "number": "NUMBER",
@@ -45,7 +47,10 @@ def trade() -> None:
 
 @trade.command("import-ubl")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--key", help="Record the invoices, signed by this key: a name in --home, or a key file.")
+@click.option(
+    "--key",
+    help="Record the invoices, signed by this key: a name in --home, or a key file. Without it nothing is sent.",
+)
 @click.option("--dry-run", is_flag=True, help="Send nothing, even with a key.")
 @click.option("--buyer", help="Channel identity of the customer, for documents that no --map fits.")
 @click.option(
@@ -75,6 +80,9 @@ def import_ubl(
 ) -> None:
     """Read UBL 2.1 invoices and credit notes from FILE... and record them as receivables.
 
+    FILE may be a folder: all *.xml in it. Without --key nothing is sent; it says what it read and would refuse.
+    With --key every document needs a --map or --buyer.
+
     Exit codes: 0 all taken, 1 some document was refused, 4 the chain refused one, 5 one may still commit.
     """
     identities = _identities(mappings)
@@ -90,8 +98,10 @@ def import_ubl(
     else:
         print_table(_COLUMNS, [_line(row) for row in rows])
         for row in rows:
-            for warning in row["warnings"]:
-                click.echo(f"  {row['file']}: {warning}")
+            for remark in filter(None, (row["detail"], *row["warnings"])):
+                click.echo(f"  {row['file']}: {remark}")
+    if key is None or dry_run:
+        click.echo("Nothing was sent: --key NAME records what is acceptable.", err=True)
     _finish(entries)
 
 
@@ -223,12 +233,12 @@ def _finish(entries: list[Entry]) -> None:
     counted = Counter(entry.verdict for entry in entries)
     for verdict, code, fix in (
         ("unknown", ExitCode.TIMED_OUT, "Import the same files again: what was recorded is refused as a duplicate."),
-        ("rejected", ExitCode.REJECTED, "See the reasons; `dawan-node query rpc module_describe` explains them."),
+        ("rejected", ExitCode.REJECTED, f"See the reasons; {_EXPLAIN} explains them."),
         ("refused", ExitCode.FAILED, "See the reasons above; the other documents are not affected."),
     ):
         if counted[verdict]:
-            worst = next(entry for entry in entries if entry.verdict == verdict)
-            raise CommandFailed(code, f"{counted[verdict]} of {len(entries)} {verdict}", worst.reason, fix)
+            reasons = dict.fromkeys(entry.reason for entry in entries if entry.verdict == verdict)
+            raise CommandFailed(code, f"{counted[verdict]} of {len(entries)} {verdict}", ", ".join(reasons), fix)
 
 
 def _party(party: PartyDraft) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import click
 from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import home_option, obtain_passphrase, output_option, passphrase_option, print_json
+from dawan_node.errors import DawanError
 from dawan_node.rpc import values
 from dawan_node.rpc.client import (
     assemble_transaction,
@@ -52,7 +54,13 @@ _out_option = click.option(
 @tx.command()
 @click.argument("module")
 @click.argument("command")
-@click.option("--args", "arguments", default="{}", help="JSON, or @FILE, or @- for standard input.")
+@click.option(
+    "--args",
+    "arguments",
+    default="{}",
+    help="The arguments as JSON, or @FILE, or @- for standard input; money is "
+    '{"currency": "CNY", "amount": "1234.50"}.',
+)
 @click.option("--public-key", help="The signer's public key, 0x...")
 @_key_option
 @click.option("--valid-for", type=click.IntRange(1, 86_400), default=600, show_default=True, help="Seconds.")
@@ -81,7 +89,10 @@ def build(
     rpc: str | None,
     home: Path,
 ) -> None:
-    """Build the body of MODULE.COMMAND, ready to be signed."""
+    """Build the body of MODULE.COMMAND, ready to be signed.
+
+    Needs the signer, as --key or --public-key, and a node to ask (or --offline).
+    """
     signer = _public_key(public_key, key, home)
     args = _json_argument(arguments)
     if offline:
@@ -132,7 +143,10 @@ def sign(
     out: Path | None,
     home: Path,
 ) -> None:
-    """Sign the body in FILE (JSON of `tx build`, or 0x...); shows on standard error what it signs."""
+    """Sign the body in FILE (JSON of `tx build`, or 0x...); shows on standard error what it signs.
+
+    Needs --key and its passphrase, or a --signature made elsewhere. Asks no node.
+    """
     document = _read(file)
     body = _hex(document, "body")
     try:
@@ -188,7 +202,8 @@ def submit(file: str, wait: str, timeout: int, channel: str | None, rpc: str | N
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel or document.get("channel"))
         verdict = client.tx_submit(place, envelope, wait, timeout * 1000)
-    _report(verdict, place, output)
+        meaning = _meaning(client, place, envelope, verdict)
+    _report(verdict, place, output, meaning)
 
 
 @tx.command()
@@ -382,11 +397,43 @@ def _write(out: Path | None, document: dict[str, Any]) -> None:
 def _show_body(fields: dict[str, Any]) -> None:
     click.echo(f"signing {fields['module']}.{fields['command']}", err=True)
     click.echo(f"  arguments   {json.dumps(values.to_json(fields['args']), ensure_ascii=True)}", err=True)
+    for amount in _amounts(fields["args"]):
+        click.echo(f"  amount      {json.dumps(amount)[1:-1]}", err=True)
     click.echo(f"  chain id    {to_hex(fields['chain_id'])}", err=True)
     click.echo(f"  valid until {to_instant(fields['valid_until_ms'])}", err=True)
 
 
-def _report(verdict: dict[str, Any], channel: str, output: str) -> None:
+def _amounts(value: Any, path: str = "") -> Iterator[str]:
+    """Every ``[currency, minor units]`` within ``value`` as people write it: nobody should count zeros to approve."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _amounts(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list | tuple):
+        if len(value) == 2 and _is_currency(value[0]) and type(value[1]) is int:
+            money = values.to_money(*value)
+            yield f"{path} {money['currency']} {money['amount']}"
+            return
+        for place, part in enumerate(value):
+            yield from _amounts(part, f"{path}[{place}]")
+
+
+def _is_currency(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()
+
+
+def _meaning(client: Any, channel: str, envelope: bytes, verdict: dict[str, Any]) -> str:
+    """The module's sentence on the reason in a receipt; empty when there is none. Never raises: it is a courtesy."""
+    reason = (verdict.get("receipt") or {}).get("reason", "")
+    if not reason:
+        return ""
+    try:
+        module = read_body(read_envelope(envelope)[0])["module"]
+        return str(client.module_describe(channel, module)["errors"].get(reason, ""))
+    except (DawanError, ValueError, KeyError, AttributeError, TypeError):
+        return ""
+
+
+def _report(verdict: dict[str, Any], channel: str, output: str, meaning: str) -> None:
     found = verdict.get("receipt")
     if output == "json":
         print_json(verdict)
@@ -399,8 +446,8 @@ def _report(verdict: dict[str, Any], channel: str, output: str) -> None:
         raise CommandFailed(
             ExitCode.REJECTED,
             f"transaction {verdict['tx_id']} changed nothing",
-            reason,
-            "The reason is explained by module_describe; a resend gives the same answer.",
+            f"{reason} ({meaning.rstrip('.')})" if meaning else reason,
+            "A resend gives the same answer: correct the cause, then build and sign a new transaction.",
         )
 
 

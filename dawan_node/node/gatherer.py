@@ -54,6 +54,7 @@ class _Wanted:
     missing: set[bytes]
     ask_at_ms: int
     next_holder: int = 0
+    rounds: int = 0
     checking: set[bytes] = field(default_factory=set)
 
     def take_holder(self) -> int:
@@ -182,7 +183,14 @@ class Gatherer:
             if wanted.leaves is None:
                 self._send(wanted.take_holder(), FetchBlock(wanted.acquire.block_hash).encode())
                 continue
-            missing = [leaf for leaf in wanted.leaves if leaf in wanted.missing and not self._is_arriving(leaf)]
+            # What is being checked already is given one round; behind a long queue of clients' signatures it would take
+            # too long, and what is fetched for a block is checked before those.
+            missing = [
+                leaf
+                for leaf in wanted.leaves
+                if leaf in wanted.missing and (wanted.rounds or not self._is_arriving(leaf))
+            ]
+            wanted.rounds += 1
             # Several holders at once: each is asked for the next part, in turn.
             for start in range(0, len(missing), LEAVES_MAX):
                 part = missing[start : start + LEAVES_MAX]

@@ -24,9 +24,10 @@ from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, TxStatus
 from dawan_node.storage.state_store import StateView
 
-#: Blocks looked through for one page of events; each holds at most ``block_txs_max`` receipts, so a page costs
-#: tens of milliseconds at most and a caller that filters sparsely simply asks again from where it stopped.
+#: Blocks and receipts looked through for one page of events, whichever is reached first: tens of milliseconds. A caller
+#: that filters sparsely simply asks again from where the page ended.
 EVENT_BLOCKS_MAX: Final = 200
+EVENT_RECEIPTS_MAX: Final = 2_000
 
 #: Behind every event of a block, in a cursor's four bytes.
 _POSITION_MAX: Final = 2**32 - 1
@@ -197,8 +198,14 @@ class Ledger:
         found: list[api.EventInfo] = []
         position = after
         last = min(newest, max(1, after.height) + EVENT_BLOCKS_MAX - 1)
+        looked_at = 0
         for height in range(max(1, after.height), last + 1):
-            for encoded in blocks.receipts(height) or ():
+            receipts = blocks.receipts(height) or ()
+            if looked_at + len(receipts) > EVENT_RECEIPTS_MAX and looked_at:
+                last = height - 1
+                break
+            looked_at += len(receipts)
+            for encoded in receipts:
                 receipt = Receipt.decode(encoded)
                 module = ""
                 for n, (name, data) in enumerate(receipt.events):

@@ -256,7 +256,9 @@ def _open_log(home: Home, name: str) -> Wal | None:
         log.critical(
             "signing_disabled",
             extra=fields(
-                node=name, why=str(error), next="this node only observes until its validator key is replaced on chain"
+                node=name,
+                why=str(error),
+                next="this node observes; make a new key in a new home, vote it in, and start that",
             ),
         )
         return None

@@ -139,7 +139,7 @@ def _is_current(channel: str, records: Sequence[Record], height: int) -> bool:
             channel=channel,
             why=f"the database is at height {height}, the write-ahead log only at {recorded}: the log is not the one "
             "that belongs to this database, so earlier votes may be forgotten",
-            next="this node observes; replace its validator key on chain",
+            next="this node observes; make a new key in a new home, vote it in, and start that",
         ),
     )
     return False

@@ -82,7 +82,7 @@ class ChannelStore:
             raise OperatorError(
                 "the channel cannot be opened",
                 f"its database holds {found}, its genesis file chain {chain_id.hex()[:16]}",
-                "Use the genesis file this database was made with, or move the database away and synchronise anew.",
+                "Use the genesis file this database was made with, or move the channel's folder away: it syncs anew.",
             )
         head = channel.blocks.walk(walk_headers)
         state_head = channel.state.head

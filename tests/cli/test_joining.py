@@ -253,6 +253,11 @@ def test_keys_are_exported_and_imported_under_new_passphrases(home: Path, tmp_pa
     assert shown[0]["public_key"] == listed["gz-bank"]
 
 
+def test_a_folder_without_keys_is_said_and_not_shown_as_an_empty_list(tmp_path: Path) -> None:
+    listed = run("keys", "list", "--home", tmp_path / "elsewhere")
+    assert (listed.exit_code, "--home" in listed.stderr, listed.stdout) == (1, True, "")
+
+
 def test_the_node_key_is_not_exported(home: Path, tmp_path: Path) -> None:
     secret = passphrase_file(tmp_path)
     for name in ("node", "gz1", home / "keys" / ".." / "keys" / "node.key.json"):

@@ -77,6 +77,7 @@ def test_without_a_key_it_only_says_what_it_read(dawan: CommandLine, node: Trade
     table = dawan("trade", "import-ubl", paper)
     assert "INV-7" in table.stdout
     assert "CNY 1130.00" in table.stdout
+    assert "Nothing was sent" in table.stderr
 
 
 def test_with_a_key_it_records_and_a_second_time_is_told_so(dawan: CommandLine, node: TradeNode, paper: str) -> None:
@@ -129,6 +130,14 @@ def test_a_refused_document_does_not_stop_the_others(
         "inv-7.xml": ("recorded", ""),
     }
     assert len(node.invoices()) == 1
+
+
+def test_every_reason_is_named_and_explained(dawan: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "cn.xml").write_bytes(credit_note("CN-7", BUYER, "2026-03-01", "CNY", "5.00"))
+    (tmp_path / "minus.xml").write_bytes(invoice("INV-8", BUYER, "2026-03-01", "2026-05-30", "CNY", "-5.00", "0.00"))
+    done = dawan("trade", "import-ubl", str(tmp_path))
+    assert "2 of 2 refused: E_CREDIT_NOTE, E_NEGATIVE_AMOUNT." in done.stderr
+    assert "minus.xml: payable -5.00 is negative" in done.stdout
 
 
 def test_a_wait_that_ends_is_unknown_not_failed(dawan: CommandLine, node: TradeNode, paper: str) -> None:

@@ -91,6 +91,16 @@ def test_sign_shows_what_it_signs(dawan: CommandLine) -> None:
     assert "2025-11-24T16:00:00.123Z" in signed.stderr
 
 
+def test_sign_shows_money_as_people_write_it_not_only_in_minor_units(dawan: CommandLine) -> None:
+    args = {"total": ["HKD", 123_450], "parts": [["JPY", 5], ["CNY", -7]], "pair": ["hkd", 1]}
+    body = build_body(CHAIN_ID, "toy", "pay", args, valid_until_ms=NOW_MS)
+    shown = dawan("tx", "sign", *dawan.make_key(), given="0x" + body.hex()).stderr
+    assert "total HKD 1234.50\n" in shown
+    assert "parts[0] JPY 5\n" in shown
+    assert "parts[1] CNY -0.07\n" in shown
+    assert shown.count("  amount ") == 3
+
+
 def test_a_signature_made_elsewhere_is_checked_and_joined(dawan: CommandLine) -> None:
     built = dawan("tx", "build", "toy", "pay", "--args", ARGS, "--public-key", PUBLIC_KEY)
     document = json.loads(built.stdout)
@@ -212,7 +222,9 @@ def test_wrong_usage_is_exit_code_two(dawan: CommandLine, arguments: list[str]) 
 
 def test_an_argument_the_schema_refuses_is_named(dawan: CommandLine) -> None:
     refused = dawan("tx", "build", "toy", "pay", "--public-key", PUBLIC_KEY, "--args", '{"to": "x", "amount": 5}')
-    assert (refused.exit_code, "E_SCHEMA at args.amount" in refused.stderr) == (4, True)
+    assert (refused.exit_code, "E_SCHEMA at args.amount: " in refused.stderr) == (4, True)
+    assert refused.stderr.count("args.amount") == 1, "the place is said once"
+    assert "data.path" not in refused.stderr, "advice for programs is not for people"
 
 
 def test_another_chain_id_than_the_nodes_is_refused(dawan: CommandLine) -> None:
