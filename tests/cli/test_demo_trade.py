@@ -108,7 +108,7 @@ def test_the_story_can_be_told_again_on_the_same_channel() -> None:
     assert '" inv-002"' in "\n".join(lines)
 
 
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"REAL UBL FILES NOT FOUND at {REAL_FILES}: real import untested")
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"NOT RUN: the real UBL files are not at {REAL_FILES}")
 def test_real_invoices_are_recorded_or_refused_each_with_its_reason() -> None:
     report, _ = tell(KitClient(), REAL_FILES)
     assert {name: outcome for name, outcome in report.imported.items() if "001" not in name} == {

@@ -159,7 +159,7 @@ def test_a_default_term_is_an_explicit_choice(dawan: CommandLine, tmp_path: Path
     assert row["warnings"] != []
 
 
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"REAL UBL FILES NOT FOUND at {REAL_FILES}: real import untested")
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"NOT RUN: the real UBL files are not at {REAL_FILES}")
 def test_the_real_files_are_recorded_or_refused(dawan: CommandLine, node: TradeNode) -> None:
     key = dawan.make_key("gz-supplier", SUPPLIER)
     done = dawan("trade", "import-ubl", str(REAL_FILES), *key, "--buyer", "gz-buyer", "-o", "json")

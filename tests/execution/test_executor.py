@@ -30,7 +30,7 @@ from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import DAY_MS, ModuleKit, key_of_person
 from tests.execution.toy import MODULES, PEOPLE, Account, Junk, bank
 
-VECTORS = Path("/work/shared/data/format-vectors/vectors.json")
+VECTORS = Path(__file__).resolve().parents[3] / "shared" / "data" / "format-vectors" / "vectors.json"
 
 
 def deposit(amount: int, number: str = "1", currency: str = "CNY") -> dict[str, object]:
@@ -353,7 +353,7 @@ def test_height_0_is_the_genesis_entry_alone(kit):
     assert start.result.state_root == hashlib.sha256(b"\x00" + key_hash + value_hash).digest()
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="THE FORMAT VECTORS ARE NOT HERE: " + str(VECTORS))
+@pytest.mark.skipif(not VECTORS.exists(), reason=f"NOT RUN: the shared format vectors are not at {VECTORS}")
 def test_result_0_is_the_parent_that_the_format_vectors_name():
     vectors = json.loads(VECTORS.read_text())
     genesis = Genesis.decode(bytes.fromhex(vectors["genesis"]))

@@ -16,7 +16,7 @@ from dawan_node.execution.state_tree import EMPTY_ROOT, nibbles_of, prove, root,
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.proofs import state_key_hash, verify_state_path
 
-VECTORS = Path("/work/shared/data/format-vectors/vectors.json")
+VECTORS = Path(__file__).resolve().parents[3] / "shared" / "data" / "format-vectors" / "vectors.json"
 
 # Facts of the format vectors, kept here so that a checkout without them still tests the same thing.
 VECTOR_ENTRIES_ROOT = bytes.fromhex("19273fe0583fe298d25b5ee363f82cd1b16878061479561f9e2d8ad0d0321cb5")
@@ -177,6 +177,6 @@ def test_the_state_root_of_the_format_vectors():
     assert Tree().update(entries) == VECTOR_ENTRIES_ROOT
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="THE FORMAT VECTORS ARE NOT HERE: " + str(VECTORS))
+@pytest.mark.skipif(not VECTORS.exists(), reason=f"NOT RUN: the shared format vectors are not at {VECTORS}")
 def test_the_constant_above_is_the_one_in_the_shared_vectors():
     assert json.loads(VECTORS.read_text())["state_root"] == VECTOR_ENTRIES_ROOT.hex()

@@ -306,7 +306,7 @@ REAL = {
 }
 
 
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"REAL UBL FILES NOT FOUND at {REAL_FILES}: real import untested")
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"NOT RUN: the real UBL files are not at {REAL_FILES}")
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_a_real_file_is_read_exactly_or_refused_with_its_reason(name: str) -> None:
     reading = read_document((REAL_FILES / name).read_bytes())
@@ -323,7 +323,7 @@ def test_a_real_file_is_read_exactly_or_refused_with_its_reason(name: str) -> No
     ) == REAL[name]
 
 
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"REAL UBL FILES NOT FOUND at {REAL_FILES}: real import untested")
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason=f"NOT RUN: the real UBL files are not at {REAL_FILES}")
 def test_every_real_file_is_covered_and_identifier_schemes_survive() -> None:
     assert {path.name for path in REAL_FILES.glob("*.xml")} == set(REAL)
     seller = read_document((REAL_FILES / "guide-example2.xml").read_bytes()).draft.supplier
