@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dawan_node.errors import InvalidEncoding, StorageError
 from dawan_node.execution import state_tree
-from dawan_node.execution.channel import GOVERNANCE, Identity
+from dawan_node.execution.channel import GENESIS_COLLECTION, GOVERNANCE, REPLAY_COLLECTION, Identity
 from dawan_node.execution.executor import InvalidQuery
 from dawan_node.node.channel import Channel
 from dawan_node.node.consortium import Consortium
@@ -31,6 +31,9 @@ EVENT_RECEIPTS_MAX: Final = 2_000
 
 #: Behind every event of a block, in a cursor's four bytes.
 _POSITION_MAX: Final = 2**32 - 1
+
+#: What governance keeps in the state beside its entities: the genesis, and each block's nonces (formats A.3 and A.5).
+_UNTYPED: Final = frozenset({(GOVERNANCE, GENESIS_COLLECTION), (GOVERNANCE, REPLAY_COLLECTION)})
 
 
 class Ledger:
@@ -156,7 +159,17 @@ class Ledger:
         return self._channel.store.state.at(self.height(at))
 
     def state(self, module: str, collection: str, key: bytes, at: At, proof: bool) -> api.StateInfo:
-        """One entry of the state, with a proof when asked for."""
+        """One entry of the state, with a proof when asked for.
+
+        A name that no module of the channel declares is refused: a misspelt one must not look like proof of absence.
+        """
+        declared = self._channel.executor.registry.module(module)
+        if declared is None:
+            raise ApiError.not_found("module", module, "module_list names the modules of a channel")
+        if collection not in declared.entities and (module, collection) not in _UNTYPED:
+            raise ApiError.not_found(
+                "collection", f"{module}.{collection}", "module_describe names a module's entities"
+            )
         with self.view(at) as view:
             value = view.get(module, collection, key)
             entity = None if value is None else self._channel.executor.registry.decode_entity(module, collection, value)

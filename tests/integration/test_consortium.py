@@ -51,6 +51,20 @@ def test_a_block_and_an_absence_are_proven_offline_with_the_genesis_alone(networ
     assert result.height == header.height
 
 
+@pytest.mark.parametrize(("module", "collection"), [("receivable", "invoic"), ("recievable", "invoice")])
+def test_a_misspelt_collection_is_no_proof_of_absence(network: Network, module: str, collection: str) -> None:
+    with pytest.raises(RpcError) as refusal:
+        network.ask(network.nodes[0], "state_get", CHANNEL, module, collection, "0x00")
+    assert refusal.value.code == -32001
+
+
+def test_the_genesis_entry_and_a_blocks_nonces_can_be_read_like_any_state(network: Network) -> None:
+    height = network.agree()
+    for collection, key in (("genesis", "0x"), ("replay", "0x" + height.to_bytes(8, "big").hex())):
+        found = network.ask(network.nodes[0], "state_get", CHANNEL, "governance", collection, key)
+        assert found["value"] is not None
+
+
 def _changed(network: Network, **changes: Any) -> bytes:
     """An invoice whose body differs in the given field, correctly signed."""
     fields = {
