@@ -21,8 +21,9 @@ from dawan_node.primitives.transaction import Transaction
 #: The log record that pins a block's bodies (``records.SHELL_KINDS_FROM`` onwards is the shell's).
 BODIES_RECORD: Final = 32
 
-#: Released blocks still served: 2W of the default window, what STATUS repairs without a range (amendment L4).
-RETIRED_MAX: Final = 8
+#: Released blocks still served: 2W of the widest window a vote can set (16), what STATUS repairs without a range
+#: (amendment L4). A proposal is closed at 1 MiB, so this is at most some 32 MiB.
+RETIRED_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
