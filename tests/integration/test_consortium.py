@@ -39,6 +39,7 @@ def test_the_same_bytes_again_give_the_first_answer_on_any_node(network: Network
 
 def test_a_block_and_an_absence_are_proven_offline_with_the_genesis_alone(network: Network) -> None:
     network.commit()
+    network.agree()  # two different nodes are asked about the newest block
     genesis: Genesis = network.genesis
     trust = (genesis.chain_id, 0, genesis.validator_set)
     answer = network.ask(network.nodes[2], "chain_getFinalityProof", CHANNEL, "latest")
