@@ -6,9 +6,10 @@ channels*, that fills at a steady rate. What a peer cannot pay for is dropped be
 that was lost, and everything here survives loss (STATUS, the gatherer's retries, catch-up's time-outs, amendment L7).
 Only a peer that sends more frames than any honest one ever could is cut off: dropping a frame costs something too.
 
-The figures: an honest validator at full load (2,000 transactions a second, 20 blocks a second) stays below a fifth of
-each rate; a peer that uses up all of them takes about a third of one core. Purses are not given back when a link ends,
-or reconnecting would fill them.
+The rates are chosen with room above what an honest validator sends at full load. They bound what one peer can take;
+they do not make it nothing: on two cores shared by four nodes and the attacker, a flood of gossip under unknown keys
+still cost more than half of the throughput. Purses are not given back when a link ends, or reconnecting would fill
+them.
 """
 
 from __future__ import annotations
