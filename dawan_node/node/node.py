@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
+from dawan_node.crypto.trust import Trust
 from dawan_node.errors import OperatorError
 from dawan_node.node.budget import PeerBudgets
 from dawan_node.node.channel import Channel
@@ -67,9 +68,7 @@ class Node:
         self._wal = _open_log(home, name)
         self._log_writer = None if self._wal is None else LogWriter(self._wal)
         self._network: Final = Network(
-            LocalIdentity(
-                consortium.network, name, org, role, signer, keys.tls, consortium.roots, dawan_node.__version__
-            ),
+            LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
             [
                 PeerAddress(
                     node.name,
@@ -81,6 +80,7 @@ class Node:
                 for node in consortium.nodes
                 if node.name != name
             ],
+            Trust(consortium.roots),
             _channel_finder(consortium, genesis),
             config.p2p.listen,
             self,
