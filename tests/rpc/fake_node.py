@@ -18,6 +18,7 @@ from dawan_node.rpc.api import (
     ApiError,
     At,
     BlockInfo,
+    CertificateWarning,
     ChannelInfo,
     ChannelStatus,
     EventFilter,
@@ -140,6 +141,7 @@ class FakeNode:
         self.receipts: dict[bytes, ReceiptInfo] = {}
         self.envelopes: dict[bytes, bytes] = {}
         self.unhealthy = False
+        self.certificates: tuple[CertificateWarning, ...] = ()
 
     # -- memory
 
@@ -151,7 +153,7 @@ class FakeNode:
             raise self.fails_with
         state, age = ("view_change", 40_000) if self.unhealthy else ("normal", 120)
         channels = (ChannelStatus("trade", self.height, state, 0, "gz1", age),)
-        return StatusInfo("gz1", "gz", "devnet", 12, channels, 3)
+        return StatusInfo("gz1", "gz", "devnet", 12, channels, 3, self.certificates)
 
     @property
     def height(self) -> int:
