@@ -24,7 +24,6 @@ from dawan_node.node.ledger import Ledger, status_of
 from dawan_node.p2p.network import Network
 from dawan_node.p2p.peers import PeerState
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.names import is_label
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, SubmitOutcome, TxStatus, Wait
@@ -59,6 +58,9 @@ class Service:
         self._clock: Final = clock
         self._started_ms: Final = clock.monotonic_ms()
         self._descriptions: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._members: Final = {
+            name: frozenset(org.id for org in channel.genesis.orgs) for name, channel in channels.items()
+        }
         self._ledgers: Final = {name: Ledger(channel, consortium) for name, channel in channels.items()}
         self._readers: Final = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
@@ -89,6 +91,10 @@ class Service:
     def channels(self) -> tuple[str, ...]:
         """See NodeApi."""
         return tuple(self._channels)
+
+    def members_of(self, channel: str) -> frozenset[str]:
+        """See NodeApi."""
+        return self._members.get(channel, frozenset())
 
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""
@@ -328,8 +334,7 @@ class Service:
     def _channel(self, name: str) -> Channel:
         found = self._channels.get(name)
         if found is None:
-            shown = name if is_label(name) else "of that name"
-            raise ApiError.not_found("channel", shown, "channel_list names the channels you may see")
+            raise ApiError.no_channel(name)
         return found
 
     def _ledger(self, channel: str) -> Ledger:
