@@ -58,9 +58,6 @@ class Service:
         self._clock: Final = clock
         self._started_ms: Final = clock.monotonic_ms()
         self._descriptions: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self._members: Final = {
-            name: frozenset(org.id for org in channel.genesis.orgs) for name, channel in channels.items()
-        }
         self._ledgers: Final = {name: Ledger(channel, consortium) for name, channel in channels.items()}
         self._readers: Final = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
@@ -94,7 +91,8 @@ class Service:
 
     def members_of(self, channel: str) -> frozenset[str]:
         """See NodeApi."""
-        return self._members.get(channel, frozenset())
+        found = self._channels.get(channel)
+        return found.members if found is not None else frozenset()
 
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""

@@ -18,6 +18,8 @@ from typing import Final
 #: Handshakes under way: a member takes a few milliseconds for one, so this is room for a thousand new ones a second.
 HANDSHAKES_MAX: Final = 128
 HANDSHAKES_PER_ADDRESS_MAX: Final = 64
+#: Connections the system holds for us, and the most taken at once.
+_BACKLOG: Final = 128
 #: After an accept failed, most likely for want of file descriptors.
 _ACCEPT_REST_S: Final = 0.1
 #: How long a close waits for the other side's farewell.
@@ -42,32 +44,40 @@ class Acceptor:
         self._handshake_s: Final = handshake_s
         # Insertion order is age.
         self._handshakes: dict[asyncio.Task[None], str] = {}
-        self._accepting: asyncio.Task[None] | None = None
+        self._rest: asyncio.TimerHandle | None = None
         #: Handshakes that came to nothing, for metrics.
         self.failed = 0
 
     def start(self) -> None:
         """Begin to accept."""
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
-        self._accepting.add_done_callback(_report)
+        self._rest = None
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def stop(self) -> None:
         """Accept no more and drop what has not finished its handshake."""
-        tasks = [*self._handshakes, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._rest is not None:
+            self._rest.cancel()
+        asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
+        handshakes = list(self._handshakes)
+        for task in handshakes:
+            task.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
 
-    async def _accept(self) -> None:
+    def _accept(self) -> None:
+        """Take what waits. Not a task around ``sock_accept``: that one loses a socket when it is cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(_BACKLOG):
             try:
-                connection, address = await loop.sock_accept(self._listener)
+                connection, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
             except OSError as error:
                 _log.warning("rpc_accept_failed error=%s", error.strerror or error)
-                await asyncio.sleep(_ACCEPT_REST_S)
-                continue
+                loop.remove_reader(self._listener)
+                self._rest = loop.call_later(_ACCEPT_REST_S, self.start)
+                return
+            connection.setblocking(False)
             ip = str(address[0])
             self._make_room(ip)
             task = loop.create_task(self._shake_hands(connection))
@@ -103,20 +113,15 @@ class Acceptor:
         self._handshakes.pop(task, None)
         if task.cancelled():
             connection.close()
-        else:
-            _report(task)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A task that ended by our own fault must not end unseen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("rpc_acceptor_failed error=%s", type(error).__name__, exc_info=error)
+        elif (error := task.exception()) is not None:
+            # Our own fault must not end unseen.
+            _log.error("rpc_handshake_failed error=%s", type(error).__name__, exc_info=error)
 
 
 async def listening_socket(host: str, port: int) -> socket.socket:
     """A non-blocking listening socket on the first address of ``host``. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    listener = socket.create_server(address[:2], family=family, backlog=128)
+    listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     listener.setblocking(False)
     return listener

@@ -131,7 +131,7 @@ class AsyncClient(Methods):
         try:
             self._tls.check_server(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         except BaseException:
-            writer.close()
+            writer.transport.abort()
             raise
         return reader, writer
 

@@ -40,8 +40,13 @@ def authority(org: str) -> CertifiedKey:
 
 
 @cache
-def certificate(org: str, name: str, days: int = 90) -> CertifiedKey:
+def _certificate(org: str, name: str, days: int, serial: int) -> CertifiedKey:
     return issue_node_certificate(authority(org), org, name, ["127.0.0.1"], START, days=days)
+
+
+def certificate(org: str, name: str, days: int = 90, serial: int = 0) -> CertifiedKey:
+    """The same one for the same arguments; another ``serial`` is another certificate of the same node."""
+    return _certificate(org, name, days, serial)
 
 
 @dataclass(frozen=True)
