@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dawan_node.crypto.certificates import issue_node_certificate, make_authority
+from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.node.clock import SystemClock
 from dawan_node.p2p.framing import KIB, MIB, FrameDecoder, Topic, encode_frame

@@ -1,4 +1,4 @@
-"""X.509: each organisation's certificate authority, and our own judgement of a node's TLS certificate.
+"""X.509: our own judgement of a node's TLS certificate and of an organisation's authorities.
 
 An organisation is recognised by *which registered root a certificate's chain ends in*, never by what its subject
 says: any authority can write any organisation's name into a certificate (reliability.md F9). Because a general TLS
@@ -16,22 +16,22 @@ path is judged here, by rules that fit on one page:
 * a leaf whose chain ends in the roots of two organisations belongs to neither.
 
 Certificates only carry connections. Votes and transactions are signed with Ed25519 keys (crypto.signatures), so an
-expired certificate never costs anybody a key or an identity (design section 7).
+expired certificate never costs anybody a key or an identity (design section 7). Making certificates is
+crypto.authority's work.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
@@ -44,11 +44,8 @@ AUTHORITIES_IN_PATH_MAX: Final = 4
 # What one organisation may register: the above during a change from old to new roots. Bounds the path search.
 AUTHORITIES_PER_ORG_MAX: Final = 8
 CERTIFICATE_BYTES_MAX: Final = 16 * 1024
-AUTHORITY_YEARS: Final = 20  # outlives the founding contracts; replaced by registering a second root
-NODE_CERTIFICATE_DAYS: Final = 398  # the public web's limit; renewal is hot, so short costs nothing
-_CLOCK_SKEW: Final = timedelta(minutes=5)  # a certificate made now must be valid on a machine a little behind
 
-_SIGNATURE_ALGORITHMS: Final = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
+SIGNATURE_ALGORITHMS: Final = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _KNOWN_EXTENSIONS: Final = {
     x509.BasicConstraints.oid,
@@ -82,67 +79,12 @@ class CertifiedKey:
     @property
     def public_key(self) -> bytes:
         """SubjectPublicKeyInfo of the certificate, DER."""
-        return _public_key(x509.load_der_x509_certificate(self.certificate))
+        return public_key_of(x509.load_der_x509_certificate(self.certificate))
 
 
 def dns_name(name: str, org: str) -> str:
     """The one name by which a node certificate says whose it is."""
     return f"{name}.{org}.{DNS_SUFFIX}"
-
-
-def make_authority(org: str, now: datetime, *, years: int = AUTHORITY_YEARS) -> CertifiedKey:
-    """A new root authority for an organisation: P-256, may sign node certificates and nothing below."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = _subject(f"{org} root CA")
-    certificate = (
-        _builder(subject, subject, key.public_key(), now, timedelta(days=365 * years))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return CertifiedKey(_der(certificate), _pkcs8(key))
-
-
-def issue_node_certificate(
-    authority: CertifiedKey,
-    org: str,
-    name: str,
-    addresses: Sequence[str],
-    now: datetime,
-    *,
-    days: int = NODE_CERTIFICATE_DAYS,
-) -> CertifiedKey:
-    """A new P-256 TLS key for node ``name``, certified by its organisation's authority.
-
-    ``addresses`` are host names or IP addresses it is reached at; they help other tools, our own validation only
-    looks at ``<name>.<org>.dawan``.
-    """
-    issuer = x509.load_der_x509_certificate(authority.certificate)
-    issuer_key = serialization.load_der_private_key(authority.private_key, None)
-    if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
-        raise UntrustedCertificate("weak_key", f"the authority of {org} has no elliptic curve key")
-    key = ec.generate_private_key(ec.SECP256R1())
-    names: list[x509.GeneralName] = [x509.DNSName(dns_name(name, org))]
-    for address in sorted(set(addresses)):
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        except ValueError:
-            names.append(x509.DNSName(address))
-    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    certificate = (
-        _builder(_subject(name), issuer.subject, key.public_key(), now, timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-        )
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
-    return CertifiedKey(_der(certificate), _pkcs8(key))
 
 
 def to_pem(certificates: Sequence[bytes]) -> str:
@@ -153,7 +95,7 @@ def to_pem(certificates: Sequence[bytes]) -> str:
 def from_pem(text: str) -> list[bytes]:
     """Every certificate of a PEM text as DER. Raises UntrustedCertificate when there is none or one is damaged."""
     try:
-        return [_der(certificate) for certificate in x509.load_pem_x509_certificates(text.encode())]
+        return [der_of(certificate) for certificate in x509.load_pem_x509_certificates(text.encode())]
     except ValueError as error:
         raise UntrustedCertificate("malformed", f"not a PEM certificate: {error}") from None
 
@@ -182,22 +124,29 @@ def check_authorities(org: str, authorities: Sequence[bytes], now: datetime) -> 
 
     Raises UntrustedCertificate naming the certificate and what is wrong with it.
     """
-    registered = _parse_registered(authorities)
+    registered = parse_authorities(authorities)
     if not registered or len(registered) != len(authorities):
         raise UntrustedCertificate("malformed", f"organisation {org} has a CA certificate that cannot be read")
-    if not _is_self_signed(registered[0]):
+    if not is_self_signed(registered[0]):
         raise UntrustedCertificate("no_root", f"the first CA certificate of {org} is not a self-signed root")
     for certificate in registered:
         _check_common(certificate, now)
         _check_authority(certificate, 0)
 
 
-def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]], now: datetime) -> NodeCertificate:
+def validate_node_certificate(
+    leaf: bytes,
+    roots: Mapping[str, Sequence[bytes]],
+    now: datetime,
+    *,
+    check_path: Callable[[Sequence[x509.Certificate]], None] | None = None,
+) -> NodeCertificate:
     """Decide whose node certificate ``leaf`` (DER) is, under the rules at the top of this file.
 
     ``roots`` maps each organisation to the CA certificates it registered (DER, root first, then intermediates);
-    ``now`` is an aware time. Raises UntrustedCertificate with a stable ``reason`` and a text that names the
-    certificate.
+    ``now`` is an aware time. ``check_path`` may refuse a path that kept these rules, leaf first and root last: it is
+    where revocation comes in (crypto.trust). Raises UntrustedCertificate with a stable ``reason`` and a text that
+    names the certificate.
     """
     certificate = _parse(leaf)
     _check_strength(certificate)  # first: a weak signature is reported as such, not as one of a stranger
@@ -205,16 +154,16 @@ def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]],
     if not paths:
         raise UntrustedCertificate(
             "unknown_authority",
-            f"{_title(certificate)} was issued by {certificate.issuer.rfc4514_string()!r}, "
+            f"{title_of(certificate)} was issued by {certificate.issuer.rfc4514_string()!r}, "
             "which no organisation of this network has registered, or not with that key",
         )
     if len(paths) > 1:
         raise UntrustedCertificate(
-            "ambiguous_organisation", f"{_title(certificate)} fits the roots of {' and '.join(sorted(paths))}"
+            "ambiguous_organisation", f"{title_of(certificate)} fits the roots of {' and '.join(sorted(paths))}"
         )
     [(org, candidates)] = paths.items()
     _check_common(certificate, now)
-    _check_some_path(certificate, candidates, now)
+    _check_some_path(certificate, candidates, now, check_path)
     name = _check_leaf(certificate, org, roots)
     return NodeCertificate(
         org=org,
@@ -222,7 +171,7 @@ def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]],
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         fingerprint=fingerprint(leaf),
-        public_key=_public_key(certificate),
+        public_key=public_key_of(certificate),
     )
 
 
@@ -233,7 +182,9 @@ def _parse(der: bytes) -> x509.Certificate:
     _check_serial(der)
     try:
         certificate = x509.load_der_x509_certificate(der)
+        # The library decodes these on first use; what it cannot decode is refused here and nowhere later.
         _ = certificate.extensions, certificate.subject, certificate.issuer
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
@@ -263,8 +214,8 @@ def _check_serial(der: bytes) -> None:
         position = start + length if tag == 0xA0 else start
 
 
-def _parse_registered(authorities: Sequence[bytes]) -> list[x509.Certificate]:
-    """The readable ones: one organisation's damaged file must not shut out the others."""
+def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
+    """The readable certificates an organisation registered: its damaged file must not shut out other organisations."""
     parsed = []
     for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
         try:
@@ -279,14 +230,14 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
 
     There is more than one while an organisation replaces an authority by a new certificate for the same key.
     """
-    registered = _parse_registered(authorities)
+    registered = parse_authorities(authorities)
     found: list[list[x509.Certificate]] = []
 
     def climb(certificate: x509.Certificate, path: list[x509.Certificate]) -> None:
         for issuer in registered:
             if issuer in path or not _issued(certificate, issuer):
                 continue
-            if _is_self_signed(issuer):
+            if is_self_signed(issuer):
                 found.append([*path, issuer])
             elif len(path) + 1 < AUTHORITIES_IN_PATH_MAX:
                 climb(issuer, [*path, issuer])
@@ -295,7 +246,12 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
     return found
 
 
-def _check_some_path(leaf: x509.Certificate, candidates: list[list[x509.Certificate]], now: datetime) -> None:
+def _check_some_path(
+    leaf: x509.Certificate,
+    candidates: list[list[x509.Certificate]],
+    now: datetime,
+    check_path: Callable[[Sequence[x509.Certificate]], None] | None,
+) -> None:
     """Require one path whose authorities keep every rule; the first failure speaks for all."""
     first: UntrustedCertificate | None = None
     for path in candidates:
@@ -304,6 +260,8 @@ def _check_some_path(leaf: x509.Certificate, candidates: list[list[x509.Certific
                 _check_common(authority, now)
                 _check_authority(authority, below)
                 _check_key_identifiers(([leaf, *path])[below], authority)
+            if check_path is not None:
+                check_path([leaf, *path])
         except UntrustedCertificate as error:
             first = first or error
         else:
@@ -320,13 +278,14 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _is_self_signed(certificate: x509.Certificate) -> bool:
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    """Whether it is a root: its own issuer, by name and by signature."""
     return certificate.subject == certificate.issuer and _issued(certificate, certificate)
 
 
 def _check_common(certificate: x509.Certificate, now: datetime) -> None:
     """What every certificate of a path must satisfy."""
-    title = _title(certificate)
+    title = title_of(certificate)
     if certificate.version is not x509.Version.v3:
         raise UntrustedCertificate("version", f"{title} is not of version 3")
     _check_strength(certificate)
@@ -346,46 +305,54 @@ def _check_common(certificate: x509.Certificate, now: datetime) -> None:
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
-    title = _title(certificate)
-    if certificate.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
+    title = title_of(certificate)
+    if certificate.signature_algorithm_oid not in SIGNATURE_ALGORITHMS:
         raise UntrustedCertificate(
             "weak_signature", f"{title} is signed with {certificate.signature_algorithm_oid.dotted_string}"
         )
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None  # a curve or kind of key the library does not know is none of the two
+    if not is_strong_key(key):
         raise UntrustedCertificate("weak_key", f"{title} has a key that is not on P-256 or P-384")
+
+
+def is_strong_key(key: object) -> bool:
+    """Whether ``key`` is a public key of one of the two curves this network uses."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)
 
 
 def _check_authority(certificate: x509.Certificate, below: int) -> None:
     """An issuer with ``below`` authorities between it and the leaf."""
-    title = _title(certificate)
+    title = title_of(certificate)
     if not list(certificate.subject):
         raise UntrustedCertificate("empty_subject", "an authority without a subject")
-    constraints = _extension(certificate, x509.BasicConstraints)
+    constraints = extension_of(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.critical or not constraints.value.ca:
         raise UntrustedCertificate("not_an_authority", f"{title} is not marked as an authority, critically")
     if constraints.value.path_length is not None and constraints.value.path_length < below:
         raise UntrustedCertificate(
             "path_length", f"{title} allows {constraints.value.path_length} authorities below it, there are {below}"
         )
-    usage = _extension(certificate, x509.KeyUsage)
+    usage = extension_of(certificate, x509.KeyUsage)
     if usage is None or not usage.value.key_cert_sign:
         raise UntrustedCertificate("key_usage", f"{title} may not sign certificates")
-    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and not _for_both_ends(purposes.value):
         raise UntrustedCertificate("extended_key_usage", f"{title} is limited to other purposes")
 
 
 def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Sequence[bytes]]) -> str:
     """The node's name, if ``certificate`` is a node certificate of ``org``."""
-    title = _title(certificate)
-    constraints = _extension(certificate, x509.BasicConstraints)
+    title = title_of(certificate)
+    constraints = extension_of(certificate, x509.BasicConstraints)
     if constraints is not None and constraints.value.ca:
         raise UntrustedCertificate("leaf_is_authority", f"{title} is an authority, not a node certificate")
-    usage = _extension(certificate, x509.KeyUsage)
+    usage = extension_of(certificate, x509.KeyUsage)
     if usage is None or not usage.value.digital_signature or usage.value.key_cert_sign:
         raise UntrustedCertificate("key_usage", f"{title} needs key usage digitalSignature, and not keyCertSign")
-    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
     if purposes is None or not _for_both_ends(purposes.value):
         raise UntrustedCertificate("extended_key_usage", f"{title} must be for both serverAuth and clientAuth")
     # The subject is never what decides; but one that claims another organisation is a mistake or a trap for readers.
@@ -394,8 +361,17 @@ def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Seq
             raise UntrustedCertificate(
                 "foreign_organisation", f"{title} names {attribute.value!r} but its chain ends in the root of {org}"
             )
-    alternatives = _extension(certificate, x509.SubjectAlternativeName)
+    alternatives = extension_of(certificate, x509.SubjectAlternativeName)
     names = alternatives.value.get_values_for_type(x509.DNSName) if alternatives else []
+    return node_name_among(names, org, title)
+
+
+def node_name_among(names: Sequence[str], org: str, title: str) -> str:
+    """The node that the DNS ``names`` of a certificate or request name; ``title`` says whose they are.
+
+    Raises UntrustedCertificate unless exactly one of them is ``<node>.<org>.dawan``; others that do not end in
+    ``.dawan`` are not looked at.
+    """
     ours = [name for name in names if name.lower().rstrip(".").endswith("." + DNS_SUFFIX)]
     if len(ours) != 1 or not ours[0].endswith(f".{org}.{DNS_SUFFIX}"):
         raise UntrustedCertificate(
@@ -408,11 +384,11 @@ def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Seq
 
 
 def _check_key_identifiers(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-    wanted = _extension(certificate, x509.AuthorityKeyIdentifier)
-    given = _extension(issuer, x509.SubjectKeyIdentifier)
+    wanted = extension_of(certificate, x509.AuthorityKeyIdentifier)
+    given = extension_of(issuer, x509.SubjectKeyIdentifier)
     if wanted and given and wanted.value.key_identifier not in (None, given.value.digest):
         raise UntrustedCertificate(
-            "key_identifier", f"{_title(certificate)} names another issuer key than {_title(issuer)} has"
+            "key_identifier", f"{title_of(certificate)} names another issuer key than {title_of(issuer)} has"
         )
 
 
@@ -429,61 +405,26 @@ def _for_both_ends(purposes: x509.ExtendedKeyUsage) -> bool:
     return ExtendedKeyUsageOID.SERVER_AUTH in purposes and ExtendedKeyUsageOID.CLIENT_AUTH in purposes
 
 
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+def extension_of(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+    """The extension of that kind, None where there is none."""
     try:
         return certificate.extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
 
 
-def _title(certificate: x509.Certificate) -> str:
+def title_of(certificate: x509.Certificate) -> str:
+    """How messages name a certificate: subject and serial number."""
     return f"certificate {certificate.subject.rfc4514_string()!r} (serial {certificate.serial_number:x})"
 
 
-def _subject(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    now = now.astimezone(UTC).replace(microsecond=0)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + lifetime)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _der(certificate: x509.Certificate) -> bytes:
+def der_of(certificate: x509.Certificate) -> bytes:
+    """Its bytes."""
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _public_key(certificate: x509.Certificate) -> bytes:
+def public_key_of(certificate: x509.Certificate) -> bytes:
+    """Its SubjectPublicKeyInfo, DER."""
     return certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _pkcs8(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from dawan_node.crypto import keystore
-from dawan_node.crypto.certificates import CertifiedKey, issue_node_certificate, make_authority, to_pem
+from dawan_node.crypto.authority import issue_node_certificate, make_authority
+from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.crypto.keystore import PRODUCTION, Cost, SecretKind
 from dawan_node.errors import ConfigError, OperatorError
 from dawan_node.node.assembly import Party, PartyIdentity

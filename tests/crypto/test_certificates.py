@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dawan_node.crypto import certificates
+from dawan_node.crypto import authority, certificates
 from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
 from dawan_node.errors import UntrustedCertificate
 
@@ -145,13 +145,13 @@ def with_extension(recipe: Recipe, **extensions: tuple[x509.ExtensionType, bool]
 
 
 def test_what_our_own_tools_issue_is_accepted_with_its_organisation_and_name() -> None:
-    authority = certificates.make_authority("mo", NOW)
-    made = certificates.issue_node_certificate(authority, "mo", "mo1", ["127.0.0.1", "mo1.example"], NOW)
-    judged = validate_node_certificate(made.certificate, {**ROOTS, "mo": [authority.certificate]}, NOW)
+    mo = authority.make_authority("mo", NOW)
+    made = authority.issue_node_certificate(mo, "mo", "mo1", ["127.0.0.1", "mo1.example"], NOW)
+    judged = validate_node_certificate(made.certificate, {**ROOTS, "mo": [mo.certificate]}, NOW)
     assert (judged.org, judged.name) == ("mo", "mo1")
-    assert judged.not_after == NOW + certificates.NODE_CERTIFICATE_DAYS * DAY
+    assert judged.not_after == NOW + authority.NODE_CERTIFICATE_DAYS * DAY
     assert judged.fingerprint == certificates.fingerprint(made.certificate)
-    certificates.check_authorities("mo", [authority.certificate], NOW)
+    certificates.check_authorities("mo", [mo.certificate], NOW)
 
 
 def test_a_hand_made_leaf_under_an_intermediate_is_accepted() -> None:
@@ -411,8 +411,8 @@ def test_pem_and_der_carry_the_same_certificates() -> None:
 
 
 def test_a_certified_key_hides_its_secret_and_serves_tls_without_touching_the_disk() -> None:
-    made: CertifiedKey = certificates.issue_node_certificate(
-        certificates.make_authority("gz", NOW), "gz", "gz1", ["127.0.0.1"], NOW
+    made: CertifiedKey = authority.issue_node_certificate(
+        authority.make_authority("gz", NOW), "gz", "gz1", ["127.0.0.1"], NOW
     )
     assert made.private_key.hex() not in repr(made) and repr(made.private_key) not in repr(made)
     certificates.load_into_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dawan_node.crypto.certificates import make_authority, to_pem
+from dawan_node.crypto.authority import make_authority
+from dawan_node.crypto.certificates import to_pem
 from dawan_node.crypto.hashing import sha256
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.node import assembly, consortium

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dawan_node.crypto.certificates import make_authority, to_pem
+from dawan_node.crypto.authority import make_authority
+from dawan_node.crypto.certificates import to_pem
 from dawan_node.errors import ConfigError
 from dawan_node.node import assembly, consortium
 from dawan_node.node.assembly import Party, PartyIdentity, render

@@ -10,12 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from dawan_node.crypto.certificates import (
-    CertifiedKey,
-    issue_node_certificate,
-    make_authority,
-    validate_node_certificate,
-)
+from dawan_node.crypto.authority import issue_node_certificate, make_authority
+from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import InvalidMessage
 from dawan_node.node.clock import SystemClock

@@ -11,7 +11,8 @@ from functools import partial
 
 import pytest
 
-from dawan_node.crypto.certificates import issue_node_certificate, load_into_context
+from dawan_node.crypto.authority import issue_node_certificate
+from dawan_node.crypto.certificates import load_into_context
 from dawan_node.p2p.framing import MIB, Topic, encode_frame
 from dawan_node.p2p.handshake import Challenge, Ping, Pong, Refusal, Refused
 from dawan_node.p2p.network import Network
