@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "run": ("dawan_node.cli.run", "run", "Run the node."),
     "status": ("dawan_node.cli.status", "status", "Is it healthy, and if not, whose fault is it?"),
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
+    "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import and export keys."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import dawan_node
@@ -42,6 +43,7 @@ from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
+from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.storage.leveldb import library_version
 from dawan_node.storage.wal import Wal, WalMissing
 
@@ -67,6 +69,8 @@ class Node:
         name, org = config.node.name, config.node.org
         role = Role.VALIDATOR if consortium.is_validator(name) else Role.OBSERVER
         signer = NodeSigner(keys.node)
+        #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
+        self.rpc_tls: Final = ServerTls(keys.tls, org, Trust(consortium.roots), self._now) if config.rpc.tls else None
         names = consortium.channels_for(org)
         genesis = {channel: _genesis(home, consortium, channel) for channel in names}
         self._wal = _open_log(home, name)
@@ -142,7 +146,7 @@ class Node:
                 tasks.append(group.create_task(self._network.wait(), name="network"))
                 tasks.append(group.create_task(self._certificates.run(), name="expiry"))
                 tasks.append(group.create_task(self._watch.run(), name="certificates"))
-                await self._rpc.start(*parse_address(self._config.rpc.listen))
+                await self._rpc.start(*parse_address(self._config.rpc.listen), self.rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
                     "node_started",
@@ -172,6 +176,9 @@ class Node:
             await self._verifier.close()
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall_ms() / 1_000, UTC)
 
     # p2p.network.NetworkHandler
 
