@@ -108,7 +108,7 @@ class Service:
             found.chain_id,
             found.head.height,
             self.modules(channel),
-            tuple(org.id for org in found.genesis.orgs),
+            tuple(sorted(found.members)),
             tuple(found.validator_name(index) for index in range(validators.n)),
             validators.n,
             validators.f,

@@ -7,13 +7,14 @@ the key files are enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from dawan_node.crypto import keystore
 from dawan_node.crypto.certificates import NodeCertificate, check_authorities, validate_node_certificate
 from dawan_node.crypto.certificates import fingerprint as certificate_fingerprint
+from dawan_node.crypto.trust import Trust
 from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
 from dawan_node.node.agreed_facts import consortium_hash, describe_differences, differences
 from dawan_node.node.config import NodeSection
@@ -32,17 +33,17 @@ def verify_home(
     now: datetime,
     *,
     folder: Path | None = None,
-    unless: str = "",
+    tolerated: Collection[str] = (),
 ) -> list[OperatorError]:
     """Every reason why peers would not have this node, none when all is well.
 
     ``folder`` is where ``consortium`` was loaded from when it is not HOME/network yet (``network verify --from``);
     then the node's addresses must be those of its join-request too, which may change in a network that runs.
-    Certificates that are refused for the reason ``unless`` pass.
+    Certificates that are refused for one of the reasons ``tolerated`` pass.
     """
     found = [
         *_check_genesis_files(folder or home.network, consortium),
-        *_check_authorities(consortium, now, unless=unless),
+        *_check_authorities(consortium, now, tolerated=tolerated),
     ]
     try:
         request = own_request(home)
@@ -56,7 +57,7 @@ def verify_home(
     return [
         *found,
         *_check_membership(home, node, consortium, request),
-        *_check_certificate(home, node, roots, now, unless=unless),
+        *_check_certificate(home, node, roots, now, tolerated=tolerated),
     ]
 
 
@@ -65,9 +66,20 @@ def verify_start(home: Home, node: NodeSection, consortium: Consortium, now: dat
 
     The same, but for certificates that have expired: nobody's forgotten renewal may keep another organisation's node
     from starting again, and a node whose own certificate expired waits for the new one while it runs (it has no links
-    until then, is not ready, and says so).
+    until then, is not ready, and says so). And its own certificate may be of an authority that consortium.toml does
+    not list but a channel's state does: ``check_own_certificate`` judges that once the state is open.
     """
-    return verify_home(home, node, consortium, now, unless="expired")
+    return verify_home(home, node, consortium, now, tolerated=("expired", "unknown_authority"))
+
+
+def check_own_certificate(home: Home, node: NodeSection, trust: Trust, now: datetime) -> None:
+    """Require that peers who know what this node knows would believe its certificate, or have done so.
+
+    ``trust`` is made of the channels' state too, where organisations replace their authorities. Raises ConfigError.
+    """
+    problems = _check_certificate(home, node, trust.roots, now, tolerated=("expired",))
+    if problems:
+        raise problems[0]
 
 
 def notices(home: Home, node: NodeSection, consortium: Consortium) -> list[str]:
@@ -134,13 +146,15 @@ def _check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorE
     return found
 
 
-def _check_authorities(consortium: Consortium, now: datetime, *, unless: str = "") -> list[OperatorError]:
+def _check_authorities(
+    consortium: Consortium, now: datetime, *, tolerated: Collection[str] = ()
+) -> list[OperatorError]:
     found: list[OperatorError] = []
     for org, certificates in consortium.roots.items():
         try:
             check_authorities(org, certificates, now)
         except UntrustedCertificate as error:
-            if error.reason == unless:
+            if error.reason in tolerated:
                 continue
             found.append(
                 ConfigError(
@@ -272,7 +286,12 @@ def _short(certificate: bytes) -> str:
 
 
 def _check_certificate(
-    home: Home, node: NodeSection, roots: Mapping[str, Sequence[bytes]], now: datetime, *, unless: str = ""
+    home: Home,
+    node: NodeSection,
+    roots: Mapping[str, Sequence[bytes]],
+    now: datetime,
+    *,
+    tolerated: Collection[str] = (),
 ) -> list[OperatorError]:
     path = home.tls_certificate
     try:
@@ -280,7 +299,7 @@ def _check_certificate(
     except ConfigError as error:
         return [error]
     except UntrustedCertificate as error:
-        if error.reason == unless:
+        if error.reason in tolerated:
             return []
         return [
             ConfigError(

@@ -63,7 +63,7 @@ class Meetings:
         self,
         identity: LocalIdentity,
         book: PeerBook,
-        channels_for_org: Callable[[str], Collection[bytes]],
+        channels_for: Callable[[str, str], Collection[bytes]],
         judge: Callable[[bytes], NodeCertificate],
         clock: Clock,
     ) -> None:
@@ -78,7 +78,7 @@ class Meetings:
             instance=os.urandom(INSTANCE_BYTES),
         )
         self._book = book
-        self._channels_for_org = channels_for_org
+        self._channels_for = channels_for
         self._judge = judge
         self._clock = clock
         # What this node has accepted as arbiter: which instance of the peer, and on which connection.
@@ -115,7 +115,7 @@ class Meetings:
             self._local,
             Connection(fingerprint(stream.own_certificate), certificate.fingerprint, certificate.org, certificate.name),
             os.urandom(CHALLENGE_BYTES),
-            self._channels_for_org(certificate.org),
+            self._channels_for(certificate.org, certificate.name),
             self._book.find,
         )
         sent_ms, skew_ms = clock.monotonic_ms(), 0

@@ -58,7 +58,9 @@ class CallerView:
     def status(self) -> api.StatusInfo:
         """Only the caller's channels, and nothing of the node's peers and certificates."""
         info, seen = self._node.status(), frozenset(self.channels())
-        return replace(info, channels=tuple(row for row in info.channels if row.channel in seen), peers=None, certificates=())
+        return replace(
+            info, channels=tuple(row for row in info.channels if row.channel in seen), peers=None, certificates=()
+        )
 
     def channels(self) -> tuple[str, ...]:
         return channels_of(self._node, self._caller)

@@ -145,7 +145,7 @@ class Loopback:
         *,
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
-        channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,),
+        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
         trusted: Trust | None = None,
         clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
@@ -159,7 +159,9 @@ class Loopback:
         return network, recorder
 
     async def pair(
-        self, settings: NetworkSettings = QUICK, channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,)
+        self,
+        settings: NetworkSettings = QUICK,
+        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
     ) -> tuple[Network, Recorder, Network, Recorder]:
         """gz1 and hk1, connected; hk1 dialled."""
         gz, gz_saw = await self.start("gz1", [entry("hk1")], settings=settings, channels=channels)
@@ -189,7 +191,7 @@ async def puppet(network: Network, name: str, org: str | None = None) -> Stream:
     meetings = Meetings(
         who,
         PeerBook(name, known, clock.monotonic_ms()),
-        lambda org: (TRADE,),
+        lambda org, node: (TRADE,),
         lambda der: trust().judge(der, datetime.now(UTC)),
         clock,
     )
