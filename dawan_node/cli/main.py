@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "status": ("dawan_node.cli.status", "status", "Is it healthy, and if not, whose fault is it?"),
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
-    "keys": ("dawan_node.cli.keys", "keys", "Make, list, import and export keys."),
+    "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),

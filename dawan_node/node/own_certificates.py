@@ -9,7 +9,6 @@ without its passphrase; a new key needs a restart.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,12 +34,13 @@ from dawan_node.crypto.certificates import (
 from dawan_node.crypto.keystore import Cost, SecretKind
 from dawan_node.crypto.revocation import RevocationRule, Revocations, load_revocation_list
 from dawan_node.crypto.trust import Trust
-from dawan_node.errors import ConfigError, KeystoreError, UntrustedCertificate
+from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, read_certificates, read_own_certificate, read_revocation_files
+from dawan_node.node.key_rotation import retire, switch
 from dawan_node.node.own_authority import AuthorityFolder
-from dawan_node.storage.files import replace_file, sync_directory
+from dawan_node.storage.files import replace_file
 
 _PUBLIC: Final = 0o644
 _ASK: Final = "Run `dawan-node cert request`, have the request signed, then `cert install`."
@@ -200,11 +200,7 @@ def renew_key(
         # Between the two steps the files do not fit each other. `run`, `keys doctor` and `renew` say so, and calling
         # this again finishes with the pending key.
         replace(home.tls_certificate, to_pem([made.certificate]).encode())
-        try:
-            os.replace(pending, home.tls_key)
-            sync_directory(home.keys)
-        except OSError as error:
-            raise _unwritable(home.tls_key, error) from None
+        switch(pending, home.tls_key)
     return made
 
 
@@ -219,24 +215,6 @@ def store_tls_key(path: Path, key: ec.EllipticCurvePrivateKey, name: str, passph
         passphrase=passphrase,
         cost=cost,
     )
-
-
-def retire(home: Home, path: Path) -> Path:
-    """A second name for a key file below ``keys/retired``, so that nothing is lost when the first is given away.
-
-    Returns it. Calling it again for the same key is fine. Raises KeystoreError.
-    """
-    public_key = keystore.describe(path).public_key
-    keystore.make_private_folder(home.retired_keys)
-    kept = home.retired_keys / f"{path.name.removesuffix('.key.json')}-{public_key[-8:].hex()}.key.json"
-    try:
-        if not kept.exists():
-            os.link(path, kept)
-    except OSError as error:
-        raise KeystoreError(
-            f"{path} cannot be kept as {kept}", error.strerror or "unknown reason", "Check the disk."
-        ) from None
-    return kept
 
 
 def network_trust(home: Home, now: datetime) -> tuple[Trust, list[str]]:

@@ -22,7 +22,7 @@ from dawan_node.crypto import authority, keystore
 from dawan_node.crypto.certificates import from_pem, public_key_of, to_pem
 from dawan_node.crypto.revocation import lists_from_pem, load_revocation_list
 from dawan_node.errors import ConfigError, UntrustedCertificate
-from dawan_node.node import certificate_dates, own_authority, own_certificates
+from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates
 from dawan_node.node.certificate_dates import State, state_of
 from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, unlock
@@ -286,7 +286,7 @@ def test_a_change_of_the_tls_key_that_was_interrupted_is_said_and_finishes_when_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(own_certificates.os, "replace", lambda source, target: crash() if source == home.pending_keys /
+        broken.setattr(key_rotation.os, "replace", lambda source, target: crash() if source == home.pending_keys /
                        "tls.key.json" else os.rename(source, target))  # fmt: skip
         with pytest.raises(KeyboardInterrupt):
             own_certificates.renew_key(home, node, [], PASSPHRASE.encode(), NOW, 30)
