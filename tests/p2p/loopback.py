@@ -21,6 +21,7 @@ from dawan_node.errors import InvalidMessage
 from dawan_node.node.clock import Clock, SystemClock
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.handshake import Control, decode_control
+from dawan_node.p2p.judgement import Trust as AnyTrust
 from dawan_node.p2p.meeting import LocalIdentity, Meetings
 from dawan_node.p2p.network import Network, NetworkSettings, PeerView
 from dawan_node.p2p.peers import PeerAddress, PeerBook, PeerId, PeerState, Role, parse_address
@@ -156,7 +157,7 @@ class Loopback:
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
         channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,),
-        trusted: Trust | None = None,
+        trusted: AnyTrust | None = None,
         clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
         if isinstance(who, str):
