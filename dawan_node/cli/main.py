@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import and export keys."),
+    "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),
     "version": ("dawan_node.cli.version", "version", "Versions of the program and what it stands on."),

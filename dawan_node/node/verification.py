@@ -13,7 +13,7 @@ from dawan_node.crypto.certificates import check_authorities, validate_node_cert
 from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, public_key_bytes
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.home import Home, read_own_certificate
 
 
 def verify_home(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
@@ -89,7 +89,7 @@ def _check_membership(home: Home, node: NodeSection, consortium: Consortium) -> 
 
 def _check_certificate(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
     try:
-        judged = validate_node_certificate(read_certificate(home.tls_certificate), consortium.roots, now)
+        judged = validate_node_certificate(read_own_certificate(home), consortium.roots, now)
     except ConfigError as error:
         return [error]
     except UntrustedCertificate as error:
