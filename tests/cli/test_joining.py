@@ -10,56 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from dawan_node.cli.main import cli
 from dawan_node.crypto import keystore
-from dawan_node.node import consortium
 from dawan_node.node.home import Home, unlock
 from dawan_node.storage.wal import Wal
-
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "configs" / "consortium.devnet.toml"
-PASSPHRASE = "canary-passphrase"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def passphrase_file(folder: Path) -> Path:
-    path = folder / "passphrase"
-    path.write_text(PASSPHRASE + "\n")
-    path.chmod(0o600)
-    return path
-
-
-def requests_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/network/join-request.toml"))
+from tests.cli.joining_kit import PASSPHRASE, TEMPLATE, edit, make_homes, passphrase_file, requests_in, run, succeed
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four homes, assembled, each with its copy of the public files. Read only."""
     folder = tmp_path_factory.mktemp("consortium")
-    secret = passphrase_file(folder)
-    document = consortium.load_document(TEMPLATE)
-    for number, node in enumerate(document.validator):
-        identities = [i.name for i in document.identity if i.org == node.org]
-        named = [word for name in identities for word in ("--identity", name)]
-        address = f"127.0.0.1:{7101 + number}"
-        succeed("init", "--name", node.name, "--org", node.org, "--home", folder / node.name, "--listen", address,
-                "--passphrase-file", secret, "--devnet", *named)  # fmt: skip
-        succeed("network", "join-request", TEMPLATE, "--home", folder / node.name, "--passphrase-file", secret)
+    make_homes(folder)
     succeed("network", "assemble", TEMPLATE, *requests_in(folder), "--to", folder / "public")
-    for node in document.validator:
-        succeed("network", "verify", "--home", folder / node.name, "--from", folder / "public")
+    for name in ("gz1", "hk1", "mo1", "hq1"):
+        succeed("network", "verify", "--home", folder / name, "--from", folder / "public")
     return folder
 
 
@@ -211,16 +176,6 @@ def replace_genesis(home: Path) -> None:
 
 def swap_tls(home: Path) -> None:
     shutil.copy(home / "keys/ca/ca.pem", home / "keys/tls.pem")
-
-
-def edit(name: str, old: str, new: str) -> Callable[[Path], Any]:
-    def change(home: Path) -> None:
-        path = home / name
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return change
 
 
 def other_key(home: Path) -> None:
