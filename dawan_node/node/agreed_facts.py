@@ -83,7 +83,7 @@ def describe_differences(found: list[Difference]) -> str:
 def _facts(table: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """(where, value) for every fact of a document; an entry of a list of tables also stands for itself."""
     for key, value in table.items():
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             for entry in value:
                 title = f"[[{key}]] {entry.get('name') or entry.get('id')}"
                 yield title, title

@@ -77,7 +77,7 @@ class _Builder:
 
     def add(self, source: str, request: JoinRequest) -> None:
         """One reviewed request, which must name only what the template has for its organisation."""
-        node = self._claim(source, "node", request.name, request.org, self._nodes.get(request.name))
+        node = self._claim(source, "node", request.name, self._nodes.get(request.name))
         if request.role != self._roles[node.name]:
             _refuse(
                 f"{source}: node {node.name} is {request.role}",
@@ -88,7 +88,7 @@ class _Builder:
             node, public_key=request.public_key, addresses=request.addresses
         )
         for given in request.identity:
-            identity = self._claim(source, "identity", given.name, request.org, self._identities.get(given.name))
+            identity = self._claim(source, "identity", given.name, self._identities.get(given.name))
             self._identities[identity.name] = msgspec.structs.replace(identity, public_key=given.public_key)
 
     def document(self, roots: dict[str, tuple[bytes, ...]]) -> Document:
@@ -109,19 +109,12 @@ class _Builder:
         # Read back from its own text: what is written is what was checked.
         return consortium.parse_document(self._source, msgspec.toml.decode(render(filled)))
 
-    def _claim(self, source: str, kind: str, name: str, org: str, entry: _Entry | None) -> _Entry:
-        """The template's entry, which exists and is of that organisation."""
+    def _claim(self, source: str, kind: str, name: str, entry: _Entry | None) -> _Entry:
         if entry is None:
             _refuse(
                 f"{source}: {kind} {name!r} is not in {self._source}",
                 "only what all parties agreed on is assembled",
                 "Correct the name, or add it to the template; a network that runs already takes it in by vote.",
-            )
-        if entry.org != org:
-            _refuse(
-                f"{source}: {kind} {name!r} is of {org!r}",
-                f"{self._source} has it under {entry.org}",
-                "Correct one of them.",
             )
         return entry
 

@@ -39,6 +39,7 @@ def review(
         check_genuine(name, request)
         check_fresh(name, request, now)
         _check_agreement(source, document, name, request)
+        _check_owners(source, document, name, request)
     _check_unique(source, document, requests)
     roots = _authorities(requests, now, registered)
     for name, request in requests:
@@ -90,6 +91,21 @@ def _check_agreement(source: str, document: Document, name: str, request: JoinRe
         )
 
 
+def _check_owners(source: str, document: Document, name: str, request: JoinRequest) -> None:
+    """What the file has under another organisation is not this one's to bring."""
+    nodes = {node.name: node.org for node in (*document.validator, *document.observer)}
+    identities = {identity.name: identity.org for identity in document.identity}
+    claims = [("node", request.name, nodes), *(("identity", each.name, identities) for each in request.identity)]
+    for kind, claimed, owners in claims:
+        owner = owners.get(claimed, request.org)
+        if owner != request.org:
+            _refuse(
+                f"{name}: {kind} {claimed!r} is of {request.org!r}",
+                f"{source} has it under {owner}",
+                "Correct one of them; names are unique in a network.",
+            )
+
+
 def _check_unique(source: str, document: Document, requests: Sequence[Sourced]) -> None:
     """One name, one key and one address belong to one entry only, over all requests and what the file holds."""
     names: dict[str, str] = {}
@@ -101,6 +117,10 @@ def _check_unique(source: str, document: Document, requests: Sequence[Sourced]) 
     places = dict.fromkeys(keys, source)
     tls: dict[bytes, str] = {}
     addresses: dict[str, str] = {}
+    brought = {request.name for _, request in requests}
+    for node in (*document.validator, *document.observer):
+        if node.name not in brought:
+            addresses |= dict.fromkeys(node.addresses, source)
     for name, request in requests:
         entries: list[tuple[str, str, str]] = [(request.role, request.name, request.public_key)]
         entries += [("identity", each.name, each.public_key) for each in request.identity]

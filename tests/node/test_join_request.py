@@ -418,9 +418,16 @@ CLASHES: list[tuple[str, Clash, str]] = [
     (
         "one identity",
         lambda d: request_for(
-            d, "hk1", "hk", 9, identity=(RequestIdentity(name="gz-bank", public_key=public_key("other")),)
+            d, "gz2", "gz", 9, identity=(RequestIdentity(name="gz-bank", public_key=public_key("other")),)
         ),
         "identity gz-bank comes twice",
+    ),
+    (
+        "an identity of the other",
+        lambda d: request_for(
+            d, "hk1", "hk", 9, identity=(RequestIdentity(name="gz-bank", public_key=public_key("other")),)
+        ),
+        "identity 'gz-bank' is of 'hk'",
     ),
     (
         "one node key",
