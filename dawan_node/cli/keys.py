@@ -146,7 +146,7 @@ def export(
 
 @keys.command()
 @click.argument("name")
-@click.option("-c", "--channel", multiple=True, envvar="DAWAN_CHANNEL", help="May be repeated. Default: all it is on.")
+@click.option("-c", "--channel", multiple=True, help="May be repeated. Default: every channel it is on.")
 @click.option("--timeout", type=click.IntRange(1, 60), default=10, show_default=True, help="Seconds for each commit.")
 @click.option("--rpc", metavar="URL", help="JSON-RPC of the node (or DAWAN_RPC; else from --home).")
 @home_option
