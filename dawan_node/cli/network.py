@@ -1,4 +1,4 @@
-"""``network``: form a consortium out of what its parties bring, and check it on every machine.
+"""``network``: form a consortium out of what its parties bring, check it on every machine, take in others later.
 
 Each command lives in a file of its own; a new one is a line in ``COMMANDS``.
 """
@@ -16,10 +16,14 @@ COMMANDS: Final = {
     "join-request": ("dawan_node.cli.network_request", "join_request", "Sign what this node brings to a network."),
     "assemble": ("dawan_node.cli.network_assemble", "assemble", "Put all join-requests into the agreed file."),
     "verify": ("dawan_node.cli.network_verify", "verify", "Recompute everything, and take it over."),
+    "admit": ("dawan_node.cli.membership", "admit", "Propose to take in the organisation of a join-request."),
+    "proposals": ("dawan_node.cli.membership", "proposals", "What was proposed, and where it stands."),
+    "vote": ("dawan_node.cli.membership", "vote", "Approve or refuse a proposal."),
+    "enact": ("dawan_node.cli.membership", "enact", "Put a passed proposal into effect."),
     "show": ("dawan_node.cli.network_show", "show", "The public facts of this home's network."),
 }
 
 
 @click.group(cls=TableGroup, table=COMMANDS)
 def network() -> None:
-    """Put a consortium together and check it."""
+    """Put a consortium together, check it, and take in others."""
