@@ -17,8 +17,7 @@ from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.membership import read_membership
-from dawan_node.execution.membership import MEMBERSHIP_EVENTS
+from dawan_node.execution.membership import MEMBERSHIP_EVENTS, read_membership
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier

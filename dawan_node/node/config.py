@@ -42,10 +42,15 @@ class NodeSection(Section, frozen=True):
 
 
 class P2PSection(Section, frozen=True):
-    """Where peers reach this node: it listens on ``listen`` and tells them ``advertise``."""
+    """Where peers reach this node: it listens on ``listen`` and tells them ``advertise``.
+
+    ``revocation``: what it makes of organisations whose revocation list is missing or out of date. ``soft`` accepts
+    their certificates and warns; ``hard`` refuses their nodes until a current list is there. Revoked is refused always.
+    """
 
     listen: str = f"127.0.0.1:{P2P_PORT}"
     advertise: tuple[str, ...] = ()
+    revocation: Literal["soft", "hard"] = "soft"
 
 
 class RpcSection(Section, frozen=True):
@@ -80,7 +85,7 @@ class LogSection(Section, frozen=True):
 
 
 class DevnetSection(Section, frozen=True):
-    """``faults``: accept commands that cut this node's links. Only for local test networks."""
+    """``faults``: accept commands that cut this node's links and move its clock. Only for local test networks."""
 
     faults: bool = False
 

@@ -11,19 +11,22 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
+from dawan_node.crypto.certificates import CertifiedKey
+from dawan_node.crypto.revocation import RevocationRule, Revocations, load_revocation_list
 from dawan_node.crypto.trust import Trust
-from dawan_node.errors import OperatorError
+from dawan_node.errors import OperatorError, UntrustedCertificate
 from dawan_node.node.budget import PeerBudgets
+from dawan_node.node.certificate_watch import CertificateWatch
+from dawan_node.node.certificates import Certificates
 from dawan_node.node.channel import Channel
-from dawan_node.node.clock import Clock
+from dawan_node.node.clock import DevnetClock, SystemClock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium, public_key_bytes
-from dawan_node.node.home import Home, NodeKeys
+from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
@@ -53,7 +56,7 @@ _NOT_SERVING: Final = (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.S
 class Node:
     """One running node. Build it with the event loop running, then ``await run(stop)``."""
 
-    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: Clock) -> None:
+    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: SystemClock) -> None:
         """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then."""
         self._config: Final = config
         self._clock: Final = clock
@@ -65,27 +68,20 @@ class Node:
         name, org = config.node.name, config.node.org
         role = Role.VALIDATOR if consortium.is_validator(name) else Role.OBSERVER
         signer = NodeSigner(keys.node)
-        #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
-        self.rpc_tls: Final = ServerTls(keys.tls, org, Trust(consortium.roots), self._now) if config.rpc.tls else None
         names = consortium.channels_for(org)
         genesis = {channel: _genesis(home, consortium, channel) for channel in names}
         self._wal = _open_log(home, name)
         self._log_writer = None if self._wal is None else LogWriter(self._wal)
+        self._rule: Final = RevocationRule(config.p2p.revocation)
+        # Until the first look at the files, which is before the first link: no list is known.
+        self._trust = Trust(consortium.roots, Revocations.collect(consortium.roots, (), self._rule))
+        #: What JSON-RPC shows and whom it believes; None: it is plain, for this machine alone.
+        self._rpc_tls: Final = ServerTls(keys.tls, org, self._trust, clock.now) if config.rpc.tls else None
+        self._peers: Final = _peers(consortium, name)
         self._network: Final = Network(
-            LocalIdentity(
-                consortium.network, name, org, role, signer, keys.tls, consortium.roots, dawan_node.__version__
-            ),
-            [
-                PeerAddress(
-                    node.name,
-                    node.org,
-                    public_key_bytes(node.public_key),
-                    node.addresses,
-                    Role.VALIDATOR if consortium.is_validator(node.name) else Role.OBSERVER,
-                )
-                for node in consortium.nodes
-                if node.name != name
-            ],
+            LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
+            self._peers,
+            self._trust,
             _channel_finder(consortium, genesis),
             config.p2p.listen,
             self,
@@ -119,12 +115,23 @@ class Node:
             # the key signed there must not be forgotten by a new segment (amendment U7).
             unserved = [record for record in records or () if record.channel_id not in self._by_chain]
             self._log_writer.add_channel(lambda: unserved)
-        self.service: Final = Service(name, org, consortium, self.channels, self._network, clock)
+        self._certificates: Final = Certificates(
+            name, org, keys.tls.certificate, _own_authorities(home), lambda: self._trust, clock
+        )
+        self._watch: Final = CertificateWatch(
+            home, name, org, keys.tls, lambda: self._trust, clock, self._renew, self._take_revocation_lists
+        )
+        self.service: Final = Service(
+            name, org, consortium, self.channels, self._network, clock, self._certificates.warnings
+        )
         dispatcher = Dispatcher(self.service)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
         admin: dict[str, Callable[[Mapping[str, Any]], Any]] = {"cut": self._cut} if config.devnet.faults else {}
+        if isinstance(clock, DevnetClock):
+            admin["clock"] = self._move_clock
         self._ops: Final = OpsServer(OpsActions(self._not_ready, self._metrics.render, admin=admin))
         self._metrics.register(self._samples)
+        self._metrics.register(self._certificates.samples)
 
     async def run(self, stop: asyncio.Event, started: Callable[[], None] = lambda: None) -> None:
         """Run until ``stop`` is set. Raises what ended the node early."""
@@ -133,9 +140,12 @@ class Node:
                 tasks = [group.create_task(channel.run(), name=channel.name) for channel in self.channels.values()]
                 if self._log_writer is not None:
                     tasks.append(group.create_task(self._log_writer.run(), name="log"))
+                self._watch.look(at_once=True)
                 await self._network.start()
                 tasks.append(group.create_task(self._network.wait(), name="network"))
-                await self._rpc.start(*parse_address(self._config.rpc.listen), self.rpc_tls)
+                tasks.append(group.create_task(self._certificates.run(), name="expiry"))
+                tasks.append(group.create_task(self._watch.run(), name="certificates"))
+                await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
                     "node_started",
@@ -166,9 +176,6 @@ class Node:
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall_ms() / 1_000, UTC)
-
     # p2p.network.NetworkHandler
 
     def on_message(self, peer: PeerId, chain_id: bytes, topic: Topic, payload: bytes) -> None:
@@ -188,11 +195,46 @@ class Node:
         for channel in self._by_chain.values():
             channel.on_peer_down(peer)
 
+    # Certificates
+
+    def look_at_files(self) -> None:
+        """Take over certificates and revocation lists that changed on disk now (SIGHUP)."""
+        self._watch.wake()
+
+    def _renew(self, tls: CertifiedKey) -> None:
+        self._network.renew(tls)
+        if self._rpc_tls is not None:
+            self._rpc_tls.renew(tls)
+        self._certificates.renewed(tls.certificate)
+
+    def _take_revocation_lists(self, files: Mapping[str, tuple[bytes, ...]]) -> None:
+        roots, now = self._trust.roots, self._clock.now()
+        # What is known of an organisation that still has a file stays: of two lists the newer one counts, and a file
+        # that is refused must not bring a revoked certificate back.
+        lists = [known for known in self._trust.revocations.lists.values() if known.org in files]
+        for org, der in ((org, der) for org, found in files.items() for der in found):
+            try:
+                lists.append(load_revocation_list(der, org, roots.get(org, ()), now))
+            except UntrustedCertificate as error:
+                log.error(
+                    "revocation_list_refused",
+                    extra=fields(
+                        what=f"network/crl/{org}.crl.pem is not used",
+                        why=str(error),
+                        next=f"ask {org} for its list (dawan-node cert crl there)",
+                    ),
+                )
+        trust = Trust(roots, Revocations.collect(roots, lists, self._rule))
+        self._network.update(self._peers, trust)
+        if self._rpc_tls is not None:
+            self._rpc_tls.update(trust)
+        self._trust = trust
+
     # Health
 
     def _not_ready(self) -> Mapping[str, str]:
         """What keeps this node from serving: each check by name, with the reason. Empty: ready."""
-        failing: dict[str, str] = {}
+        failing = self._certificates.failing()
         for channel in self.channels.values():
             status = channel.driver.replica.status()
             if (
@@ -214,6 +256,22 @@ class Node:
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
         yield "dawan_p2p_peers", {}, connected
 
+    async def _move_clock(self, argument: Mapping[str, Any]) -> Any:
+        """Devnet only: set the wall clock ``ahead_ms`` before the machine's; without it only say how it is set."""
+        clock = self._clock
+        assert isinstance(clock, DevnetClock)
+        if "ahead_ms" in argument:
+            ahead_ms = argument["ahead_ms"]
+            if not isinstance(ahead_ms, int) or isinstance(ahead_ms, bool):
+                raise ApiError.invalid("ahead_ms must be an integer", path="ahead_ms")
+            try:
+                clock.move(ahead_ms)
+            except OperatorError as error:
+                raise ApiError.invalid(str(error), path="ahead_ms") from None
+            log.warning("clock_moved", extra=fields(ahead_ms=ahead_ms, now=clock.now().isoformat()))
+            self._certificates.report()
+        return {"ahead_ms": clock.ahead_ms, "now_ms": clock.wall_ms()}
+
     async def _cut(self, argument: Mapping[str, Any]) -> Any:
         """Devnet only: allow no links to the named nodes, and all others."""
         names = argument.get("names")
@@ -228,6 +286,26 @@ class Node:
             channel.close()
         if self._log_writer is not None:
             self._log_writer.close()
+
+
+def _peers(consortium: Consortium, name: str) -> tuple[PeerAddress, ...]:
+    """Every other node of the file."""
+    return tuple(
+        PeerAddress(
+            node.name,
+            node.org,
+            public_key_bytes(node.public_key),
+            node.addresses,
+            Role.VALIDATOR if consortium.is_validator(node.name) else Role.OBSERVER,
+        )
+        for node in consortium.nodes
+        if node.name != name
+    )
+
+
+def _own_authorities(home: Home) -> list[bytes]:
+    """The certificates of the authority kept in this home; most homes have none."""
+    return read_certificates(home.authority_certificate) if home.authority_certificate.exists() else []
 
 
 def _genesis(home: Home, consortium: Consortium, channel: str) -> Genesis:

@@ -49,7 +49,10 @@ class Service:
         channels: Mapping[str, Channel],
         network: Network,
         clock: Clock,
+        certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
     ) -> None:
+        """``certificates``: those near their end now."""
+        self._certificates: Final = certificates
         self._name: Final = name
         self._org: Final = org
         self._consortium: Final = consortium
@@ -83,7 +86,9 @@ class Service:
         uptime_s = (self._clock.monotonic_ms() - self._started_ms) // 1000
         channels = tuple(self._channel_status(channel) for channel in self._channels.values())
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
-        return api.StatusInfo(self._name, self._org, self._consortium.network, uptime_s, channels, connected)
+        return api.StatusInfo(
+            self._name, self._org, self._consortium.network, uptime_s, channels, connected, self._certificates()
+        )
 
     def channels(self) -> tuple[str, ...]:
         """See NodeApi."""

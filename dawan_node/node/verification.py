@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dawan_node.crypto import keystore
-from dawan_node.crypto.certificates import check_authorities, validate_node_certificate
+from dawan_node.crypto.certificates import NodeCertificate, check_authorities, validate_node_certificate
 from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, public_key_bytes
@@ -17,12 +17,27 @@ from dawan_node.node.home import Home, read_certificate
 
 
 def verify_home(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
-    """Every reason why this node should not start, none when all is well."""
+    """Every reason why peers would not have this node, none when all is well."""
     return [
         *_check_genesis_files(home, consortium),
         *_check_authorities(consortium, now),
         *_check_membership(home, node, consortium),
         *_check_certificate(home, node, consortium, now),
+    ]
+
+
+def verify_start(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
+    """Every reason why this node must not start.
+
+    The same, but for certificates that have expired: nobody's forgotten renewal may keep another organisation's node
+    from starting again, and a node whose own certificate expired waits for the new one while it runs (it has no links
+    until then, is not ready, and says so).
+    """
+    return [
+        *_check_genesis_files(home, consortium),
+        *_check_authorities(consortium, now, unless="expired"),
+        *_check_membership(home, node, consortium),
+        *_check_certificate(home, node, consortium, now, unless="expired"),
     ]
 
 
@@ -53,12 +68,14 @@ def _check_genesis_files(home: Home, consortium: Consortium) -> list[OperatorErr
     return found
 
 
-def _check_authorities(consortium: Consortium, now: datetime) -> list[OperatorError]:
+def _check_authorities(consortium: Consortium, now: datetime, *, unless: str = "") -> list[OperatorError]:
     found: list[OperatorError] = []
     for org, certificates in consortium.roots.items():
         try:
             check_authorities(org, certificates, now)
         except UntrustedCertificate as error:
+            if error.reason == unless:
+                continue
             found.append(
                 ConfigError(
                     f"the CA certificate of {org} is refused", str(error), "Let its owner make and hand over a new one."
@@ -87,23 +104,47 @@ def _check_membership(home: Home, node: NodeSection, consortium: Consortium) -> 
     return []
 
 
-def _check_certificate(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
+def _check_certificate(
+    home: Home, node: NodeSection, consortium: Consortium, now: datetime, *, unless: str = ""
+) -> list[OperatorError]:
+    path = home.tls_certificate
     try:
-        judged = validate_node_certificate(read_certificate(home.tls_certificate), consortium.roots, now)
+        judged = validate_node_certificate(read_certificate(path), consortium.roots, now)
     except ConfigError as error:
         return [error]
     except UntrustedCertificate as error:
+        if error.reason == unless:
+            return []
         return [
             ConfigError(
-                "peers would refuse this node's TLS certificate", str(error), "Issue a new one from the registered CA."
+                f"peers would refuse {path}",
+                str(error),
+                f"Have the CA that consortium.toml lists for {node.org} issue it anew: dawan-node cert renew.",
             )
         ]
     if (judged.org, judged.name) != (node.org, node.name):
         return [
             ConfigError(
-                "the TLS certificate is another node's",
+                f"{path} is another node's",
                 f"it is of {judged.name} of {judged.org}, this node is {node.name} of {node.org}",
-                "Issue one for this node.",
+                "Put this node's own certificate there: dawan-node cert renew.",
+            )
+        ]
+    return _check_key(home, judged)
+
+
+def _check_key(home: Home, judged: NodeCertificate) -> list[OperatorError]:
+    """The TLS key is the one the certificate is for."""
+    try:
+        held = keystore.describe(home.tls_key).public_key
+    except KeystoreError as error:
+        return [error]
+    if held != judged.public_key:
+        return [
+            ConfigError(
+                f"{home.tls_certificate} is not for the key in {home.tls_key.name}",
+                "it certifies another public key, so no TLS connection could be made with it",
+                "Put back the two that belong together, or issue one for this key: dawan-node cert renew.",
             )
         ]
     return []

@@ -117,6 +117,15 @@ class ChannelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateWarning:
+    org: str
+    level: str  # "30 days", "14 days", "3 days" or "expired"
+    not_after_ms: int
+    text: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatusInfo:
     node: str
     org: str
@@ -124,6 +133,7 @@ class StatusInfo:
     uptime_s: int
     channels: tuple[ChannelStatus, ...]
     peers: int | None  # connected now; None: not for this caller
+    certificates: tuple[CertificateWarning, ...] = ()  # those near their end, the worst first
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from dawan_node.crypto.authority import issue_node_certificate, make_authority
-from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
+from cryptography import x509
+
+from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
+from dawan_node.crypto.certificates import CertifiedKey
+from dawan_node.crypto.revocation import Revocations, Revoked, load_revocation_list
 from dawan_node.crypto.signatures import PrivateKey
+from dawan_node.crypto.trust import Trust
 from dawan_node.errors import InvalidMessage
-from dawan_node.node.clock import SystemClock
+from dawan_node.node.clock import Clock, SystemClock
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.handshake import Control, decode_control
 from dawan_node.p2p.meeting import LocalIdentity, Meetings
 from dawan_node.p2p.network import Network, NetworkSettings, PeerView
 from dawan_node.p2p.peers import PeerAddress, PeerBook, PeerId, PeerState, Role, parse_address
-from dawan_node.p2p.transport import LinkSettings, Stream, open_stream, tls_contexts
+from dawan_node.p2p.tls import tls_contexts
+from dawan_node.p2p.transport import LinkSettings, Stream, open_stream
 
 NETWORK = "dawan-test"
 TRADE = hashlib.sha256(b"trade").digest()
@@ -42,11 +47,19 @@ def key_of(name: str) -> PrivateKey:
     return PrivateKey.from_seed(hashlib.sha256(name.encode()).digest())
 
 
-def roots(*orgs: str) -> dict[str, Sequence[bytes]]:
-    return {org: [authority(org).certificate] for org in orgs}
-
-
 ORGS = {"gz1": "gz", "hk1": "hk", "mo1": "mo", "hq1": "hq"}
+
+
+def trust(*orgs: str, revoked: Collection[CertifiedKey] = ()) -> Trust:
+    """The roots of ``orgs``, of all when none is named; ``revoked`` are certificates of any of them."""
+    now = datetime.now(UTC)
+    roots = {org: [authority(org).certificate] for org in orgs or ORGS.values()}
+    entries = [Revoked(x509.load_der_x509_certificate(each.certificate).serial_number, now) for each in revoked]
+    lists = [
+        load_revocation_list(make_revocation_list(authority(org), entries, 1, now), org, roots[org], now)
+        for org in roots
+    ]
+    return Trust(roots, Revocations.collect(roots, lists if entries else []))
 
 
 def identity(name: str, org: str | None = None, **changes: object) -> LocalIdentity:
@@ -58,7 +71,6 @@ def identity(name: str, org: str | None = None, **changes: object) -> LocalIdent
         role=Role.VALIDATOR,
         key=key_of(name),
         tls=certificate(org, name),
-        roots=roots(*ORGS.values()),
         software="dawan-node/test",
     )
     return replace(usual, **changes)  # type: ignore[arg-type]
@@ -134,11 +146,13 @@ class Loopback:
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
         channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,),
+        trusted: Trust | None = None,
+        clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
         if isinstance(who, str):
             who = identity(who)
         recorder = Recorder()
-        network = Network(who, peers, channels, listen, recorder, SystemClock(), settings)
+        network = Network(who, peers, trusted or trust(), channels, listen, recorder, clock or SystemClock(), settings)
         await network.start()
         self._stack.push_async_callback(network.stop)
         self.recorders[who.name] = recorder
@@ -170,19 +184,17 @@ def views(network: Network) -> Mapping[str, PeerView]:
 async def puppet(network: Network, name: str, org: str | None = None) -> Stream:
     """A connection that passed the handshake as node ``name`` and from then on does what a test wants."""
     who = identity(name, org)
-    tls = tls_contexts(who.tls, who.roots)
     clock = SystemClock()
     known = [entry(other) for other in ORGS]
     meetings = Meetings(
         who,
-        tls.fingerprint,
         PeerBook(name, known, clock.monotonic_ms()),
         lambda org: (TRADE,),
-        lambda der: validate_node_certificate(der, who.roots, datetime.now(UTC)),
-        clock.monotonic_ms,
+        lambda der: trust().judge(der, datetime.now(UTC)),
+        clock,
     )
     host, port = parse_address(address(network))
-    stream = await open_stream(host, port, tls, LinkSettings())
+    stream = await open_stream(host, port, tls_contexts(who.tls, trust().roots), LinkSettings())
     await meetings.meet(stream, None)
     return stream
 

@@ -20,6 +20,7 @@ from dawan_node.rpc.api import (
     ApiError,
     At,
     BlockInfo,
+    CertificateWarning,
     ChannelInfo,
     ChannelStatus,
     EventFilter,
@@ -148,6 +149,7 @@ class FakeNode:
         self.receipts: dict[bytes, ReceiptInfo] = {}
         self.envelopes: dict[bytes, bytes] = {}
         self.unhealthy = False
+        self.certificates: tuple[CertificateWarning, ...] = ()
 
     # -- memory
 
@@ -161,7 +163,7 @@ class FakeNode:
         state, age = ("view_change", 40_000) if self.unhealthy else ("normal", 120)
         self.calls.append("status")
         channels = (ChannelStatus(name, self.height, state, 0, "gz1", age) for name in self.members_by_channel)
-        return StatusInfo("gz1", "gz", "devnet", 12, tuple(channels), 3)
+        return StatusInfo("gz1", "gz", "devnet", 12, tuple(channels), 3, self.certificates)
 
     @property
     def height(self) -> int:
