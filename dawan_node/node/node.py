@@ -95,7 +95,7 @@ class Node:
             trust = self._belonging.directory.trust
             check_own_certificate(home, config.node, trust, clock.now())
             #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
-            self.rpc_tls: Final = ServerTls(keys.tls, org, trust, clock.now) if config.rpc.tls else None
+            self._rpc_tls: Final = ServerTls(keys.tls, org, trust, clock.now) if config.rpc.tls else None
             self._network: Final = Network(
                 LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
                 self._belonging.directory.peers,
@@ -164,7 +164,7 @@ class Node:
                 tasks.append(group.create_task(self._network.wait(), name="network"))
                 tasks.append(group.create_task(self._certificates.run(), name="expiry"))
                 tasks.append(group.create_task(self._watch.run(), name="certificates"))
-                await self._rpc.start(*parse_address(self._config.rpc.listen), self.rpc_tls)
+                await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
                     "node_started",
@@ -222,8 +222,8 @@ class Node:
 
     def _renew(self, tls: CertifiedKey) -> None:
         self._network.renew(tls)
-        if self.rpc_tls is not None:
-            self.rpc_tls.renew(tls)
+        if self._rpc_tls is not None:
+            self._rpc_tls.renew(tls)
         self._certificates.renewed(tls.certificate)
 
     def _take_directory(self, directory: Directory) -> None:
@@ -233,8 +233,8 @@ class Node:
             extra=fields(peers=len(directory.peers), orgs=",".join(sorted(directory.trust.roots))),
         )
         self._network.update(directory.peers, directory.trust)
-        if self.rpc_tls is not None:
-            self.rpc_tls.update(directory.trust)
+        if self._rpc_tls is not None:
+            self._rpc_tls.update(directory.trust)
 
     # Health
 

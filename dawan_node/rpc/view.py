@@ -56,11 +56,10 @@ class CallerView:
         return self._node.version()
 
     def status(self) -> api.StatusInfo:
-        """Only the caller's channels, and nothing of the node's peers and certificates."""
+        """Only the caller's channels, and nothing of the node's peers or of anybody's certificates."""
         info, seen = self._node.status(), frozenset(self.channels())
-        return replace(
-            info, channels=tuple(row for row in info.channels if row.channel in seen), peers=None, certificates=()
-        )
+        shown = tuple(row for row in info.channels if row.channel in seen)
+        return replace(info, channels=shown, peers=None, certificates=())
 
     def channels(self) -> tuple[str, ...]:
         return channels_of(self._node, self._caller)

@@ -14,14 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from dawan_node.crypto.certificates import (
-    CertifiedKey,
-    NodeCertificate,
-    fingerprint,
-    issue_node_certificate,
-    make_authority,
-    validate_node_certificate,
-)
+from dawan_node.crypto.authority import issue_node_certificate, make_authority
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate, fingerprint, validate_node_certificate
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.rpc.client import Client
 from dawan_node.rpc.client_tls import ClientTls
