@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from cryptography import x509
@@ -115,6 +115,16 @@ class Recorder:
         return [payload for _, _, of, payload in self.messages if topic is None or of is topic]
 
 
+class TurnedClock(SystemClock):
+    """The machine's clocks with a wall clock that a test turns."""
+
+    def __init__(self, ahead: timedelta = timedelta()) -> None:
+        self.ahead = ahead
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + round(self.ahead.total_seconds() * 1_000)
+
+
 async def until(condition: Callable[[], object], what: str = "") -> None:
     """Poll ``condition`` up to a deadline."""
     try:
@@ -181,20 +191,21 @@ def views(network: Network) -> Mapping[str, PeerView]:
     return {view.name: view for view in network.peers()}
 
 
-async def puppet(network: Network, name: str, org: str | None = None) -> Stream:
+async def puppet(network: Network, name: str, org: str | None = None, *, trusted: Trust | None = None) -> Stream:
     """A connection that passed the handshake as node ``name`` and from then on does what a test wants."""
     who = identity(name, org)
+    trusted = trusted or trust()
     clock = SystemClock()
     known = [entry(other) for other in ORGS]
     meetings = Meetings(
         who,
         PeerBook(name, known, clock.monotonic_ms()),
         lambda org: (TRADE,),
-        lambda der: trust().judge(der, datetime.now(UTC)),
+        lambda der: trusted.judge(der, datetime.now(UTC)),
         clock,
     )
     host, port = parse_address(address(network))
-    stream = await open_stream(host, port, tls_contexts(who.tls, trust().roots), LinkSettings())
+    stream = await open_stream(host, port, tls_contexts(who.tls, trusted.roots), LinkSettings())
     await meetings.meet(stream, None)
     return stream
 
