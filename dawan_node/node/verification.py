@@ -19,10 +19,10 @@ from dawan_node.node.home import Home, read_certificate
 def verify_home(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
     """Every reason why peers would not have this node, none when all is well."""
     return [
-        *_check_genesis_files(home, consortium),
-        *_check_authorities(consortium, now),
-        *_check_membership(home, node, consortium),
-        *_check_certificate(home, node, consortium, now),
+        *check_genesis_files(home, consortium),
+        *check_registered_authorities(consortium, now),
+        *check_membership(home, node, consortium),
+        *check_own_certificate(home, node, consortium, now),
     ]
 
 
@@ -34,14 +34,15 @@ def verify_start(home: Home, node: NodeSection, consortium: Consortium, now: dat
     until then, is not ready, and says so).
     """
     return [
-        *_check_genesis_files(home, consortium),
-        *_check_authorities(consortium, now, unless="expired"),
-        *_check_membership(home, node, consortium),
-        *_check_certificate(home, node, consortium, now, unless="expired"),
+        *check_genesis_files(home, consortium),
+        *check_registered_authorities(consortium, now, unless="expired"),
+        *check_membership(home, node, consortium),
+        *check_own_certificate(home, node, consortium, now, unless="expired"),
     ]
 
 
-def _check_genesis_files(home: Home, consortium: Consortium) -> list[OperatorError]:
+def check_genesis_files(home: Home, consortium: Consortium) -> list[OperatorError]:
+    """The genesis files are what consortium.toml says they are."""
     found: list[OperatorError] = []
     for channel in consortium.channels:
         path = home.genesis_file(channel)
@@ -68,7 +69,8 @@ def _check_genesis_files(home: Home, consortium: Consortium) -> list[OperatorErr
     return found
 
 
-def _check_authorities(consortium: Consortium, now: datetime, *, unless: str = "") -> list[OperatorError]:
+def check_registered_authorities(consortium: Consortium, now: datetime, *, unless: str = "") -> list[OperatorError]:
+    """Every organisation's CA certificates are usable. ``unless``: a reason that does not count."""
     found: list[OperatorError] = []
     for org, certificates in consortium.roots.items():
         try:
@@ -84,7 +86,8 @@ def _check_authorities(consortium: Consortium, now: datetime, *, unless: str = "
     return found
 
 
-def _check_membership(home: Home, node: NodeSection, consortium: Consortium) -> list[OperatorError]:
+def check_membership(home: Home, node: NodeSection, consortium: Consortium) -> list[OperatorError]:
+    """The consortium lists this node under its organisation and with its key."""
     entry = consortium.node(node.name)
     if entry is None or entry.org != node.org:
         why = f"the consortium has it under {entry.org}" if entry else "the consortium has no such node"
@@ -104,9 +107,10 @@ def _check_membership(home: Home, node: NodeSection, consortium: Consortium) -> 
     return []
 
 
-def _check_certificate(
+def check_own_certificate(
     home: Home, node: NodeSection, consortium: Consortium, now: datetime, *, unless: str = ""
 ) -> list[OperatorError]:
+    """Peers would accept this node's TLS certificate, and it is for its TLS key. ``unless``: as above."""
     path = home.tls_certificate
     try:
         judged = validate_node_certificate(read_certificate(path), consortium.roots, now)
