@@ -102,9 +102,9 @@ async def _patiently(look: Callable[[], T]) -> T | None:
         try:
             outcome = look()
         except Exception as error:  # noqa: BLE001 - carried to whoever waits, as an executor does
-            loop.call_soon_threadsafe(deliver, lambda error=error: answer.set_exception(error))  # type: ignore[misc]
+            loop.call_soon_threadsafe(deliver, functools.partial(answer.set_exception, error))
         else:
-            loop.call_soon_threadsafe(deliver, lambda: answer.set_result(outcome))
+            loop.call_soon_threadsafe(deliver, functools.partial(answer.set_result, outcome))
 
     # A daemon: an executor's thread that hangs would keep the process from ending.
     threading.Thread(target=run, daemon=True, name="check").start()
