@@ -7,6 +7,7 @@ each has a deadline, and what has not answered by then is a finding like any oth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -98,13 +99,18 @@ async def _patiently(look: Callable[[], T]) -> T | None:
         if not answer.done():
             set_outcome()
 
+    def hand_over(set_outcome: Callable[[], None]) -> None:
+        # A loop that is closed belongs to an examination that ended without waiting for this answer.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(deliver, set_outcome)
+
     def run() -> None:
         try:
             outcome = look()
         except Exception as error:  # noqa: BLE001 - carried to whoever waits, as an executor does
-            loop.call_soon_threadsafe(deliver, functools.partial(answer.set_exception, error))
+            hand_over(functools.partial(answer.set_exception, error))
         else:
-            loop.call_soon_threadsafe(deliver, functools.partial(answer.set_result, outcome))
+            hand_over(functools.partial(answer.set_result, outcome))
 
     # A daemon: an executor's thread that hangs would keep the process from ending.
     threading.Thread(target=run, daemon=True, name="check").start()

@@ -43,7 +43,7 @@ BAD_FILE_SYSTEMS: Final = {
 def check_room(patient: Patient) -> list[Finding]:
     """Free space where the node writes."""
     folder = _folder(patient)
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     what = f"{free / GIB:.1f} GiB are free"
     if free >= FREE_BYTES_WARN:
         return [ok(CHECK, "space", what)]
@@ -88,6 +88,11 @@ def check_file_system(patient: Patient) -> list[Finding]:
     if trouble is None:
         return [ok(CHECK, "file system", f"{kind or 'unknown'} on {mount}")]
     return [warn(CHECK, "file system", f"{folder} lies on {kind} ({mount})", trouble, "Move the home to a local disk.")]
+
+
+def free_bytes(folder: Path) -> int:
+    """What this user may still write there."""
+    return shutil.disk_usage(folder).free
 
 
 def file_system_of(folder: Path, mountinfo: str) -> tuple[str, str]:

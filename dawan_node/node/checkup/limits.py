@@ -35,7 +35,7 @@ def check_open_files(patient: Patient) -> list[Finding]:
         "JSON-RPC": Limits().connections_max,
     }
     needed = sum(parts.values())
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = open_files_allowed()
     what = f"{_count(soft)} files may be open, {needed} may be needed"
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return [ok(CHECK, "open files", what)]
@@ -59,6 +59,11 @@ def check_memory(patient: Patient) -> list[Finding]:
     return [
         fail(CHECK, "memory", what, "the system would kill it under load", "Add memory, or stop what else runs here.")
     ]
+
+
+def open_files_allowed() -> tuple[int, int]:
+    """The limit now, and how far it may be raised without root."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def _available_bytes(meminfo: str) -> int:

@@ -122,9 +122,16 @@ def _of_report(each: PeerProbe, subject: str, report: ProbeReport) -> Finding:
     )
     for what, step in steps:
         if step is not None and not step.ok:
-            return fail(CHECK, subject, what, step.text, "Do what it says, or let that organisation do it.")
+            why, _, fix = step.text.partition(" Fix: ")
+            return fail(
+                CHECK, subject, what, why.rstrip("."), _sentence(fix) or f"Do as it says, or let {each.org} do it."
+            )
     rtt = "" if report.rtt_ms is None else f", round trip {report.rtt_ms:.1f} ms"
     return ok(CHECK, subject, f"TLS and both certificates are accepted{rtt}")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 async def _knock(patient: Patient, name: str, org: str, address: str, gate: asyncio.Semaphore) -> PeerProbe:
