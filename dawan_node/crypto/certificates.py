@@ -222,9 +222,11 @@ def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
     parsed = []
     for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
         try:
-            parsed.append(_parse(der))
-        except UntrustedCertificate:
+            certificate = _parse(der)
+            certificate.public_key()
+        except (UntrustedCertificate, ValueError, UnsupportedAlgorithm):
             continue
+        parsed.append(certificate)
     return parsed
 
 

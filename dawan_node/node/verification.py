@@ -13,7 +13,7 @@ from dawan_node.crypto.certificates import NodeCertificate, check_authorities, v
 from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, public_key_bytes
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.home import Home, read_own_certificate
 
 
 def verify_home(home: Home, node: NodeSection, consortium: Consortium, now: datetime) -> list[OperatorError]:
@@ -113,7 +113,7 @@ def check_own_certificate(
     """Peers would accept this node's TLS certificate, and it is for its TLS key. ``unless``: as above."""
     path = home.tls_certificate
     try:
-        judged = validate_node_certificate(read_certificate(path), consortium.roots, now)
+        judged = validate_node_certificate(read_own_certificate(home), consortium.roots, now)
     except ConfigError as error:
         return [error]
     except UntrustedCertificate as error:

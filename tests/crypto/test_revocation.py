@@ -233,6 +233,14 @@ def test_while_an_authority_is_replaced_its_revoked_certificate_does_not_condemn
     assert Trust(roots, Revocations.collect(roots, [given])).judge(leaf(new).der(), NOW).name == "gz1"
 
 
+def test_an_authority_with_a_key_nobody_can_read_shuts_out_only_itself() -> None:
+    p256, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")
+    odd = root("mo", patch=replaced(p256, unknown)).der()
+    known = Revocations.collect({**ROOTS, "mo": [odd]}, [])
+    assert {org for org, _ in known.expected.values()} == {"gz", "hk"}
+    assert Trust({**ROOTS, "mo": [odd]}, known).judge(leaf(ISSUING).der(), NOW).org == "gz"
+
+
 def pem(*ders: bytes) -> bytes:
     return b"".join(x509.load_der_x509_crl(der).public_bytes(Encoding.PEM) for der in ders)
 
