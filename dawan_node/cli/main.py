@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "network": ("dawan_node.cli.network", "network", "Put a consortium together and check it."),
     "run": ("dawan_node.cli.run", "run", "Run the node."),
     "status": ("dawan_node.cli.status", "status", "Is it healthy, and if not, whose fault is it?"),
+    "doctor": ("dawan_node.cli.doctor", "doctor", "Clock, ports, links, disk, certificates, keys: what is wrong?"),
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
     "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),

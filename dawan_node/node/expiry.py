@@ -67,7 +67,7 @@ class Dated:
     number: int
     ends: datetime
     own: bool
-    root: bool = False
+    begins: datetime | None = None  # known of certificates
 
     @property
     def title(self) -> str:
@@ -127,7 +127,7 @@ def date_certificate(der: bytes, kind: Kind, org: str, own_org: str) -> Dated:
             number=certificate.serial_number,
             ends=certificate.not_valid_after_utc,
             own=org == own_org,
-            root=certificate.subject == certificate.issuer,
+            begins=certificate.not_valid_before_utc,
         )
     except ValueError as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate of {org}: {error}") from None

@@ -34,7 +34,7 @@ from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.restore import open_channel
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
-from dawan_node.node.verification import check_own_certificate, served_channels
+from dawan_node.node.verification import require_own_certificate, served_channels
 from dawan_node.node.verifier import Mode, Verifier, choose_mode
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.meeting import LocalIdentity
@@ -93,7 +93,7 @@ class Node:
             own = OwnPlace(name, org, _own_authorities(home))
             self._belonging: Final = Belonging(own, consortium, opened, RevocationRule(config.p2p.revocation), clock)
             trust = self._belonging.directory.trust
-            check_own_certificate(home, config.node, trust, clock.now())
+            require_own_certificate(home, config.node, trust, clock.now())
             #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
             self._rpc_tls: Final = ServerTls(keys.tls, org, trust, clock.now) if config.rpc.tls else None
             self._network: Final = Network(

@@ -42,8 +42,8 @@ def verify_home(
     Certificates that are refused for one of the reasons ``tolerated`` pass.
     """
     found = [
-        *_check_genesis_files(folder or home.network, consortium),
-        *_check_authorities(consortium, now, tolerated=tolerated),
+        *check_genesis_files(folder or home.network, consortium),
+        *check_registered_authorities(consortium, now, tolerated=tolerated),
     ]
     try:
         request = own_request(home)
@@ -51,13 +51,11 @@ def verify_home(
         return [*found, error]
     if request is not None:
         found += _check_request(home, node, consortium, request, addresses=folder is not None)
-    roots: dict[str, Sequence[bytes]] = dict(consortium.roots)
-    if request is not None and node.org not in roots:
-        roots[node.org] = request.authorities
+    roots = known_roots(consortium, request)
     return [
         *found,
-        *_check_membership(home, node, consortium, request),
-        *_check_certificate(home, node, roots, now, tolerated=tolerated),
+        *check_membership(home, node, consortium, request),
+        *check_node_certificate(home, node, roots, now, tolerated=tolerated),
     ]
 
 
@@ -67,17 +65,17 @@ def verify_start(home: Home, node: NodeSection, consortium: Consortium, now: dat
     The same, but for certificates that have expired: nobody's forgotten renewal may keep another organisation's node
     from starting again, and a node whose own certificate expired waits for the new one while it runs (it has no links
     until then, is not ready, and says so). And its own certificate may be of an authority that consortium.toml does
-    not list but a channel's state does: ``check_own_certificate`` judges that once the state is open.
+    not list but a channel's state does: ``require_own_certificate`` judges that once the state is open.
     """
     return verify_home(home, node, consortium, now, tolerated=("expired", "unknown_authority"))
 
 
-def check_own_certificate(home: Home, node: NodeSection, trust: Trust, now: datetime) -> None:
+def require_own_certificate(home: Home, node: NodeSection, trust: Trust, now: datetime) -> None:
     """Require that peers who know what this node knows would believe its certificate, or have done so.
 
     ``trust`` is made of the channels' state too, where organisations replace their authorities. Raises ConfigError.
     """
-    problems = _check_certificate(home, node, trust.roots, now, tolerated=("expired",))
+    problems = check_node_certificate(home, node, trust.roots, now, tolerated=("expired",))
     if problems:
         raise problems[0]
 
@@ -119,7 +117,15 @@ def own_request(home: Home) -> JoinRequest | None:
     return request
 
 
-def _check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorError]:
+def known_roots(consortium: Consortium, request: JoinRequest | None) -> Mapping[str, Sequence[bytes]]:
+    """Every organisation's authorities; a newcomer's own are in its join-request."""
+    if request is None or request.org in consortium.roots:
+        return consortium.roots
+    return {**consortium.roots, request.org: request.authorities}
+
+
+def check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorError]:
+    """The genesis files in ``folder`` are what consortium.toml says they are."""
     found: list[OperatorError] = []
     for channel in consortium.channels:
         path = folder / "genesis" / f"{channel}.bin"
@@ -146,9 +152,10 @@ def _check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorE
     return found
 
 
-def _check_authorities(
+def check_registered_authorities(
     consortium: Consortium, now: datetime, *, tolerated: Collection[str] = ()
 ) -> list[OperatorError]:
+    """Every organisation\'s CA certificates are usable; ``tolerated``: reasons that do not count."""
     found: list[OperatorError] = []
     for org, certificates in consortium.roots.items():
         try:
@@ -231,9 +238,10 @@ def _changed_facts(home: Home, consortium: Consortium, request: JoinRequest) -> 
     return [ConfigError("consortium.toml is not the file this party agreed to", why, _ASSEMBLE_AGAIN)]
 
 
-def _check_membership(
+def check_membership(
     home: Home, node: NodeSection, consortium: Consortium, request: JoinRequest | None
 ) -> list[OperatorError]:
+    """The consortium, or else this node\'s own join-request, has the node under its organisation and with its key."""
     entry = consortium.node(node.name)
     if entry is not None and entry.org == node.org:
         return _check_node_key(home, node, public_key_bytes(entry.public_key), "consortium.toml")
@@ -285,7 +293,7 @@ def _short(certificate: bytes) -> str:
     return certificate_fingerprint(certificate).hex()[:16]
 
 
-def _check_certificate(
+def check_node_certificate(
     home: Home,
     node: NodeSection,
     roots: Mapping[str, Sequence[bytes]],
@@ -293,6 +301,7 @@ def _check_certificate(
     *,
     tolerated: Collection[str] = (),
 ) -> list[OperatorError]:
+    """Peers would accept this node\'s TLS certificate, and it is for its TLS key; ``tolerated``: as above."""
     path = home.tls_certificate
     try:
         judged = validate_node_certificate(read_own_certificate(home), roots, now)
