@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,14 +20,24 @@ import click
 
 from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import home_option, obtain_passphrase, output_option, passphrase_option, print_json
-from dawan_node.errors import DawanError
+from dawan_node.cli.options import home_option, output_option, passphrase_option, print_json
+from dawan_node.cli.sending import (
+    SUITE,
+    key_file,
+    meaning_of,
+    prepare,
+    report,
+    require_signature,
+    show_body,
+    show_receipt,
+    signing_key,
+)
+from dawan_node.cli.sending import send as send_transaction
 from dawan_node.rpc import values
 from dawan_node.rpc.client import (
     assemble_transaction,
     build_body,
     read_body,
-    read_envelope,
     sign_transaction,
     signing_bytes,
     transaction_id,
@@ -37,7 +46,6 @@ from dawan_node.rpc.values import BadValue, from_hex, from_json, to_hex, to_inst
 
 # A transaction has at most 64 KiB, twice that in hexadecimal, plus the fields around it.
 _FILE_BYTES_MAX: Final = 512 * 1024
-_SUITE: Final = "ed25519"
 
 
 @click.group()
@@ -103,9 +111,7 @@ def build(
             known = client.channel_get(channel)["chain_id"]
             if chain_id is not None and chain_id != known:
                 raise _wrong(f"channel {channel} of this node", f"its chain id is {known}", "Ask another node.")
-            prepared = client.tx_prepare(channel, _SUITE, to_hex(signer), module, command, args, valid_for * 1000)
-            document = client.module_describe(channel, module)
-        body = _checked(prepared, known, signer, module, command, args, document)
+            body = prepare(client, channel, signer, module, command, args, valid_for)
     fields = read_body(body)
     _write(
         out,
@@ -115,11 +121,11 @@ def build(
             "command": command,
             "args": args,
             "valid_until": to_instant(fields["valid_until_ms"]),
-            "suite": _SUITE,
+            "suite": SUITE,
             "public_key": to_hex(signer),
             "body": to_hex(body),
             "signing_bytes": to_hex(signing_bytes(body)),
-            "tx_id": to_hex(transaction_id(body, _SUITE, signer)),
+            "tx_id": to_hex(transaction_id(body, SUITE, signer)),
         },
     )
 
@@ -153,25 +159,25 @@ def sign(
         fields = read_body(body)
     except ValueError as error:
         raise _wrong(file, str(error), "Give it the output of `tx build`.") from None
-    _show_body(fields)
+    show_body(fields)
     expected = document.get("public_key")
     if signature is not None:
         signer = _hex({"public_key": public_key or expected}, "public_key")
-        envelope = assemble_transaction(body, _SUITE, signer, _hex({"signature": signature}, "signature"))
+        envelope = assemble_transaction(body, SUITE, signer, _hex({"signature": signature}, "signature"))
     else:
         if key is None:
             raise click.UsageError("Name the key with --key, or give --signature.")
-        private = _signing_key(key, home, passphrase_file)
+        private = signing_key(key, home, passphrase_file)
         signer = private.public_key
         if expected is not None and to_hex(signer) != expected:
             raise _wrong(f"key {key}", f"{file} was built for {expected}", "Sign with that key, or build it again.")
         envelope = sign_transaction(private, body)
-    _require_signature(envelope)
+    require_signature(envelope)
     _write(
         out,
         {
             "channel": document.get("channel"),
-            "tx_id": to_hex(transaction_id(body, _SUITE, signer)),
+            "tx_id": to_hex(transaction_id(body, SUITE, signer)),
             "valid_until": to_instant(fields["valid_until_ms"]),
             "tx": to_hex(envelope),
         },
@@ -202,8 +208,43 @@ def submit(file: str, wait: str, timeout: int, channel: str | None, rpc: str | N
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel or document.get("channel"))
         verdict = client.tx_submit(place, envelope, wait, timeout * 1000)
-        meaning = _meaning(client, place, envelope, verdict)
-    _report(verdict, place, output, meaning)
+        meaning = meaning_of(client, place, envelope, verdict)
+    report(verdict, place, output, meaning)
+
+
+@tx.command()
+@click.argument("module")
+@click.argument("command")
+@click.option("--args", "arguments", default="{}", help="As for `tx build`.")
+@click.option("--key", required=True, help="Key name in --home, or a key file.")
+@click.option("--timeout", type=click.IntRange(1, 60), default=10, show_default=True, help="Seconds to wait.")
+@passphrase_option
+@channel_option
+@rpc_options
+@output_option
+def send(
+    module: str,
+    command: str,
+    arguments: str,
+    key: str,
+    timeout: int,
+    passphrase_file: Path | None,
+    channel: str | None,
+    rpc: str | None,
+    home: Path,
+    output: str,
+) -> None:
+    """Build, sign and submit MODULE.COMMAND in one step, and wait until it is final.
+
+    For a machine that has both the key and a node. Exit codes as for `tx submit`. After exit code 5 do not send again:
+    that would be another transaction; `tx status` knows.
+    """
+    args = _json_argument(arguments)
+    private = signing_key(key, home, passphrase_file)
+    with connected(rpc, home, submits=True) as client:
+        place = channel_of(client, channel)
+        verdict, meaning = send_transaction(client, place, private, module, command, args, timeout)
+    report(verdict, place, output, meaning)
 
 
 @tx.command()
@@ -233,7 +274,7 @@ def receipt(tx_id: str, channel: str | None, rpc: str | None, home: Path, output
     if output == "json":
         print_json(found)
     else:
-        _show_receipt(found)
+        show_receipt(found)
 
 
 # -- building --------------------------------------------------------------------------------------------------------
@@ -261,36 +302,7 @@ def _build_offline(
         raise CommandFailed(ExitCode.USAGE, error.path, error.message, "Correct that value.") from None
 
 
-def _checked(
-    prepared: dict[str, Any], chain_id: str, signer: bytes, module: str, command: str, args: Any, document: Any
-) -> bytes:
-    """The body of ``tx_prepare``, if it says what was asked for. Raises CommandFailed: a lying or broken node."""
-    try:
-        body = from_hex(prepared["body"], "body")
-        fields = read_body(body)
-        expected = from_json(args, document["commands"][command]["args"], "args", document)
-    except (ValueError, KeyError, TypeError, BadValue) as error:
-        raise _lie(str(error)) from None
-    if to_hex(transaction_id(body, _SUITE, signer)) != prepared["tx_id"]:
-        raise _lie("its tx_id is not that of its body")
-    asked = (from_hex(chain_id, "chain_id", 32), module, command, expected)
-    if (fields["chain_id"], fields["module"], fields["command"], fields["args"]) != asked:
-        raise _lie("its body is not what was asked for")
-    return body
-
-
-def _lie(why: str) -> CommandFailed:
-    return CommandFailed(ExitCode.FAILED, "this node prepared something else", why, "Do not sign it; ask another node.")
-
-
-# -- keys ------------------------------------------------------------------------------------------------------------
-
-
-def _key_file(key: str, home: Path) -> Path:
-    """A key file named directly, or an identity's in the home."""
-    from dawan_node.node.home import Home
-
-    return Path(key) if "/" in key or key.endswith(".json") else Home(home).identity_key(key)
+# -- keys, files and output ------------------------------------------------------------------------------------------
 
 
 def _public_key(public_key: str | None, key: str | None, home: Path) -> bytes:
@@ -300,32 +312,7 @@ def _public_key(public_key: str | None, key: str | None, home: Path) -> bytes:
         raise click.UsageError("Name the signer with --public-key or --key.")
     from dawan_node.crypto import keystore
 
-    return keystore.describe(_key_file(key, home)).public_key
-
-
-def _signing_key(key: str, home: Path, passphrase_file: Path | None) -> Any:
-    from dawan_node.crypto import keystore
-
-    path = _key_file(key, home)
-    keystore.describe(path)  # a missing file is said before the passphrase is asked for
-    return keystore.load_signing_key(path, obtain_passphrase(passphrase_file, prompt=f"Passphrase of {path.name}"))
-
-
-def _require_signature(envelope: bytes) -> None:
-    """A signature that does not verify never leaves this command. Raises CommandFailed."""
-    from dawan_node.crypto.signatures import verify
-
-    body, suite, public_key, signature = read_envelope(envelope)
-    if not verify(suite, public_key, b"dawan:tx:v1", body, signature):
-        raise CommandFailed(
-            ExitCode.FAILED,
-            "the signature is refused",
-            "it is not this key's over signing_bytes",
-            "Sign the bytes of signing_bytes, not their hash or their hexadecimal text.",
-        )
-
-
-# -- files and output ------------------------------------------------------------------------------------------------
+    return keystore.describe(key_file(key, home)).public_key
 
 
 def _json_argument(text: str) -> Any:
@@ -392,68 +379,3 @@ def _write(out: Path | None, document: dict[str, Any]) -> None:
         out.write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise _wrong(str(out), error.strerror or "cannot be written", "Check the path.") from None
-
-
-def _show_body(fields: dict[str, Any]) -> None:
-    click.echo(f"signing {fields['module']}.{fields['command']}", err=True)
-    click.echo(f"  arguments   {json.dumps(values.to_json(fields['args']), ensure_ascii=True)}", err=True)
-    for amount in _amounts(fields["args"]):
-        click.echo(f"  amount      {json.dumps(amount)[1:-1]}", err=True)
-    click.echo(f"  chain id    {to_hex(fields['chain_id'])}", err=True)
-    click.echo(f"  valid until {to_instant(fields['valid_until_ms'])}", err=True)
-
-
-def _amounts(value: Any, path: str = "") -> Iterator[str]:
-    """Every ``[currency, minor units]`` within ``value`` as people write it: nobody should count zeros to approve."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _amounts(part, f"{path}.{name}" if path else name)
-    elif isinstance(value, list | tuple):
-        if len(value) == 2 and _is_currency(value[0]) and type(value[1]) is int:
-            money = values.to_money(*value)
-            yield f"{path} {money['currency']} {money['amount']}"
-            return
-        for place, part in enumerate(value):
-            yield from _amounts(part, f"{path}[{place}]")
-
-
-def _is_currency(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()
-
-
-def _meaning(client: Any, channel: str, envelope: bytes, verdict: dict[str, Any]) -> str:
-    """The module's sentence on the reason in a receipt; empty when there is none. Never raises: it is a courtesy."""
-    reason = (verdict.get("receipt") or {}).get("reason", "")
-    if not reason:
-        return ""
-    try:
-        module = read_body(read_envelope(envelope)[0])["module"]
-        return str(client.module_describe(channel, module)["errors"].get(reason, ""))
-    except (DawanError, ValueError, KeyError, AttributeError, TypeError):
-        return ""
-
-
-def _report(verdict: dict[str, Any], channel: str, output: str, meaning: str) -> None:
-    found = verdict.get("receipt")
-    if output == "json":
-        print_json(verdict)
-    elif found is None:
-        click.echo(f"{verdict['tx_id']} {verdict['status']} on {channel}")
-    else:
-        _show_receipt(found)
-    if verdict["status"] == "expired" or (found is not None and found["code"] != 0):
-        reason = found["reason"] if found is not None else "it expired before a block took it"
-        raise CommandFailed(
-            ExitCode.REJECTED,
-            f"transaction {verdict['tx_id']} changed nothing",
-            f"{reason} ({meaning.rstrip('.')})" if meaning else reason,
-            "A resend gives the same answer: correct the cause, then build and sign a new transaction.",
-        )
-
-
-def _show_receipt(found: dict[str, Any]) -> None:
-    outcome = "committed" if found["code"] == 0 else f"failed with {found['reason']} (code {found['code']})"
-    click.echo(f"{found['tx_id']} {outcome}")
-    click.echo(f"  channel {found['channel']}, height {found['height']}, index {found['index']}")
-    for event in found["events"]:
-        click.echo(f"  {event['name']} {json.dumps(event['data'], ensure_ascii=False)}")

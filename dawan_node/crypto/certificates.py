@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
@@ -45,7 +45,7 @@ AUTHORITIES_IN_PATH_MAX: Final = 4
 AUTHORITIES_PER_ORG_MAX: Final = 8
 CERTIFICATE_BYTES_MAX: Final = 16 * 1024
 
-_SIGNATURE_ALGORITHMS: Final = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
+SIGNATURE_ALGORITHMS: Final = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _KNOWN_EXTENSIONS: Final = {
     x509.BasicConstraints.oid,
@@ -79,7 +79,7 @@ class CertifiedKey:
     @property
     def public_key(self) -> bytes:
         """SubjectPublicKeyInfo of the certificate, DER."""
-        return _public_key(x509.load_der_x509_certificate(self.certificate))
+        return public_key_of(x509.load_der_x509_certificate(self.certificate))
 
 
 def dns_name(name: str, org: str) -> str:
@@ -95,7 +95,7 @@ def to_pem(certificates: Sequence[bytes]) -> str:
 def from_pem(text: str) -> list[bytes]:
     """Every certificate of a PEM text as DER. Raises UntrustedCertificate when there is none or one is damaged."""
     try:
-        return [_der(certificate) for certificate in x509.load_pem_x509_certificates(text.encode())]
+        return [der_of(certificate) for certificate in x509.load_pem_x509_certificates(text.encode())]
     except ValueError as error:
         raise UntrustedCertificate("malformed", f"not a PEM certificate: {error}") from None
 
@@ -124,22 +124,29 @@ def check_authorities(org: str, authorities: Sequence[bytes], now: datetime) -> 
 
     Raises UntrustedCertificate naming the certificate and what is wrong with it.
     """
-    registered = _parse_registered(authorities)
+    registered = parse_authorities(authorities)
     if not registered or len(registered) != len(authorities):
         raise UntrustedCertificate("malformed", f"organisation {org} has a CA certificate that cannot be read")
-    if not _is_self_signed(registered[0]):
+    if not is_self_signed(registered[0]):
         raise UntrustedCertificate("no_root", f"the first CA certificate of {org} is not a self-signed root")
     for certificate in registered:
         _check_common(certificate, now)
         _check_authority(certificate, 0)
 
 
-def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]], now: datetime) -> NodeCertificate:
+def validate_node_certificate(
+    leaf: bytes,
+    roots: Mapping[str, Sequence[bytes]],
+    now: datetime,
+    *,
+    check_path: Callable[[Sequence[x509.Certificate]], None] | None = None,
+) -> NodeCertificate:
     """Decide whose node certificate ``leaf`` (DER) is, under the rules at the top of this file.
 
     ``roots`` maps each organisation to the CA certificates it registered (DER, root first, then intermediates);
-    ``now`` is an aware time. Raises UntrustedCertificate with a stable ``reason`` and a text that names the
-    certificate.
+    ``now`` is an aware time. ``check_path`` may refuse a path that kept these rules, leaf first and root last: it is
+    where revocation comes in (crypto.trust). Raises UntrustedCertificate with a stable ``reason`` and a text that
+    names the certificate.
     """
     certificate = _parse(leaf)
     _check_strength(certificate)  # first: a weak signature is reported as such, not as one of a stranger
@@ -147,16 +154,16 @@ def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]],
     if not paths:
         raise UntrustedCertificate(
             "unknown_authority",
-            f"{_title(certificate)} was issued by {certificate.issuer.rfc4514_string()!r}, "
+            f"{title_of(certificate)} was issued by {certificate.issuer.rfc4514_string()!r}, "
             "which no organisation of this network has registered, or not with that key",
         )
     if len(paths) > 1:
         raise UntrustedCertificate(
-            "ambiguous_organisation", f"{_title(certificate)} fits the roots of {' and '.join(sorted(paths))}"
+            "ambiguous_organisation", f"{title_of(certificate)} fits the roots of {' and '.join(sorted(paths))}"
         )
     [(org, candidates)] = paths.items()
     _check_common(certificate, now)
-    _check_some_path(certificate, candidates, now)
+    _check_some_path(certificate, candidates, now, check_path)
     name = _check_leaf(certificate, org, roots)
     return NodeCertificate(
         org=org,
@@ -164,7 +171,7 @@ def validate_node_certificate(leaf: bytes, roots: Mapping[str, Sequence[bytes]],
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         fingerprint=fingerprint(leaf),
-        public_key=_public_key(certificate),
+        public_key=public_key_of(certificate),
     )
 
 
@@ -175,7 +182,9 @@ def _parse(der: bytes) -> x509.Certificate:
     _check_serial(der)
     try:
         certificate = x509.load_der_x509_certificate(der)
+        # The library decodes these on first use; what it cannot decode is refused here and nowhere later.
         _ = certificate.extensions, certificate.subject, certificate.issuer
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
@@ -205,8 +214,8 @@ def _check_serial(der: bytes) -> None:
         position = start + length if tag == 0xA0 else start
 
 
-def _parse_registered(authorities: Sequence[bytes]) -> list[x509.Certificate]:
-    """The readable ones: one organisation's damaged file must not shut out the others."""
+def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
+    """The readable certificates an organisation registered: its damaged file must not shut out other organisations."""
     parsed = []
     for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
         try:
@@ -221,14 +230,14 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
 
     There is more than one while an organisation replaces an authority by a new certificate for the same key.
     """
-    registered = _parse_registered(authorities)
+    registered = parse_authorities(authorities)
     found: list[list[x509.Certificate]] = []
 
     def climb(certificate: x509.Certificate, path: list[x509.Certificate]) -> None:
         for issuer in registered:
             if issuer in path or not _issued(certificate, issuer):
                 continue
-            if _is_self_signed(issuer):
+            if is_self_signed(issuer):
                 found.append([*path, issuer])
             elif len(path) + 1 < AUTHORITIES_IN_PATH_MAX:
                 climb(issuer, [*path, issuer])
@@ -237,7 +246,12 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
     return found
 
 
-def _check_some_path(leaf: x509.Certificate, candidates: list[list[x509.Certificate]], now: datetime) -> None:
+def _check_some_path(
+    leaf: x509.Certificate,
+    candidates: list[list[x509.Certificate]],
+    now: datetime,
+    check_path: Callable[[Sequence[x509.Certificate]], None] | None,
+) -> None:
     """Require one path whose authorities keep every rule; the first failure speaks for all."""
     first: UntrustedCertificate | None = None
     for path in candidates:
@@ -246,6 +260,8 @@ def _check_some_path(leaf: x509.Certificate, candidates: list[list[x509.Certific
                 _check_common(authority, now)
                 _check_authority(authority, below)
                 _check_key_identifiers(([leaf, *path])[below], authority)
+            if check_path is not None:
+                check_path([leaf, *path])
         except UntrustedCertificate as error:
             first = first or error
         else:
@@ -262,13 +278,14 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _is_self_signed(certificate: x509.Certificate) -> bool:
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    """Whether it is a root: its own issuer, by name and by signature."""
     return certificate.subject == certificate.issuer and _issued(certificate, certificate)
 
 
 def _check_common(certificate: x509.Certificate, now: datetime) -> None:
     """What every certificate of a path must satisfy."""
-    title = _title(certificate)
+    title = title_of(certificate)
     if certificate.version is not x509.Version.v3:
         raise UntrustedCertificate("version", f"{title} is not of version 3")
     _check_strength(certificate)
@@ -288,46 +305,54 @@ def _check_common(certificate: x509.Certificate, now: datetime) -> None:
 
 
 def _check_strength(certificate: x509.Certificate) -> None:
-    title = _title(certificate)
-    if certificate.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
+    title = title_of(certificate)
+    if certificate.signature_algorithm_oid not in SIGNATURE_ALGORITHMS:
         raise UntrustedCertificate(
             "weak_signature", f"{title} is signed with {certificate.signature_algorithm_oid.dotted_string}"
         )
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None  # a curve or kind of key the library does not know is none of the two
+    if not is_strong_key(key):
         raise UntrustedCertificate("weak_key", f"{title} has a key that is not on P-256 or P-384")
+
+
+def is_strong_key(key: object) -> bool:
+    """Whether ``key`` is a public key of one of the two curves this network uses."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)
 
 
 def _check_authority(certificate: x509.Certificate, below: int) -> None:
     """An issuer with ``below`` authorities between it and the leaf."""
-    title = _title(certificate)
+    title = title_of(certificate)
     if not list(certificate.subject):
         raise UntrustedCertificate("empty_subject", "an authority without a subject")
-    constraints = _extension(certificate, x509.BasicConstraints)
+    constraints = extension_of(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.critical or not constraints.value.ca:
         raise UntrustedCertificate("not_an_authority", f"{title} is not marked as an authority, critically")
     if constraints.value.path_length is not None and constraints.value.path_length < below:
         raise UntrustedCertificate(
             "path_length", f"{title} allows {constraints.value.path_length} authorities below it, there are {below}"
         )
-    usage = _extension(certificate, x509.KeyUsage)
+    usage = extension_of(certificate, x509.KeyUsage)
     if usage is None or not usage.value.key_cert_sign:
         raise UntrustedCertificate("key_usage", f"{title} may not sign certificates")
-    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and not _for_both_ends(purposes.value):
         raise UntrustedCertificate("extended_key_usage", f"{title} is limited to other purposes")
 
 
 def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Sequence[bytes]]) -> str:
     """The node's name, if ``certificate`` is a node certificate of ``org``."""
-    title = _title(certificate)
-    constraints = _extension(certificate, x509.BasicConstraints)
+    title = title_of(certificate)
+    constraints = extension_of(certificate, x509.BasicConstraints)
     if constraints is not None and constraints.value.ca:
         raise UntrustedCertificate("leaf_is_authority", f"{title} is an authority, not a node certificate")
-    usage = _extension(certificate, x509.KeyUsage)
+    usage = extension_of(certificate, x509.KeyUsage)
     if usage is None or not usage.value.digital_signature or usage.value.key_cert_sign:
         raise UntrustedCertificate("key_usage", f"{title} needs key usage digitalSignature, and not keyCertSign")
-    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
     if purposes is None or not _for_both_ends(purposes.value):
         raise UntrustedCertificate("extended_key_usage", f"{title} must be for both serverAuth and clientAuth")
     # The subject is never what decides; but one that claims another organisation is a mistake or a trap for readers.
@@ -336,8 +361,17 @@ def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Seq
             raise UntrustedCertificate(
                 "foreign_organisation", f"{title} names {attribute.value!r} but its chain ends in the root of {org}"
             )
-    alternatives = _extension(certificate, x509.SubjectAlternativeName)
+    alternatives = extension_of(certificate, x509.SubjectAlternativeName)
     names = alternatives.value.get_values_for_type(x509.DNSName) if alternatives else []
+    return node_name_among(names, org, title)
+
+
+def node_name_among(names: Sequence[str], org: str, title: str) -> str:
+    """The node that the DNS ``names`` of a certificate or request name; ``title`` says whose they are.
+
+    Raises UntrustedCertificate unless exactly one of them is ``<node>.<org>.dawan``; others that do not end in
+    ``.dawan`` are not looked at.
+    """
     ours = [name for name in names if name.lower().rstrip(".").endswith("." + DNS_SUFFIX)]
     if len(ours) != 1 or not ours[0].endswith(f".{org}.{DNS_SUFFIX}"):
         raise UntrustedCertificate(
@@ -350,11 +384,11 @@ def _check_leaf(certificate: x509.Certificate, org: str, roots: Mapping[str, Seq
 
 
 def _check_key_identifiers(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-    wanted = _extension(certificate, x509.AuthorityKeyIdentifier)
-    given = _extension(issuer, x509.SubjectKeyIdentifier)
+    wanted = extension_of(certificate, x509.AuthorityKeyIdentifier)
+    given = extension_of(issuer, x509.SubjectKeyIdentifier)
     if wanted and given and wanted.value.key_identifier not in (None, given.value.digest):
         raise UntrustedCertificate(
-            "key_identifier", f"{_title(certificate)} names another issuer key than {_title(issuer)} has"
+            "key_identifier", f"{title_of(certificate)} names another issuer key than {title_of(issuer)} has"
         )
 
 
@@ -371,22 +405,26 @@ def _for_both_ends(purposes: x509.ExtendedKeyUsage) -> bool:
     return ExtendedKeyUsageOID.SERVER_AUTH in purposes and ExtendedKeyUsageOID.CLIENT_AUTH in purposes
 
 
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+def extension_of(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+    """The extension of that kind, None where there is none."""
     try:
         return certificate.extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
 
 
-def _title(certificate: x509.Certificate) -> str:
+def title_of(certificate: x509.Certificate) -> str:
+    """How messages name a certificate: subject and serial number."""
     return f"certificate {certificate.subject.rfc4514_string()!r} (serial {certificate.serial_number:x})"
 
 
-def _der(certificate: x509.Certificate) -> bytes:
+def der_of(certificate: x509.Certificate) -> bytes:
+    """Its bytes."""
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _public_key(certificate: x509.Certificate) -> bytes:
+def public_key_of(certificate: x509.Certificate) -> bytes:
+    """Its SubjectPublicKeyInfo, DER."""
     return certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeVar
 
+from msgspec.structs import replace as replace_struct
+
 from dawan_node.execution.entity import Entity
 from dawan_node.execution.keys import key_of
 from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis
@@ -71,15 +73,21 @@ class Credential(Entity, collection="credential", schema=1):
         return self.public_key
 
 
+OrgStatus = Literal["active", "suspended", "removed"]
+
+
 class Configuration(Entity, collection="configuration", schema=1):
     """The channel's configuration where it differs from the genesis: written only by ``governance.enact``, that is
-    only in barrier blocks (amendment U11). ``validators`` are (name, org, suite, public key)."""
+    only in barrier blocks (amendment U11). ``validators`` are (name, org, suite, public key), ``orgs`` (id, founding,
+    status) in order of id; a record written before organisations could join has none and means those of the genesis.
+    """
 
     params: tuple[tuple[str, int], ...]
     validators: tuple[tuple[str, str, str, bytes], ...]
     frozen_modules: tuple[str, ...]
     org_roles: tuple[tuple[str, str], ...]
     since_height: int
+    orgs: tuple[tuple[str, bool, OrgStatus], ...] = ()
 
     def primary_key(self) -> bytes:
         return CONFIGURATION_KEY
@@ -88,8 +96,72 @@ class Configuration(Entity, collection="configuration", schema=1):
         """A channel parameter. Raises KeyError on an unknown name."""
         return dict(self.params)[name]
 
+    @property
+    def active_orgs(self) -> frozenset[str]:
+        """The organisations whose people may send transactions and whose nodes are served."""
+        return frozenset([org for org, _, status in self.orgs if status == "active"])
+
+    @property
+    def active_founders(self) -> tuple[str, ...]:
+        """The founding organisations that may vote now, in order."""
+        return tuple([org for org, founding, status in self.orgs if founding and status == "active"])
+
 
 CONFIGURATION_KEY: Final = b"current"
+
+
+class Organisation(Entity, collection="organisation", schema=1, exported=True):
+    """An organisation as of now. ``ca``: the certificates (DER) its nodes' certificates must end in, root first;
+    ``names``: language tag and name, in order of tag; ``since_height``: when this record took effect."""
+
+    id: str
+    names: tuple[tuple[str, str], ...]
+    founding: bool
+    ca: tuple[bytes, ...]
+    status: OrgStatus
+    since_height: int
+
+    indexes = {"by_id": lambda organisation: [(organisation.id,)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.id)
+
+
+class NodeRecord(Entity, collection="node", schema=1, exported=True):
+    """A node that its organisation registered: the key of its hello and where it says it listens. Validators need
+    none: theirs is the configuration's; a record for one only adds addresses."""
+
+    name: str
+    org: str
+    suite: str
+    public_key: bytes
+    addresses: tuple[str, ...]
+    status: Literal["active", "removed"]
+    since_height: int
+
+    indexes = {  # noqa: RUF012
+        "by_name": lambda node: [(node.name,)],
+        "by_org": lambda node: [(node.org, node.name)],
+        "by_key": lambda node: [(node.public_key, node.name)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.name)
+
+
+class RevocationRecord(Entity, collection="revocation", schema=1, exported=True):
+    """The newest certificate revocation lists an organisation published (RFC 5280 section 5, DER, one for each of its
+    authorities at most). The chain keeps them as bytes: what an X.509 library says of them may differ between nodes,
+    so each node judges them for itself."""
+
+    org: str
+    lists: tuple[bytes, ...]
+    since_height: int
+
+    indexes = {"by_org": lambda record: [(record.org,)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.org)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +172,7 @@ class GenesisView:
     identities: MappingProxyType[str, Identity]
     credentials: MappingProxyType[bytes, Credential]
     configuration: Configuration
-    founding: frozenset[str]
-    orgs: frozenset[str]
+    organisations: MappingProxyType[str, Organisation]
 
     @classmethod
     def of(cls, genesis: Genesis) -> GenesisView:
@@ -130,9 +201,14 @@ class GenesisView:
                 (),
                 tuple(sorted({(entry.org, role) for entry in genesis.identities for role in entry.roles})),
                 0,
+                tuple([(org.id, org.founding, "active") for org in genesis.orgs]),
             ),
-            frozenset(org.id for org in genesis.orgs if org.founding),
-            frozenset(org.id for org in genesis.orgs),
+            MappingProxyType(
+                {
+                    org.id: Organisation(org.id, (("en", org.name),), org.founding, tuple(org.ca), "active", 0)
+                    for org in genesis.orgs
+                }
+            ),
         )
 
     def credential_of(self, public_key: bytes, get: Lookup[Credential]) -> Credential | None:
@@ -143,9 +219,16 @@ class GenesisView:
         """The identity of that name, whether active or revoked."""
         return get(Identity, key_of(name)) or self.identities.get(name)
 
+    def organisation_of(self, org: str, get: Lookup[Organisation]) -> Organisation | None:
+        """The organisation of that id, whatever its status."""
+        return get(Organisation, key_of(org)) or self.organisations.get(org)
+
     def configuration_of(self, get: Lookup[Configuration]) -> Configuration:
         """The configuration in force."""
-        return get(Configuration, CONFIGURATION_KEY) or self.configuration
+        found = get(Configuration, CONFIGURATION_KEY)
+        if found is None:
+            return self.configuration
+        return found if found.orgs else replace_struct(found, orgs=self.configuration.orgs)
 
 
 def validator_set(configuration: Configuration) -> ValidatorSet:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 import msgspec
 
 from dawan_node.execution import dates
-from dawan_node.execution.channel import Configuration, Credential, GenesisView, Identity
+from dawan_node.execution.channel import Configuration, Credential, GenesisView, Identity, Organisation
 from dawan_node.execution.entity import Entity, EntitySpec, Event
 from dawan_node.execution.keys import Part, prefix_of
 from dawan_node.execution.layers import Abort, ModuleFault, TransactionLayer
@@ -104,9 +104,12 @@ class _Reads:
         return self._genesis.identity_of(name, self._governance_get)
 
     def is_org(self, org: str) -> bool:
-        """Whether an organisation of that id belongs to the channel."""
-        self._layer.charge()
-        return org in self._genesis.orgs
+        """Whether an organisation of that id is an active member of the channel."""
+        return org in self.configuration().active_orgs
+
+    def organisation(self, org: str) -> Organisation | None:
+        """The organisation of that id, whatever its status; governance exports this look-up to every module."""
+        return self._genesis.organisation_of(org, self._governance_get)
 
     def credential(self, public_key: bytes) -> Credential | None:
         """What a key stands for on this channel, or stood for until its ``until_height``."""

@@ -1,9 +1,10 @@
 """Runs blocks: the pure function from (parent state, header, transactions) to receipts, changes and a result.
 
 Each transaction goes through the same gates in the same order, and the first that closes gives the receipt's code:
-known command (1008), registered key (1), module not frozen (6), role (2), argument schema (1009), then the command
-itself (3 with the module's reason; 4 when the module breaks, 5 when it uses too many steps, 7 when it reaches into
-another module). Only a command that returns changes anything. The nonce is used up whatever the code (amendment U9).
+known command (1008), registered key of an active organisation (1), module not frozen (6), role (2), argument schema
+(1009), then the command itself (3 with the module's reason; 4 when the module breaks, 5 when it uses too many steps,
+7 when it reaches into another module). Only a command that returns changes anything. The nonce is used up whatever the
+code (amendment U9).
 
 After the transactions one state entry records the block's nonces (formats A.5), entries of blocks older than 24 hours
 leave, and the state tree takes all changes in one update. Nothing but the header, the transactions and the parent's
@@ -109,6 +110,7 @@ class _Rules:
 
     steps_max: int
     frozen: frozenset[str]
+    active_orgs: frozenset[str]
     validators: ValidatorSet
 
 
@@ -146,7 +148,7 @@ class Executor:
         if value is None:
             return self._genesis.configuration
         found: Configuration = Configuration.spec.decode(value)
-        return found
+        return self._genesis.configuration_of(lambda kind, key: found)
 
     def check_block(
         self,
@@ -297,7 +299,7 @@ class Executor:
             return _failed(tx, header, index, Code.E_UNKNOWN_COMMAND)
         module, command = found
         credential = self._credential(block, tx)
-        if credential is None:
+        if credential is None or credential.org not in rules.active_orgs:
             return _failed(tx, header, index, Code.E_IDENTITY)
         if module.name in rules.frozen:
             return _failed(tx, header, index, Code.E_FROZEN)
@@ -376,6 +378,7 @@ def _derive(configuration: Configuration) -> tuple[Configuration, _Rules]:
     return configuration, _Rules(
         configuration.param("tx_steps_max"),
         frozenset(configuration.frozen_modules),
+        configuration.active_orgs,
         validator_set(configuration),
     )
 

@@ -50,7 +50,17 @@ from msgspec import UNSET, Meta, UnsetType
 from dawan_node.crypto.hashing import sha256, tagged_hash
 from dawan_node.crypto.signatures import check_public_key
 from dawan_node.errors import InvalidKey
-from dawan_node.execution.channel import ORG_ADMIN, Configuration, Credential, GenesisView, Identity
+from dawan_node.execution.channel import (
+    ORG_ADMIN,
+    Configuration,
+    Credential,
+    GenesisView,
+    Identity,
+    NodeRecord,
+    Organisation,
+    OrgStatus,
+    RevocationRecord,
+)
 from dawan_node.execution.context import Context, Page, QueryContext, replace
 from dawan_node.execution.dates import (
     add_days,
@@ -95,9 +105,13 @@ __all__ = [
     "Meta",
     "Module",
     "Money",
+    "NodeRecord",
+    "OrgStatus",
+    "Organisation",
     "Page",
     "Params",
     "QueryContext",
+    "RevocationRecord",
     "ShortText",
     "UnsetType",
     "add_days",

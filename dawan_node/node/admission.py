@@ -92,6 +92,8 @@ class Admission:
         self._checking: set[bytes] = set()
         #: Timestamp of the decided head, kept current by the driver.
         self.block_time_ms = 0
+        #: Organisations whose people may send, kept current by the channel: they change in barrier blocks only.
+        self.active_orgs = executor.configuration(store.state).active_orgs
         #: Whether a block that is being gathered misses this leaf; the channel connects it.
         self.is_wanted: Callable[[bytes], bool] = lambda _: False
 
@@ -138,9 +140,12 @@ class Admission:
                 continue  # it is in a block anyway; the pool's own limits come first
 
     def organisation_of(self, public_key: bytes) -> str | None:
-        """The organisation a key is registered with now; None for unknown and revoked keys."""
+        """The organisation a key is registered with now; None for unknown and revoked keys, and while the organisation
+        is suspended."""
         credential = self._executor.genesis.credential_of(public_key, self._credential)
-        return None if credential is None or credential.until_height else credential.org
+        if credential is None or credential.until_height or credential.org not in self.active_orgs:
+            return None
+        return credential.org
 
     def _open(self, envelope: bytes, from_client: bool = True) -> Verdict:
         """Everything but the signature."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -17,6 +17,7 @@ from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.executor import Executor
+from dawan_node.execution.membership import MEMBERSHIP_EVENTS
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
@@ -200,6 +201,8 @@ class Channel:
         self._tasks: asyncio.TaskGroup | None = None
         self._head_sent_ms = 0
         self._resend_round_ms = 0
+        #: Called when a block may have changed whose nodes are believed; the node connects it.
+        self.on_membership_changed: Callable[[], None] = lambda: None
         self.epoch = parts.head.epoch
         metrics.register(self._samples)
 
@@ -418,6 +421,7 @@ class Channel:
             # Those who left keep their names: they are still helped to learn that they left.
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)
+            self.admission.active_orgs = configuration.active_orgs
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
         self.epoch = header.epoch + ends_epoch
@@ -428,6 +432,8 @@ class Channel:
             self._clock.monotonic_ms(),
         )
         self.bus.publish(block)
+        if header.barrier or any(name in MEMBERSHIP_EVENTS for each in block.receipts for name, _ in each.events):
+            self.on_membership_changed()
         observers = [peer.name for peer in self._links.connected(self.chain_id) if self._index_of(peer) < 0]
         if observers:
             self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message(), observers)

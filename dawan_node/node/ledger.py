@@ -13,8 +13,9 @@ from dawan_node.errors import InvalidEncoding, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.channel import GENESIS_COLLECTION, GOVERNANCE, REPLAY_COLLECTION, Identity
 from dawan_node.execution.executor import InvalidQuery
+from dawan_node.execution.membership import read_membership
 from dawan_node.node.channel import Channel
-from dawan_node.node.consortium import Consortium
+from dawan_node.node.consortium import Consortium, Names
 from dawan_node.primitives.certificate import CommitCertificate, indexes_of
 from dawan_node.primitives.proofs import StateProof, state_key_hash
 from dawan_node.primitives.receipt import Receipt
@@ -241,23 +242,17 @@ class Ledger:
 
     def members(self) -> api.MemberList:
         """Organisations and identities as of now."""
-        genesis = self._channel.genesis
-        names = {org.id: org.names for org in self._consortium.document.org}
+        listed = {org.id: org.names for org in self._consortium.document.org}
+        membership = read_membership(self._channel.executor, self._channel.store.state)
         orgs = tuple(
             api.OrgInfo(
-                org.id,
-                {
-                    "en": names[org.id].en,
-                    "zh-Hans": names[org.id].zh_hans,
-                    "zh-Hant": names[org.id].zh_hant,
-                    "pt": names[org.id].pt,
-                }
-                if org.id in names
-                else {"en": org.name},
-                "founding" if org.founding else "member",
-                "active",
+                record.id,
+                # The genesis has one name of each; the file it was made from has them all.
+                names_of(listed[record.id]) if record.id in listed else dict(record.names),
+                "founding" if record.founding else "member",
+                record.status,
             )
-            for org in genesis.orgs
+            for _, record in sorted(membership.organisations.items())
         )
         known = dict(self._channel.executor.genesis.identities)
         for _, value in self._channel.store.state.entities(GOVERNANCE, Identity.spec.collection):
@@ -276,6 +271,11 @@ class Ledger:
             for _, identity in sorted(known.items())
         )
         return api.MemberList(orgs, identities)
+
+
+def names_of(names: Names) -> dict[str, str]:
+    """An organisation's names by language tag."""
+    return {"en": names.en, "zh-Hans": names.zh_hans, "zh-Hant": names.zh_hant, "pt": names.pt}
 
 
 def status_of(receipt: Receipt) -> TxStatus:

@@ -49,6 +49,18 @@ def test_build_sign_and_submit_make_one_committed_transaction(dawan: CommandLine
     assert dawan.json("tx", "receipt", verdict["tx_id"], "-o", "json")["code"] == 0
 
 
+def test_send_does_all_three_in_one_step_and_names_the_transaction_before_it_leaves(dawan: CommandLine) -> None:
+    key = dawan.make_key()
+    sent = dawan("tx", "send", "toy", "pay", "--args", ARGS, *key)
+    assert sent.exit_code == 0, sent.stderr
+    (envelope,) = dawan.server.node.submitted
+    tx_id = "0x" + Transaction.decode(envelope).tx_id.hex()
+    assert f"sending toy.pay to trade as {tx_id}" in sent.stderr
+    assert sent.stdout.startswith(f"{tx_id} committed")
+    assert dawan("tx", "send", "toy", "nothing", *key).exit_code == 4
+    assert len(dawan.server.node.submitted) == 1
+
+
 def test_files_carry_a_transaction_between_machines(dawan: CommandLine, tmp_path: Path) -> None:
     args, unsigned, signed = tmp_path / "args.json", tmp_path / "unsigned.json", tmp_path / "signed.json"
     args.write_text(ARGS)

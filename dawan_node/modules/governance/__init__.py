@@ -1,12 +1,13 @@
-"""``governance``: who belongs to a channel, with which keys and roles, and how its rules change.
+"""``governance``: who belongs to a channel, with which keys, roles and nodes, and how its rules change.
 
 Every channel runs this module. Its first records are the genesis itself; identities are enrolled, rotated and revoked
-by the administrators of their own organisation; everything that concerns several organisations is a proposal that the
-founding organisations vote on. A vote only records. A passed change takes effect by ``governance.enact``, alone in a
-barrier block (amendment U11).
+by the administrators of their own organisation, who register its nodes and publish its revocation lists too;
+everything that concerns several organisations, a new one among them, is a proposal that the founding organisations
+vote on. A vote only records. A passed change takes effect by ``governance.enact``, alone in a barrier block (amendment
+U11).
 """
 
-from dawan_node.modules.governance import identities, proposals, queries
+from dawan_node.modules.governance import identities, nodes, proposals, queries
 from dawan_node.modules.governance.declaration import module
 
-__all__ = ["identities", "module", "proposals", "queries"]
+__all__ = ["identities", "module", "nodes", "proposals", "queries"]

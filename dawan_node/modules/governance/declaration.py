@@ -6,7 +6,9 @@ command; this module alone writes them.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+import msgspec
 
 from dawan_node.execution.module import (
     Args,
@@ -17,6 +19,10 @@ from dawan_node.execution.module import (
     Identity,
     Instant,
     Module,
+    NodeRecord,
+    Organisation,
+    OrgStatus,
+    RevocationRecord,
     ShortText,
     key_of,
 )
@@ -28,14 +34,48 @@ VOTING_MS: Final = 30 * 24 * 3_600_000
 ProposalStatus = Literal["open", "passed", "rejected", "enacted"]
 
 #: What a proposal changes; the name is also the kind of the policy that counts its votes, where the genesis has one.
-ProposalKind = Literal["parameter", "freeze", "unfreeze", "org_role", "validator"]
+ProposalKind = Literal[
+    "parameter",
+    "freeze",
+    "unfreeze",
+    "org_role",
+    "validator",
+    "org",
+    "org_ca",
+    "org_active",
+    "org_suspended",
+    "org_removed",
+]
+
+#: A root, the one that replaces it, and issuing authorities of both (``crypto.certificates`` looks at so many).
+AUTHORITIES_MAX: Final = 8
+#: Certificates, lists and addresses must fit one entity (32 KiB) together with what stands beside them.
+AUTHORITY_BYTES_MAX: Final = 3 * 1024
+REVOCATION_BYTES_MAX: Final = 24 * 1024
+#: Addresses of one node: two families at two sites and some to spare.
+ADDRESSES_MAX: Final = 8
+#: Nodes of one organisation on one channel: validators, observers, and those that replace them.
+NODES_PER_ORG_MAX: Final = 32
+
+CertificateBytes = Annotated[bytes, msgspec.Meta(min_length=1, max_length=AUTHORITY_BYTES_MAX)]
+Address = Annotated[str, msgspec.Meta(min_length=3, max_length=255)]
+
+
+class NodeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node that joins together with its organisation."""
+
+    name: ShortText
+    suite: ShortText
+    public_key: bytes
+    addresses: tuple[Address, ...]
 
 
 class Proposal(Entity, collection="proposal", schema=1, exported=True):
     """A change that organisations vote on. ``electorate`` and ``needed`` are fixed when it opens.
 
     ``subject`` is the parameter, module, organisation or validator; ``value`` a parameter's new value; ``role`` a role
-    to grant; ``suite`` and ``public_key`` a validator's new key. What a kind does not use is empty.
+    to grant; ``suite`` and ``public_key`` a validator's new key, or that of a new organisation's first administrator
+    ``admin``; ``names``, ``ca`` and ``nodes`` belong to a new organisation. What a kind does not use is empty.
     """
 
     id: str
@@ -54,6 +94,10 @@ class Proposal(Entity, collection="proposal", schema=1, exported=True):
     refusals: tuple[str, ...]
     status: ProposalStatus
     enacted_height: int
+    names: tuple[tuple[str, str], ...] = ()
+    ca: tuple[bytes, ...] = ()
+    admin: str = ""
+    nodes: tuple[NodeEntry, ...] = ()
 
     indexes = {  # noqa: RUF012 - a ClassVar of the base class
         "by_id": lambda proposal: [(proposal.id,)],
@@ -62,6 +106,22 @@ class Proposal(Entity, collection="proposal", schema=1, exported=True):
 
     def primary_key(self) -> bytes:
         return key_of(self.id)
+
+
+class PastOrganisation(Entity, collection="past_organisation", schema=1):
+    """What an organisation's record said from one height until another: never changed, so that today's state tells
+    whose certificates were whose at any height. Writing it is what changing an ``Organisation`` begins with."""
+
+    id: str
+    ca: tuple[bytes, ...]
+    status: OrgStatus
+    from_height: int
+    until_height: int
+
+    indexes = {"by_id": lambda past: [(past.id, past.from_height)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.id, self.from_height)
 
 
 class Enrol(Args):
@@ -120,6 +180,57 @@ class ProposeValidator(Args):
     public_key: bytes
 
 
+class ProposeOrg(Args):
+    """A new member organisation: its names by language tag, its certificate authorities (DER, root first), its first
+    administrator's key and the nodes it starts with."""
+
+    id: ShortText
+    org: ShortText
+    names: dict[str, ShortText]
+    ca: list[CertificateBytes]
+    admin: ShortText
+    suite: ShortText
+    public_key: bytes
+    nodes: list[NodeEntry]
+
+
+class ProposeOrgStatus(Args):
+    """Suspend an organisation, let it back, or remove it for good."""
+
+    id: ShortText
+    org: ShortText
+    status: OrgStatus
+
+
+class ProposeOrgCa(Args):
+    """Other certificate authorities for an organisation, root first; they replace the registered ones."""
+
+    id: ShortText
+    org: ShortText
+    ca: list[CertificateBytes]
+
+
+class RegisterNode(Args):
+    """A node of the sender's organisation; one that is registered already gets this key and these addresses."""
+
+    name: ShortText
+    suite: ShortText
+    public_key: bytes
+    addresses: list[Address]
+
+
+class RemoveNode(Args):
+    """A node of the sender's organisation that takes part no longer."""
+
+    name: ShortText
+
+
+class PublishRevocations(Args):
+    """The newest revocation lists (DER) of the sender's organisation; they replace those published before."""
+
+    lists: list[Annotated[bytes, msgspec.Meta(min_length=1, max_length=REVOCATION_BYTES_MAX)]]
+
+
 class Vote(Args):
     """The sender's organisation approves or refuses."""
 
@@ -175,10 +286,35 @@ class ProposalEnacted(Event):
     subject: str
 
 
+class NodeRegistered(Event):
+    name: str
+    org: str
+    public_key: bytes
+
+
+class NodeRemoved(Event):
+    name: str
+    org: str
+
+
+class RevocationsPublished(Event):
+    org: str
+    lists: int
+
+
 module = Module(
     "governance",
     version=1,
-    entities=(Identity, Credential, Configuration, Proposal),
+    entities=(
+        Identity,
+        Credential,
+        Configuration,
+        Proposal,
+        Organisation,
+        PastOrganisation,
+        NodeRecord,
+        RevocationRecord,
+    ),
     events=(
         IdentityEnrolled,
         IdentityRevoked,
@@ -186,6 +322,9 @@ module = Module(
         ProposalOpened,
         VoteCast,
         ProposalEnacted,
+        NodeRegistered,
+        NodeRemoved,
+        RevocationsPublished,
     ),
     errors={
         "E_NAME": "A name is 1 to 32 of a-z, 0-9 and '-', a letter first.",
@@ -205,5 +344,11 @@ module = Module(
         "E_NOT_PASSED": "The proposal has not been passed by enough organisations.",
         "E_OPEN_CHANGE": "Another change of the validators is open; one at a time.",
         "E_GOVERNANCE": "Governance itself cannot be frozen.",
+        "E_CERTIFICATE": "An organisation has 1 to 8 different certificates that no other one registered.",
+        "E_ADDRESS": "An address is host:port or [IPv6]:port; a node has at most 8.",
+        "E_LIMIT": "The organisation has as many nodes as it may.",
+        "E_STATUS": "The organisation has this status already, or was removed for good.",
+        "E_SEATS": "The organisation holds validators of this channel.",
+        "E_LAST_FOUNDER": "No active founding organisation would be left.",
     },
 )

@@ -14,6 +14,7 @@ from dawan_node.execution.module import (
     Context,
     Credential,
     Identity,
+    NodeRecord,
     is_public_key,
     replace,
 )
@@ -134,6 +135,7 @@ def _require_admin_of(ctx: Context, org: str) -> None:
 def _require_new_key(ctx: Context, suite: str, public_key: bytes) -> None:
     ctx.require(is_public_key(suite, public_key), "E_KEY")
     ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
+    ctx.require(len(ctx.scan(NodeRecord, "by_key", (public_key,), limit=1)) == 0, "E_KEY_USED")
 
 
 def _close_credential(ctx: Context, identity: Identity) -> None:

@@ -10,21 +10,34 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from dawan_node.execution.module import ORG_ADMIN, Configuration, Context, is_public_key, replace
+from dawan_node.execution.module import ORG_ADMIN, Configuration, Context, OrgStatus, is_public_key, replace
 from dawan_node.modules.governance.declaration import (
     VOTING_MS,
     Enact,
+    NodeEntry,
     Proposal,
     ProposalEnacted,
     ProposalKind,
     ProposalOpened,
     ProposeFreeze,
+    ProposeOrg,
+    ProposeOrgCa,
     ProposeOrgRole,
+    ProposeOrgStatus,
     ProposeParameter,
     ProposeValidator,
     Vote,
     VoteCast,
     module,
+)
+from dawan_node.modules.governance.organisations import (
+    admit,
+    require_authorities,
+    require_known,
+    require_new_org,
+    require_status,
+    set_authorities,
+    set_status,
 )
 from dawan_node.primitives.genesis import BLOCK_BYTES_CEILING, TX_LIFETIME_MS_CEILING
 from dawan_node.primitives.names import is_identifier, is_label
@@ -40,6 +53,11 @@ PARAMETER_BOUNDS: Final = MappingProxyType(
         # Below 500 steps enact itself would not fit; above a million one transaction could stall a channel.
         "tx_steps_max": (500, 1_000_000),
     }
+)
+
+#: The status an enacted proposal of this kind gives its organisation.
+_STATUS_OF: Final[MappingProxyType[str, OrgStatus]] = MappingProxyType(
+    {"org_active": "active", "org_suspended": "suspended", "org_removed": "removed"}
 )
 
 #: Proposals looked at when searching for an open change of the validators.
@@ -84,6 +102,46 @@ def propose_validator(ctx: Context, args: ProposeValidator) -> None:
         for other in ctx.scan(Proposal, "by_status", (status,), limit=_OPEN_SCANNED_MAX):
             ctx.require(other.kind != "validator" or other.closes_ms <= ctx.time_ms, "E_OPEN_CHANGE")
     _open(ctx, args.id, "validator", args.validator, suite=args.suite, public_key=args.public_key)
+
+
+@module.command("propose_org", args=ProposeOrg, roles=(ORG_ADMIN,))
+def propose_org(ctx: Context, args: ProposeOrg) -> None:
+    """Propose to take in an organisation, with its certificate authority, first administrator and nodes."""
+    names = tuple(sorted(args.names.items()))
+    ca, nodes = tuple(args.ca), tuple(args.nodes)
+    require_new_org(ctx, args.org, names, ca, args.admin, args.suite, args.public_key, nodes)
+    _open(
+        ctx,
+        args.id,
+        "org",
+        args.org,
+        suite=args.suite,
+        public_key=args.public_key,
+        names=names,
+        ca=ca,
+        admin=args.admin,
+        nodes=nodes,
+    )
+
+
+@module.command("propose_org_status", args=ProposeOrgStatus, roles=(ORG_ADMIN,))
+def propose_org_status(ctx: Context, args: ProposeOrgStatus) -> None:
+    """Propose to suspend an organisation, to let it back, or to remove it for good."""
+    require_status(ctx, args.org, args.status)
+    kinds: dict[OrgStatus, ProposalKind] = {
+        "active": "org_active",
+        "suspended": "org_suspended",
+        "removed": "org_removed",
+    }
+    _open(ctx, args.id, kinds[args.status], args.org)
+
+
+@module.command("propose_org_ca", args=ProposeOrgCa, roles=(ORG_ADMIN,))
+def propose_org_ca(ctx: Context, args: ProposeOrgCa) -> None:
+    """Propose other certificate authorities for an organisation, the old ones among them while they are in use."""
+    require_known(ctx, args.org)
+    require_authorities(ctx, args.org, args.ca)
+    _open(ctx, args.id, "org_ca", args.org, ca=tuple(args.ca))
 
 
 @module.command("vote", args=Vote, roles=(ORG_ADMIN,))
@@ -132,6 +190,12 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
     if proposal.kind == "org_role":
         kept = [entry for entry in now.org_roles if entry != (subject, proposal.role)]
         return replace(now, org_roles=tuple(sorted([*kept, (subject, proposal.role)])))
+    if proposal.kind == "org":
+        return admit(ctx, now, proposal)
+    if proposal.kind == "org_ca":
+        return set_authorities(ctx, now, subject, proposal.ca)
+    if proposal.kind in _STATUS_OF:
+        return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
     _require_new_voting_key(ctx, proposal.public_key)
     return replace(
         now,
@@ -154,6 +218,10 @@ def _open(
     role: str = "",
     suite: str = "",
     public_key: bytes = b"",
+    names: tuple[tuple[str, str], ...] = (),
+    ca: tuple[bytes, ...] = (),
+    admin: str = "",
+    nodes: tuple[NodeEntry, ...] = (),
 ) -> None:
     ctx.require(is_label(proposal_id), "E_NAME")
     ctx.require(ctx.get(Proposal, proposal_id.encode()) is None, "E_EXISTS")
@@ -177,6 +245,10 @@ def _open(
             (),
             "open",
             0,
+            names,
+            ca,
+            admin,
+            nodes,
         )
     )
     ctx.emit(ProposalOpened(id=proposal_id, kind=kind, subject=subject, closes_ms=closes_ms))
@@ -189,7 +261,8 @@ def _policy(ctx: Context, kind: ProposalKind) -> tuple[tuple[str, ...], int]:
     policies = {policy.kind: policy for policy in genesis.policies}
     policy = policies.get(kind) or policies.get("default")
     everyone = policy is not None and policy.electorate == "members"
-    electorate = tuple([org.id for org in genesis.orgs if everyone or org.founding])
+    configuration = ctx.configuration()
+    electorate = tuple(sorted(configuration.active_orgs)) if everyone else configuration.active_founders
     # A policy that asks for more votes than there are organisations means all of them.
     needed = len(electorate) // 2 + 1 if policy is None else min(max(policy.votes, 1), len(electorate))
     return electorate, needed
@@ -203,7 +276,9 @@ def _known(ctx: Context, proposal_id: str) -> Proposal:
 
 
 def _require_new_voting_key(ctx: Context, public_key: bytes) -> None:
-    """Keys in a set are distinct, and a key that ever voted here does not come back under another name."""
+    """Keys in a set are distinct, and a key that ever voted here does not come back under another name; nor does a key
+    that stands for a person or for another node."""
+    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
     first = [entry.public_key for entry in ctx.genesis.genesis.validators]
     current = [key for _, _, _, key in ctx.configuration().validators]
     ctx.require(public_key not in first and public_key not in current, "E_KEY_USED")

@@ -1,0 +1,192 @@
+"""Who is a peer, whose certificates are believed, and who hears of which channel: one value, made anew when it changes.
+
+Two sources say it. ``consortium.toml`` says how the network began; the channels' own state says what was decided
+since: organisations that joined, were suspended or left, nodes they registered, keys validators changed, certificate
+authorities they replaced. Where both speak, the state wins, because everybody agreed on it.
+
+What could let one organisation pass for another is decided by three rules:
+
+* an organisation has one set of authorities on this node: those of the first channel, in the order of
+  ``consortium.toml``, that knows it; a channel that registered others does not admit it here (and this is reported);
+* an authority's certificate that two organisations registered counts for neither (``crypto.certificates``);
+* a node's name belongs to the organisation that had it first, in the file before the state.
+
+A suspended organisation's nodes are not served, but for its validators: they vote until a vote replaces them.
+
+Pure: memberships, files and the time come in, a Directory goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from dawan_node.crypto.revocation import RevocationList, RevocationRule, Revocations, load_revocation_list
+from dawan_node.crypto.trust import Trust
+from dawan_node.errors import UntrustedCertificate
+from dawan_node.execution.membership import Membership
+from dawan_node.node.consortium import Consortium, public_key_bytes
+from dawan_node.p2p.peers import PeerAddress, Role
+
+#: Problems are logged and shown: a network in trouble must not flood the log.
+PROBLEMS_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """One channel this node serves, in the order of ``consortium.toml``."""
+
+    name: str
+    chain_id: bytes
+    membership: Membership
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """``member_of``: organisation -> chain ids it is an active member of; ``seats``: validator of a suspended
+    organisation -> chain ids it still votes on; ``problems``: what an operator should look at."""
+
+    peers: tuple[PeerAddress, ...]
+    trust: Trust
+    member_of: Mapping[str, tuple[bytes, ...]]
+    seats: Mapping[str, tuple[bytes, ...]]
+    problems: tuple[str, ...]
+
+    def chain_ids_of(self, org: str, node: str) -> tuple[bytes, ...]:
+        """The channels of this node that ``node`` of ``org`` may hear of."""
+        return (*self.member_of.get(org, ()), *self.seats.get(node, ()))
+
+
+def make_directory(
+    own_name: str,
+    consortium: Consortium,
+    channels: Sequence[ChannelView],
+    revocation_files: Mapping[str, Sequence[bytes]],
+    rule: RevocationRule,
+    now: datetime,
+) -> Directory:
+    """The directory of a node called ``own_name`` that serves ``channels``.
+
+    ``revocation_files``: organisation -> lists (DER) found beside consortium.toml; lists published on a channel count
+    too, and of two lists of one authority the newer.
+    """
+    maker = _Maker(consortium, channels)
+    roots = maker.roots()
+    lists = maker.revocation_lists(roots, revocation_files, now)
+    member_of, seats = maker.served(roots)
+    peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own_name)
+    trust = Trust(roots, Revocations.collect(roots, lists, rule))
+    return Directory(peers, trust, member_of, seats, tuple(maker.problems[:PROBLEMS_MAX]))
+
+
+class _Maker:
+    def __init__(self, consortium: Consortium, channels: Sequence[ChannelView]) -> None:
+        self.problems: list[str] = []
+        self._consortium = consortium
+        self._channels = channels
+        #: Validator name -> (organisation, voting key), of the first channel that has it.
+        self._seats: dict[str, tuple[str, bytes]] = {}
+        for channel in channels:
+            for name, seat in channel.membership.validators.items():
+                if self._seats.setdefault(name, seat) != seat:
+                    self.problems.append(
+                        f"validator {name} has another key on channel {channel.name} than on a channel before it; its "
+                        "node has one key, so it is not met on both. Fix: propose_validator on the other channel"
+                    )
+
+    def roots(self) -> dict[str, tuple[bytes, ...]]:
+        """Organisation -> authorities, root first: of everybody who may have a link here."""
+        found: dict[str, tuple[bytes, ...]] = {}
+        known: set[str] = set()
+        for channel in self._channels:
+            for org, record in channel.membership.organisations.items():
+                known.add(org)
+                if org not in found and (record.status == "active" or self._has_seat(channel, org)):
+                    found[org] = record.ca
+        # Of the file, those that no channel of this node knows: nodes that share none are only told so.
+        return {**{org: tuple(ca) for org, ca in self._consortium.roots.items() if org not in known}, **found}
+
+    def served(
+        self, roots: Mapping[str, tuple[bytes, ...]]
+    ) -> tuple[dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]]:
+        """Organisation -> chain ids, and validator of a suspended organisation -> chain ids."""
+        member_of: dict[str, list[bytes]] = {}
+        seats: dict[str, list[bytes]] = {}
+        for channel in self._channels:
+            for org, record in sorted(channel.membership.organisations.items()):
+                if record.status != "active" and not self._has_seat(channel, org):
+                    continue
+                if record.ca != roots[org]:
+                    self.problems.append(
+                        f"channel {channel.name} has other CA certificates for {org} than a channel before it: {org} "
+                        f"is not served there. Fix: propose_org_ca on {channel.name} with the same certificates"
+                    )
+                elif record.status == "active":
+                    member_of.setdefault(org, []).append(channel.chain_id)
+                else:
+                    for name, (owner, _) in channel.membership.validators.items():
+                        if owner == org:
+                            seats.setdefault(name, []).append(channel.chain_id)
+        return ({org: tuple(each) for org, each in member_of.items()}, {name: tuple(e) for name, e in seats.items()})
+
+    def peers(self, members: set[str], seated: set[str]) -> list[PeerAddress]:
+        """Every node that may have a link, in order of name: those of active members, and validators that are left
+        of suspended ones; of organisations that no channel of this node knows, those in the file."""
+        found: dict[str, PeerAddress] = {}
+        for node in self._consortium.nodes:
+            role = Role.VALIDATOR if self._consortium.is_validator(node.name) else Role.OBSERVER
+            found[node.name] = PeerAddress(node.name, node.org, public_key_bytes(node.public_key), node.addresses, role)
+        for channel in self._channels:
+            self._add_registered(channel, found)
+        for name, (org, key) in self._seats.items():
+            listed = found.get(name)
+            if listed is None or listed.org == org:
+                addresses = () if listed is None else listed.addresses
+                found[name] = PeerAddress(name, org, key, addresses, Role.VALIDATOR)
+        known = {org for channel in self._channels for org in channel.membership.organisations}
+        return [
+            peer
+            for _, peer in sorted(found.items())
+            if peer.org in members or peer.name in seated or peer.org not in known
+        ]
+
+    def revocation_lists(
+        self, roots: Mapping[str, tuple[bytes, ...]], files: Mapping[str, Sequence[bytes]], now: datetime
+    ) -> list[RevocationList]:
+        """Every list that can be believed, from files and channels; the others are problems, never silence."""
+        given = [(org, f"network/crl/{org}.crl.pem", data) for org, lists in sorted(files.items()) for data in lists]
+        given += [
+            (org, f"channel {channel.name}", data)
+            for channel in self._channels
+            for org, lists in sorted(channel.membership.revocations.items())
+            for data in lists
+        ]
+        found = []
+        for org, source, data in given:
+            try:
+                found.append(load_revocation_list(data, org, roots.get(org, ()), now))
+            except UntrustedCertificate as error:
+                self.problems.append(f"{source}: {error}. Fix: {org} must hand over a new list: cert crl")
+        return found
+
+    def _add_registered(self, channel: ChannelView, found: dict[str, PeerAddress]) -> None:
+        """What organisations registered on a channel: new nodes, new keys and addresses, removals."""
+        for name, record in sorted(channel.membership.nodes.items()):
+            listed = found.get(name)
+            if listed is not None and listed.org != record.org:
+                self.problems.append(
+                    f"channel {channel.name} has a node {name} of {record.org}, but {name} is of {listed.org} in "
+                    f"consortium.toml; it is ignored. Fix: {record.org} registers it under another name"
+                )
+            elif record.status == "removed":
+                if name not in self._seats:
+                    found.pop(name, None)
+            else:
+                role = Role.OBSERVER if listed is None else listed.role
+                found[name] = PeerAddress(name, record.org, record.public_key, record.addresses, role)
+
+    @staticmethod
+    def _has_seat(channel: ChannelView, org: str) -> bool:
+        return any(owner == org for owner, _ in channel.membership.validators.values())

@@ -1,0 +1,215 @@
+"""The directory: what the file and the channels' state say together about peers, authorities and channels."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from cryptography import x509
+
+from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
+from dawan_node.crypto.revocation import RevocationRule, Revoked
+from dawan_node.crypto.signatures import ED25519
+from dawan_node.errors import UntrustedCertificate
+from dawan_node.execution.channel import NodeRecord, Organisation
+from dawan_node.execution.membership import Membership
+from dawan_node.node.consortium import Consortium, Node, public_key_bytes
+from dawan_node.node.directory import ChannelView, Directory, make_directory
+from dawan_node.p2p.peers import Role
+from dawan_node.testing.module_kit import key_of_person
+
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
+GDLOG = make_authority("gdlog", NOW)
+TRADE, ALLIANCE = b"t" * 32, b"a" * 32
+
+
+def genesis_membership(consortium: Consortium, channel: str = "trade") -> Membership:
+    genesis = consortium.genesis(channel)
+    return Membership(
+        {
+            org.id: Organisation(org.id, (("en", org.name),), org.founding, tuple(org.ca), "active", 0)
+            for org in genesis.orgs
+        },
+        {entry.name: (entry.org, entry.public_key) for entry in genesis.validators},
+        {},
+        {},
+    )
+
+
+def changed(membership: Membership, **changes: object) -> Membership:
+    values = {name: getattr(membership, name) for name in Membership.__slots__}
+    for name, change in changes.items():
+        values[name] = {**values[name], **change}  # type: ignore[dict-item]
+    return Membership(**values)
+
+
+def with_org(membership: Membership, org: str, **changes: object) -> Membership:
+    known = membership.organisations.get(org) or Organisation(org, (("en", org),), False, (), "active", 5)
+    return changed(membership, organisations={org: msgspec.structs.replace(known, **changes)})
+
+
+def record(name: str, org: str, **changes: object) -> NodeRecord:
+    usual = NodeRecord(name, org, ED25519, key_of_person(name), (f"{name}.example:7100",), "active", 5)
+    return msgspec.structs.replace(usual, **changes)
+
+
+def directory(consortium: Consortium, *memberships: Membership, files: dict[str, list[bytes]] | None = None,
+              rule: RevocationRule = RevocationRule.SOFT, now: datetime = NOW) -> Directory:  # fmt: skip
+    views = [
+        ChannelView(name, chain_id, membership)
+        for name, chain_id, membership in zip(("trade", "alliance"), (TRADE, ALLIANCE), memberships, strict=False)
+    ]
+    return make_directory("gz1", consortium, views, files or {}, rule, now)
+
+
+def names(found: Directory) -> list[str]:
+    return [peer.name for peer in found.peers]
+
+
+def test_at_the_start_it_says_what_the_file_says(assembled: Consortium) -> None:
+    start = genesis_membership(assembled)
+    found = directory(assembled, start, start)
+    assert names(found) == ["hk1", "hq1", "mo1"]
+    for peer in found.peers:
+        node = assembled.node(peer.name)
+        assert node is not None
+        assert (peer.org, peer.addresses, peer.role) == (node.org, node.addresses, Role.VALIDATOR)
+        assert peer.public_key == public_key_bytes(node.public_key)
+    assert found.trust.roots == assembled.roots
+    assert found.chain_ids_of("hk", "hk1") == (TRADE, ALLIANCE)
+    assert found.chain_ids_of("nobody", "n1") == ()
+    assert found.problems == ()
+
+
+def test_an_organisation_that_joined_is_believed_and_its_node_is_a_peer(assembled: Consortium) -> None:
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    joined = changed(joined, nodes={"gdlog1": record("gdlog1", "gdlog")})
+    found = directory(assembled, joined, genesis_membership(assembled))
+    assert names(found) == ["gdlog1", "hk1", "hq1", "mo1"]
+    gdlog1 = found.peers[0]
+    assert (gdlog1.org, gdlog1.role, gdlog1.addresses) == ("gdlog", Role.OBSERVER, ("gdlog1.example:7100",))
+    assert found.chain_ids_of("gdlog", "gdlog1") == (TRADE,), "it hears of the channel it joined and of no other"
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", ["127.0.0.1"], NOW)
+    assert found.trust.judge(leaf.certificate, NOW).org == "gdlog"
+    with pytest.raises(UntrustedCertificate, match="no organisation of this network"):
+        directory(assembled, genesis_membership(assembled)).trust.judge(leaf.certificate, NOW)
+
+
+@pytest.mark.parametrize("status", ["suspended", "removed"])
+def test_an_organisation_that_is_suspended_everywhere_has_no_peers_and_no_authority(
+    assembled: Consortium, status: str
+) -> None:
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,), status=status)
+    joined = changed(joined, nodes={"gdlog1": record("gdlog1", "gdlog")})
+    found = directory(assembled, joined)
+    assert "gdlog1" not in names(found) and "gdlog" not in found.trust.roots
+    assert found.chain_ids_of("gdlog", "gdlog1") == ()
+
+
+def test_of_a_suspended_founder_only_the_validators_are_left(assembled: Consortium) -> None:
+    suspended = with_org(genesis_membership(assembled), "mo", status="suspended")
+    suspended = changed(suspended, nodes={"mo-observer": record("mo-observer", "mo")})
+    found = directory(assembled, suspended)
+    assert "mo1" in names(found) and "mo-observer" not in names(found)
+    assert found.chain_ids_of("mo", "mo1") == (TRADE,)
+    assert found.chain_ids_of("mo", "mo-observer") == ()
+    on_one = directory(assembled, suspended, genesis_membership(assembled))
+    assert on_one.chain_ids_of("mo", "mo-observer") == (ALLIANCE,)
+    assert set(on_one.chain_ids_of("mo", "mo1")) == {TRADE, ALLIANCE}
+
+
+def test_the_state_wins_over_the_file_in_keys_and_addresses(assembled: Consortium) -> None:
+    rotated = key_of_person("new voting key")
+    membership = changed(
+        genesis_membership(assembled),
+        validators={"hk1": ("hk", rotated)},
+        nodes={"hk1": record("hk1", "hk", addresses=("10.9.9.9:7100",))},
+    )
+    hk1 = next(peer for peer in directory(assembled, membership).peers if peer.name == "hk1")
+    assert (hk1.public_key, hk1.addresses, hk1.role) == (rotated, ("10.9.9.9:7100",), Role.VALIDATOR)
+
+
+def test_a_node_is_removed_by_its_organisation_but_a_validator_only_by_vote(assembled: Consortium) -> None:
+    larger = msgspec.structs.replace(
+        assembled.document,
+        observer=(
+            Node(name="hk2", org="hk", public_key="0x" + key_of_person("hk2").hex(), addresses=("127.0.0.1:1",)),
+        ),
+    )
+    consortium = Consortium(larger, assembled.roots)
+    assert "hk2" in names(directory(consortium, genesis_membership(assembled)))
+    gone = {name: record(name, "hk", status="removed") for name in ("hk1", "hk2")}
+    assert names(directory(consortium, changed(genesis_membership(assembled), nodes=gone))) == ["hk1", "hq1", "mo1"]
+
+
+def test_nobody_takes_the_name_of_another_organisations_node(assembled: Consortium) -> None:
+    thief = {"hk1": record("hk1", "mo", addresses=("6.6.6.6:1",))}
+    found = directory(assembled, changed(genesis_membership(assembled), nodes=thief))
+    hk1 = next(peer for peer in found.peers if peer.name == "hk1")
+    assert hk1.org == "hk" and "6.6.6.6:1" not in hk1.addresses
+    assert "has a node hk1 of mo" in found.problems[0] and "Fix:" in found.problems[0]
+
+
+def test_a_channel_cannot_give_another_channels_member_a_root_of_its_own(assembled: Consortium) -> None:
+    """The majority of one channel must not be able to pass for a member of another."""
+    honest = genesis_membership(assembled)
+    hijacked = with_org(honest, "hk", ca=(GDLOG.certificate,))
+    found = directory(assembled, honest, hijacked)
+    assert found.trust.roots["hk"] == assembled.roots["hk"]
+    assert found.chain_ids_of("hk", "hk1") == (TRADE,)
+    assert "has other CA certificates for hk" in found.problems[0]
+
+
+def test_a_replaced_authority_is_believed_from_the_state(assembled: Consortium) -> None:
+    second = make_authority("hk", NOW)
+    both = (*assembled.roots["hk"], second.certificate)
+    found = directory(assembled, *(with_org(genesis_membership(assembled), "hk", ca=both) for _ in range(2)))
+    leaf = issue_node_certificate(second, "hk", "hk1", [], NOW)
+    assert found.trust.judge(leaf.certificate, NOW).name == "hk1"
+    assert found.problems == ()
+
+
+def test_a_validator_with_two_keys_is_reported(assembled: Consortium) -> None:
+    start = genesis_membership(assembled)
+    other = changed(start, validators={"hk1": ("hk", key_of_person("other"))})
+    found = directory(assembled, start, other)
+    assert "validator hk1 has another key on channel alliance" in found.problems[0]
+    assert next(p for p in found.peers if p.name == "hk1").public_key == start.validators["hk1"][1]
+
+
+# -- revocation ------------------------------------------------------------------------------------------------------
+
+
+def test_revocations_come_from_files_and_channels_and_the_newest_counts(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    serial = x509.load_der_x509_certificate(leaf.certificate).serial_number
+    empty = make_revocation_list(GDLOG, [], 1, NOW)
+    revoking = make_revocation_list(GDLOG, [Revoked(serial, NOW)], 2, NOW)
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    published = changed(joined, revocations={"gdlog": (revoking,)})
+    for given, files in ((joined, {"gdlog": [revoking]}), (published, {"gdlog": [empty]}), (published, {})):
+        found = directory(assembled, given, files=files)
+        with pytest.raises(UntrustedCertificate) as refused:
+            found.trust.judge(leaf.certificate, NOW)
+        assert refused.value.reason == "revoked"
+        assert found.problems == ()
+    assert directory(assembled, joined, files={"gdlog": [empty]}).trust.judge(leaf.certificate, NOW).name == "gdlog1"
+
+
+def test_a_revocation_list_of_another_authority_is_reported_and_revokes_nothing(assembled: Consortium) -> None:
+    stranger = make_authority("stranger", NOW)
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    for data in (make_revocation_list(stranger, [], 1, NOW), b"junk"):
+        found = directory(assembled, joined, files={"gdlog": [data]})
+        assert "network/crl/gdlog.crl.pem" in found.problems[0] and "Fix:" in found.problems[0]
+        assert found.trust.judge(leaf.certificate, NOW).name == "gdlog1"
+
+
+def test_under_the_hard_rule_an_organisation_without_a_current_list_is_refused(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    with pytest.raises(UntrustedCertificate) as refused:
+        directory(assembled, joined, rule=RevocationRule.HARD).trust.judge(leaf.certificate, NOW + timedelta(days=1))
+    assert refused.value.reason == "crl_missing"
