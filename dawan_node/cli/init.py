@@ -33,6 +33,11 @@ from dawan_node.node.setup import Plan, initialise
     type=click.Path(path_type=Path, dir_okay=False),
     help="Passphrase of --ca, where it is another one.",
 )
+@click.option(
+    "--external-ca",
+    is_flag=True,
+    help="The organisation's certificate authority is elsewhere: write a request for it (HOME/keys/tls.csr.pem).",
+)
 @passphrase_option
 @click.option("--devnet", is_flag=True, help="Cheap key protection and fault injection: for local test networks only.")
 @output_option
@@ -47,6 +52,7 @@ def init(
     identity: tuple[str, ...],
     ca: Path | None,
     ca_passphrase_file: Path | None,
+    external_ca: bool,
     passphrase_file: Path | None,
     devnet: bool,
     output: str,
@@ -72,12 +78,15 @@ def init(
         identities=identity,
         settings=settings,
         authority=ca,
+        external_authority=external_ca,
         cost=DEVNET if devnet else PRODUCTION,
     )
     passphrase = obtain_passphrase(passphrase_file, prompt="New passphrase for this node's keys", confirm=True)
     ca_passphrase = obtain_passphrase(ca_passphrase_file) if ca_passphrase_file else None
     made = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
     identities = {made_for: "0x" + key.hex() for made_for, key in made.identities.items()}
+    if external_ca:
+        click.echo(f"to be signed by your authority: {Home(home).tls_request}; then: cert install CHAIN.pem", err=True)
     if output == "json":
         print_json(
             {

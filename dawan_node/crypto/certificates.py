@@ -189,6 +189,9 @@ def _parse(der: bytes) -> x509.Certificate:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
+    # Its last field is a string of bits, of which the library accepts a number that is not whole bytes.
+    if der[-len(certificate.signature) - 1] != 0:
+        raise UntrustedCertificate("malformed", "not a readable certificate: its signature is not whole bytes")
     return certificate
 
 
@@ -219,9 +222,11 @@ def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
     parsed = []
     for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
         try:
-            parsed.append(_parse(der))
-        except UntrustedCertificate:
+            certificate = _parse(der)
+            certificate.public_key()
+        except (UntrustedCertificate, ValueError, UnsupportedAlgorithm):
             continue
+        parsed.append(certificate)
     return parsed
 
 

@@ -9,7 +9,12 @@ network/agreed.toml             public: the file that request was made for, with
 keys/node.key.json              the Ed25519 key of hello and votes
 keys/tls.key.json, tls.pem      the TLS key and its certificate
 keys/<identity>.key.json        keys of people and systems that send transactions, if they are kept here
-keys/ca/ca.key.json, ca.pem     the organisation's certificate authority, on the node of its operator only
+keys/tls.csr.pem                public: the request for that certificate, while an authority elsewhere has it
+keys/retired/                   keys that were replaced; never deleted
+keys/ca/ca.pem                  the organisation's certificate authorities, root first
+keys/ca/ca.key.json             the key of one of them, on the node of its operator only
+keys/ca/issued.jsonl, crl.pem   what that authority issued, and what it took back
+network/crl/<org>.crl.pem       public: the revocation lists of each organisation
 data/wal/                       everything this node ever signed; never restored from a backup
 data/<channel>/db/              the ledger of a channel
 """
@@ -18,11 +23,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from dawan_node.crypto import keystore
-from dawan_node.crypto.certificates import CertifiedKey, from_pem
+from dawan_node.crypto.certificates import AUTHORITIES_PER_ORG_MAX, CertifiedKey, from_pem
+from dawan_node.crypto.revocation import LIST_BYTES_MAX, lists_from_pem
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import ConfigError, UntrustedCertificate
+
+# As many lists as an organisation may have authorities, in base64 with line ends.
+REVOCATION_FILE_BYTES_MAX: Final = AUTHORITIES_PER_ORG_MAX * LIST_BYTES_MAX * 3 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,30 @@ class Home:
         return self.keys / "tls.pem"
 
     @property
+    def tls_request(self) -> Path:
+        """The request for the TLS certificate, PEM, while an authority elsewhere has not answered it."""
+        return self.keys / "tls.csr.pem"
+
+    @property
+    def retired_keys(self) -> Path:
+        """Keys that were replaced."""
+        return self.keys / "retired"
+
+    @property
+    def pending_keys(self) -> Path:
+        """Keys that are to replace others, while they do."""
+        return self.keys / "pending"
+
+    @property
+    def revocation_lists(self) -> Path:
+        """The revocation lists that organisations handed over."""
+        return self.network / "crl"
+
+    def revocation_file(self, org: str) -> Path:
+        """The revocation lists of an organisation, PEM."""
+        return self.revocation_lists / f"{org}.crl.pem"
+
+    @property
     def authority_key(self) -> Path:
         """The key of the organisation's certificate authority."""
         return self.keys / "ca" / "ca.key.json"
@@ -125,8 +159,33 @@ class NodeKeys:
 def unlock(home: Home, passphrase: bytes) -> NodeKeys:
     """Open the node's key files. Raises KeystoreError, or ConfigError when the TLS certificate is unusable."""
     node = keystore.load_signing_key(home.node_key, passphrase)
-    certificate = read_certificate(home.tls_certificate)
+    certificate = read_own_certificate(home)
     return NodeKeys(node, CertifiedKey(certificate, keystore.load(home.tls_key, passphrase).secret))
+
+
+def read_own_certificate(home: Home) -> bytes:
+    """The TLS certificate of this home, DER. Raises ConfigError, also when its authority has yet to issue it."""
+    if not home.tls_certificate.exists() and home.tls_request.exists():
+        raise ConfigError(
+            "this node has no TLS certificate yet",
+            f"{home.tls_certificate} is missing; {home.tls_request} asks for it",
+            "Have your authority sign that request, then run `dawan-node cert install CHAIN.pem`.",
+        )
+    return read_certificate(home.tls_certificate)
+
+
+def read_revocation_files(home: Home) -> dict[str, list[bytes]]:
+    """The revocation lists beside consortium.toml, DER, by organisation; not judged yet. Raises ConfigError."""
+    found = {}
+    for path in sorted(home.revocation_lists.glob("*.crl.pem")):
+        try:
+            with path.open("rb") as file:
+                found[path.name.removesuffix(".crl.pem")] = lists_from_pem(file.read(REVOCATION_FILE_BYTES_MAX + 1))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read", error.strerror or "unknown reason", "Check its mode.") from None
+        except UntrustedCertificate as error:
+            raise ConfigError(f"{path} is damaged", str(error), "Put back the file from its owner.") from None
+    return found
 
 
 def read_certificate(path: Path) -> bytes:

@@ -13,13 +13,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.crypto.keystore import PRODUCTION, Cost, SecretKind
 from dawan_node.errors import ConfigError, OperatorError
-from dawan_node.node.config import parse_address
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.config import NodeSection, parse_address
+from dawan_node.node.home import Home
+from dawan_node.node.own_authority import AuthorityFolder
+from dawan_node.node.own_certificates import store_tls_key, write_request
 from dawan_node.primitives.names import is_label
 from dawan_node.storage.wal import Wal
 
@@ -37,6 +41,7 @@ class Plan:
     identities: tuple[str, ...] = ()
     settings: Mapping[str, str | bool | int | tuple[str, ...]] = field(default_factory=dict)
     authority: Path | None = None  # the keys/ca folder of another home; None makes a new authority here
+    external_authority: bool = False  # no authority here or in another home: a request is written for it
     cost: Cost = PRODUCTION
 
 
@@ -57,10 +62,7 @@ def initialise(
     """
     _check(home, plan)
     keystore.make_private_folder(home.keys)
-    authority = _authority(home, plan, passphrase, authority_passphrase or passphrase, now)
-    hosts = [parse_address(address)[0] for address in plan.addresses]
-    tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
-    _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
+    _make_tls(home, plan, passphrase, authority_passphrase or passphrase, now)
     identities = {
         name: keystore.create_signing_key(home.identity_key(name), name, passphrase, cost=plan.cost).public_key
         for name in plan.identities
@@ -107,6 +109,10 @@ def _check(home: Home, plan: Plan) -> None:
     for what, name in (("a node", plan.name), ("an organisation", plan.org)):
         if not is_label(name):
             raise ConfigError(f"{name!r} cannot name {what}", "a name is [a-z][a-z0-9-]{0,31}", "Choose another name.")
+    if plan.external_authority and plan.authority is not None:
+        raise ConfigError(
+            "--ca and --external-ca", "one says that the authority is at hand, the other that it is not", "Give one."
+        )
     for name in plan.identities:
         check_identity_name(name)
     if len(set(plan.identities)) != len(plan.identities):
@@ -118,13 +124,27 @@ def _check(home: Home, plan: Plan) -> None:
             raise ConfigError(f"address {address!r}", str(error), "Correct it.") from None
 
 
+def _make_tls(home: Home, plan: Plan, passphrase: bytes, authority_passphrase: bytes, now: datetime) -> None:
+    """The TLS key with its certificate, or with the request for it."""
+    hosts = [parse_address(address)[0] for address in plan.addresses]
+    if plan.external_authority:
+        store_tls_key(home.tls_key, ec.generate_private_key(ec.SECP256R1()), plan.name, passphrase, plan.cost)
+        write_request(home, NodeSection(name=plan.name, org=plan.org), hosts, passphrase)
+        return
+    authority = _authority(home, plan, passphrase, authority_passphrase, now)
+    tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
+    folder = plan.authority or home.authority_key.parent
+    AuthorityFolder(folder, plan.org).record_issued(tls.certificate, now)
+    _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
+
+
 def _authority(home: Home, plan: Plan, passphrase: bytes, given_passphrase: bytes, now: datetime) -> CertifiedKey:
     if plan.authority is None:
         made = make_authority(plan.org, now)
         name = f"{plan.org} CA"
         _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
         return made
-    certificate = read_certificate(plan.authority / home.authority_certificate.name)
+    certificate = AuthorityFolder(plan.authority, plan.org).certificate()
     key = keystore.load(plan.authority / home.authority_key.name, given_passphrase)
     return CertifiedKey(certificate, key.secret)
 

@@ -18,7 +18,7 @@ from dawan_node.errors import ConfigError, KeystoreError, OperatorError, Untrust
 from dawan_node.node.agreed_facts import consortium_hash, describe_differences, differences
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, load_document, public_key_bytes
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.home import Home, read_own_certificate
 from dawan_node.node.join_request import JoinRequest, check_genuine
 from dawan_node.node.join_request import load as load_request
 
@@ -253,7 +253,7 @@ def _check_certificate(
     home: Home, node: NodeSection, roots: Mapping[str, Sequence[bytes]], now: datetime
 ) -> list[OperatorError]:
     try:
-        judged = validate_node_certificate(read_certificate(home.tls_certificate), roots, now)
+        judged = validate_node_certificate(read_own_certificate(home), roots, now)
     except ConfigError as error:
         return [error]
     except UntrustedCertificate as error:

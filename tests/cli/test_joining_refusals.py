@@ -190,7 +190,7 @@ BAD_HOMES: list[tuple[str, Damage, str]] = [
     ("folder instead of a key", key_folder, "is not a regular file"),
     ("missing key", lambda p: (p / "gz1/keys/node.key.json").unlink(), "there is no such file"),
     ("missing identity key", lambda p: (p / "gz1/keys/gz-bank.key.json").unlink(), "keys new gz-bank; or --without"),
-    ("missing certificate", lambda p: (p / "gz1/keys/tls.pem").unlink(), "tls.pem is missing"),
+    ("missing certificate", lambda p: (p / "gz1/keys/tls.pem").unlink(), "tls.pem cannot be read"),
     (
         "certificate of another key",
         lambda p: (p / "gz1/keys/tls.pem").write_text(to_pem([issue(Home(p / "gz1"), "gz", "gz1", now()).certificate])),
