@@ -224,6 +224,13 @@ def test_a_key_nobody_may_read_is_said(place: Path) -> None:
     assert result.exit_code == 1 and "cannot be read" in result.stderr
 
 
+def test_a_node_whose_authority_has_not_answered_yet_cannot_ask_to_join(place: Path) -> None:
+    succeed("init", "--name", "gz1", "--org", "gz", "--home", place / "waiting", "--external-ca", "--devnet",
+            "--passphrase-file", place / "passphrase")  # fmt: skip
+    refuse(place, "cert install CHAIN.pem", "network", "join-request", place / "template.toml", "--no-identities",
+           "--home", place / "waiting", "--passphrase-file", place / "passphrase")  # fmt: skip
+
+
 def test_a_wrong_passphrase_signs_nothing(place: Path) -> None:
     (place / "passphrase").write_text("another\n")
     refuse(place, "the passphrase is wrong", "network", "join-request", place / "template.toml", "--home",
