@@ -25,8 +25,8 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
             if target.is_file() and not target.is_symlink() and target.read_bytes() == data:
                 continue
             temporary = target.with_name(f".{target.name}.new")
-            waiting.append((temporary, target))
             _write(temporary, data)
+            waiting.append((temporary, target))
         for temporary, target in waiting:
             os.replace(temporary, target)
         for parent in sorted({target.parent for target in targets} | {folder, folder.parent}):
@@ -41,10 +41,15 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """A new file, durable when this returns; nothing is left of it when it cannot be written."""
     # Left over from a crash, or put there by somebody else: never written through.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        path.unlink()
+        raise

@@ -19,7 +19,7 @@ from dawan_node.errors import ConfigError, KeystoreError, UntrustedCertificate
 from dawan_node.node.agreed_facts import agreed_text, consortium_hash
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Document, Names, public_key_bytes
-from dawan_node.node.home import Home, read_certificates, unlock
+from dawan_node.node.home import Home, read_certificates, read_own_certificate, unlock
 from dawan_node.node.join_request import JoinRequest, RequestIdentity, Role, check_genuine, sign
 from dawan_node.node.join_review import check_certificate
 from dawan_node.node.public_files import replace_files
@@ -60,7 +60,7 @@ def make_request(
         names = _expected_identities(home, node, source, document, without) if identities else []
     else:
         names = [given.admin] if given.admin else []
-    _require_tls_certificate(home)
+    certificate = read_own_certificate(home)
     has_authority = home.authority_certificate.exists()
     draft = JoinRequest(
         format=1,
@@ -73,7 +73,7 @@ def make_request(
         suite=ED25519,
         public_key=_hex(keystore.describe(home.node_key).public_key),
         addresses=addresses,
-        certificate=to_pem(read_certificates(home.tls_certificate)[:1]),
+        certificate=to_pem([certificate]),
         ca=to_pem(read_certificates(home.authority_certificate)) if has_authority else "",
         channels=given.channels if given else (),
         names=given.names if given else None,
@@ -183,15 +183,6 @@ def _identity_key(home: Home, name: str) -> str:
             f"Make one: dawan-node keys new {name}.",
         )
     return _hex(info.public_key)
-
-
-def _require_tls_certificate(home: Home) -> None:
-    if not home.tls_certificate.exists():
-        _refuse(
-            f"{home.tls_certificate} is missing",
-            "other nodes know this one by a TLS certificate of its organisation's authority",
-            "Let the authority sign keys/tls.csr.pem and put the certificate there; or run `init` without that option.",
-        )
 
 
 def _check_own(home: Home, request: JoinRequest, now: datetime) -> None:

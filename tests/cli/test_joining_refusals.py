@@ -190,7 +190,7 @@ BAD_HOMES: list[tuple[str, Damage, str]] = [
     ("folder instead of a key", key_folder, "is not a regular file"),
     ("missing key", lambda p: (p / "gz1/keys/node.key.json").unlink(), "there is no such file"),
     ("missing identity key", lambda p: (p / "gz1/keys/gz-bank.key.json").unlink(), "keys new gz-bank; or --without"),
-    ("missing certificate", lambda p: (p / "gz1/keys/tls.pem").unlink(), "tls.pem is missing"),
+    ("missing certificate", lambda p: (p / "gz1/keys/tls.pem").unlink(), "tls.pem cannot be read"),
     (
         "certificate of another key",
         lambda p: (p / "gz1/keys/tls.pem").write_text(to_pem([issue(Home(p / "gz1"), "gz", "gz1", now()).certificate])),
@@ -222,6 +222,13 @@ def test_a_key_nobody_may_read_is_said(place: Path) -> None:
     result = run("network", "join-request", place / "template.toml", "--home", place / "gz1", "--passphrase-file",
                  place / "passphrase")  # fmt: skip
     assert result.exit_code == 1 and "cannot be read" in result.stderr
+
+
+def test_a_node_whose_authority_has_not_answered_yet_cannot_ask_to_join(place: Path) -> None:
+    succeed("init", "--name", "gz1", "--org", "gz", "--home", place / "waiting", "--external-ca", "--devnet",
+            "--passphrase-file", place / "passphrase")  # fmt: skip
+    refuse(place, "cert install CHAIN.pem", "network", "join-request", place / "template.toml", "--no-identities",
+           "--home", place / "waiting", "--passphrase-file", place / "passphrase")  # fmt: skip
 
 
 def test_a_wrong_passphrase_signs_nothing(place: Path) -> None:
