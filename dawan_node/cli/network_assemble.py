@@ -34,6 +34,7 @@ def assemble(template: Path, requests: tuple[Path, ...], folder: Path, output: s
     from dawan_node.node import assembly, consortium
     from dawan_node.node import join_request as requests_file
 
+    _require_no_home(folder)
     document = consortium.load_document(template)
     given = [(str(path), requests_file.load(path)) for path in requests]
     assembled = assembly.assemble(str(template), document, given, datetime.now(UTC))
@@ -44,3 +45,16 @@ def assemble(template: Path, requests: tuple[Path, ...], folder: Path, output: s
     print_facts(assembled.document, assembled)
     click.echo(f"Written to {folder}: {len(written)} files, all public.")
     click.echo("Next: every party gets them and runs `dawan-node network verify --from FOLDER`.")
+
+
+def _require_no_home(folder: Path) -> None:
+    """A home takes over only what it found right itself, and never another genesis for a chain it runs."""
+    from dawan_node.errors import ConfigError
+    from dawan_node.node.home import Home
+
+    if Home(folder.resolve().parent).config_file.exists():
+        raise ConfigError(
+            f"{folder} is inside a node's folder",
+            "what stands there was checked by that node, or will be",
+            "Write elsewhere with --to, then let the node take it over: dawan-node network verify --from FOLDER.",
+        )

@@ -160,6 +160,11 @@ def test_nothing_is_assembled_from_a_request_that_is(place: Path, what: str, dam
     refuse(place, words, "network", "assemble", place / "template.toml", *requests_in(place), "--to", place / "new")
 
 
+def test_a_network_is_not_assembled_straight_into_a_home(place: Path) -> None:
+    refuse(place, "is inside a node's folder", "network", "assemble", place / "template.toml", *requests_in(place),
+           "--to", place / "gz1/network")  # fmt: skip
+
+
 def replace_key(content: str | None = None, mode: int | None = None) -> Damage:
     def change(place: Path) -> None:
         path = place / "gz1/keys/node.key.json"
