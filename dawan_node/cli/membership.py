@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
+from dawan_node.cli.connect import channel_of, channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import load_home, output_option, passphrase_option, print_json, print_table
+from dawan_node.cli.options import load_home, output_option, print_json, print_table
 from dawan_node.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,14 +37,12 @@ _key_option = click.option("--key", required=True, help="An org_admin's key: a n
 @click.option("--id", "proposal", help="Name of the proposal. Default: join-ORG.")
 @click.option("-c", "--channel", "channels", multiple=True, help="Only this channel of those it asks for; repeatable.")
 @_key_option
-@passphrase_option
 @rpc_options
 def admit(
     request: Path,
     proposal: str | None,
     channels: tuple[str, ...],
     key: str,
-    passphrase_file: Path | None,
     rpc: str | None,
     home: Path,
 ) -> None:
@@ -66,7 +64,7 @@ def admit(
         )
     name = proposal or f"join-{asked.org}"
     args = {"id": name, **_organisation(asked, names)}
-    private = signing_key(key, home, passphrase_file)
+    private = signing_key(key, home, passphrase_file_of_command())
     with connected(rpc, home, submits=True) as client:
         for channel in wanted:
             _send(client, channel, private, "propose_org", args)
@@ -81,14 +79,12 @@ def admit(
 @click.argument("proposal")
 @click.option("--approve/--refuse", "approve", required=True, default=None, help="The organisation's one vote.")
 @_key_option
-@passphrase_option
 @channel_option
 @rpc_options
 def vote(
     proposal: str,
     approve: bool,
     key: str,
-    passphrase_file: Path | None,
     channel: str | None,
     rpc: str | None,
     home: Path,
@@ -99,7 +95,7 @@ def vote(
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel)
         click.echo("\n".join(_described(_find(client, place, proposal))))
-        private = signing_key(key, home, passphrase_file)
+        private = signing_key(key, home, passphrase_file_of_command())
         _send(client, place, private, "vote", {"proposal": proposal, "approve": approve})
         found = _find(client, place, proposal)
     word = "approved" if approve else "refused"
@@ -109,16 +105,13 @@ def vote(
 @click.command()
 @click.argument("proposal")
 @_key_option
-@passphrase_option
 @channel_option
 @rpc_options
-def enact(
-    proposal: str, key: str, passphrase_file: Path | None, channel: str | None, rpc: str | None, home: Path
-) -> None:
+def enact(proposal: str, key: str, channel: str | None, rpc: str | None, home: Path) -> None:
     """Put a passed PROPOSAL into effect, in a block of its own."""
     from dawan_node.cli.sending import signing_key
 
-    private = signing_key(key, home, passphrase_file)
+    private = signing_key(key, home, passphrase_file_of_command())
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel)
         _send(client, place, private, "enact", {"proposal": proposal})

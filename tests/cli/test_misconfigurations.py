@@ -120,7 +120,7 @@ def peer(
             LocalIdentity(network or file.network, name, node.org, Role.VALIDATOR, keys.node, keys.tls),
             [_entry(other.name, file) for other in file.nodes if other.name != name],
             Trust({**file.roots, **(roots or {})}),
-            lambda org: (bytes(32),),
+            lambda org, node: (bytes(32),),
             node.p2p,
             Recorder(),
             Clock(),
@@ -160,7 +160,7 @@ def dial_failure(lab: Lab, name: str) -> str:
             LocalIdentity(file.network, "gz1", "gz", Role.VALIDATOR, keys.node, keys.tls),
             [_entry(name, file)],
             Trust(file.roots),
-            lambda org: (bytes(32),),
+            lambda org, node: (bytes(32),),
             None,
             Recorder(),
             SystemClock(),
@@ -250,7 +250,7 @@ CASES: dict[str, Case] = {
         "cert renew",
     ),
     "5 the node key is not the one the consortium lists": Case(
-        another_node_key, offline, ("key of node gz1", "consortium.toml", "the consortium expects 0x"), "that key"
+        another_node_key, offline, ("key of node gz1", "consortium.toml", "there it is 0x"), "that key"
     ),
     "6 a genesis file is another one": Case(
         lambda lab: flip_last_byte(lab.home.genesis_file("trade")),

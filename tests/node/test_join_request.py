@@ -347,7 +347,8 @@ def test_an_expired_certificate_or_authority_is_refused(document: Document) -> N
     old = issue_node_certificate(authority("gz"), "gz", "gz1", [], NOW - timedelta(days=500))
     assert "expired" in str(refusal(document, request_for(document, "gz1", "gz", tls=old)))
     stale = make_authority("gz", NOW - timedelta(days=9000))
-    leaf = issue_node_certificate(stale, "gz", "gz1", [], NOW)
+    # Made while the authority was still valid, to end long after it.
+    leaf = issue_node_certificate(stale, "gz", "gz1", [], NOW - timedelta(days=8000), days=9000)
     said = str(refusal(document, request_for(document, "gz1", "gz", tls=leaf, ca=to_pem([stale.certificate]))))
     assert "CA certificate of gz is refused" in said and "expired" in said
 

@@ -138,7 +138,7 @@ def test_another_address_is_dialled_soon_when_there_is_no_link_and_leaves_a_link
             hk, hk_saw = await net.start("hk1", [entry("gz1", silent)], settings=patient)
             await until(lambda: state_of(hk, "gz1") is PeerState.DIALLING)
             hk.update([entry("gz1", address(gz))], trust())
-            await until(lambda: gz_saw.up == ["hk1"])
+            await until(lambda: gz_saw.up == ["hk1"] and hk_saw.up == ["gz1"])
             server.close()
             hk.update([entry("gz1", "127.0.0.1:9", address(gz))], trust())
             assert hk_saw.down == []
