@@ -199,8 +199,8 @@ class AuthorityFolder:
         for record in self.records():
             if record.event == "revoked":
                 entries.setdefault(record.number, Revoked(record.number, record.at, record.reason))
-        # The time as a number goes on rising even where the previous list was lost; peers keep the higher one.
-        number = max(previous.number + 1 if previous is not None else 1, int(now.timestamp()))
+        # Milliseconds since 1970 go on rising where the previous list was lost; peers keep the list with the higher one.
+        number = max(previous.number + 1 if previous is not None else 1, int(now.timestamp() * 1000))
         der = authority.make_revocation_list(signing, entries.values(), number, now, days=days)
         # Judged like a peer will, before it replaces the list that is there.
         load_revocation_list(der, self.org, [signing.certificate], now)

@@ -22,7 +22,7 @@ from dawan_node.crypto import authority, keystore
 from dawan_node.crypto.certificates import from_pem, public_key_of, to_pem
 from dawan_node.crypto.revocation import lists_from_pem, load_revocation_list
 from dawan_node.errors import ConfigError, UntrustedCertificate
-from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates
+from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates, verification
 from dawan_node.node.certificate_dates import State, state_of
 from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, unlock
@@ -107,6 +107,14 @@ def test_init_with_an_authority_elsewhere_leaves_a_request_and_no_certificate(ma
 def test_a_home_that_waits_for_its_certificate_says_exactly_what_is_missing(made: Path) -> None:
     said = refused("run", "--home", made / "hk1", "--passphrase-file", made / "passphrase")
     assert "no TLS certificate yet" in said and "tls.csr.pem" in said and "cert install CHAIN.pem" in said
+
+    [problem] = verification._check_certificate(
+        Home(made / "hk1"),
+        NodeSection(name="hk1", org="hk"),
+        SimpleNamespace(roots={}),
+        NOW,  # type: ignore[arg-type]
+    )
+    assert "no TLS certificate yet" in str(problem) and "cert install" in problem.fix
 
 
 def test_an_authority_at_hand_and_elsewhere_at_once_is_refused(made: Path, tmp_path: Path) -> None:
@@ -359,7 +367,7 @@ def test_a_fresh_list_keeps_every_entry_and_has_a_higher_number_even_if_the_old_
     assert second.next_update - second.this_update < timedelta(days=8)
     (homes / "gz1/keys/ca/crl.pem").unlink()
     succeed("cert", "crl", *options(homes, "gz1"))
-    assert revocations(homes).revoked.keys() == first.revoked.keys() and revocations(homes).number >= first.number
+    assert revocations(homes).revoked.keys() == first.revoked.keys() and revocations(homes).number > second.number
 
 
 def test_the_register_of_a_crash_is_read_up_to_its_last_whole_line_and_a_damaged_one_refused(homes: Path) -> None:
