@@ -199,7 +199,7 @@ class AuthorityFolder:
         for record in self.records():
             if record.event == "revoked":
                 entries.setdefault(record.number, Revoked(record.number, record.at, record.reason))
-        # Milliseconds since 1970 go on rising where the previous list was lost; peers keep the list with the higher one.
+        # Milliseconds since 1970 go on rising where the previous list was lost; peers keep the higher number.
         number = max(previous.number + 1 if previous is not None else 1, int(now.timestamp() * 1000))
         der = authority.make_revocation_list(signing, entries.values(), number, now, days=days)
         # Judged like a peer will, before it replaces the list that is there.
