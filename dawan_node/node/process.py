@@ -18,12 +18,12 @@ from typing import Final
 
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.node import consortium as consortium_file
-from dawan_node.node.clock import SystemClock
+from dawan_node.node.clock import node_clock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.home import Home, NodeKeys
 from dawan_node.node.logs import fields
 from dawan_node.node.node import Node
-from dawan_node.node.verification import verify_home
+from dawan_node.node.verification import verify_start
 from dawan_node.storage.files import make_private_directory
 from dawan_node.storage.lock import NodeLock
 
@@ -55,8 +55,8 @@ def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
 
 async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     consortium = consortium_file.load(home.consortium_file)
-    clock = SystemClock()
-    problems = verify_home(home, config.node, consortium, clock.now())
+    clock = node_clock(home.data, faults=config.devnet.faults)
+    problems = verify_start(home, config.node, consortium, clock.now())
     if problems:
         raise problems[0]
     _require_free_addresses(config)
@@ -65,6 +65,7 @@ async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     node = Node(config, home, keys, consortium, clock)
+    loop.add_signal_handler(signal.SIGHUP, node.look_at_files)
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -24,7 +24,6 @@ from dawan_node.node.ledger import Ledger, status_of
 from dawan_node.p2p.network import Network
 from dawan_node.p2p.peers import PeerState
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.names import is_label
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, SubmitOutcome, TxStatus, Wait
@@ -50,7 +49,10 @@ class Service:
         channels: Mapping[str, Channel],
         network: Network,
         clock: Clock,
+        certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
     ) -> None:
+        """``certificates``: those near their end now."""
+        self._certificates: Final = certificates
         self._name: Final = name
         self._org: Final = org
         self._consortium: Final = consortium
@@ -84,11 +86,18 @@ class Service:
         uptime_s = (self._clock.monotonic_ms() - self._started_ms) // 1000
         channels = tuple(self._channel_status(channel) for channel in self._channels.values())
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
-        return api.StatusInfo(self._name, self._org, self._consortium.network, uptime_s, channels, connected)
+        return api.StatusInfo(
+            self._name, self._org, self._consortium.network, uptime_s, channels, connected, self._certificates()
+        )
 
     def channels(self) -> tuple[str, ...]:
         """See NodeApi."""
         return tuple(self._channels)
+
+    def members_of(self, channel: str) -> frozenset[str]:
+        """See NodeApi."""
+        found = self._channels.get(channel)
+        return found.members if found is not None else frozenset()
 
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""
@@ -99,7 +108,7 @@ class Service:
             found.chain_id,
             found.head.height,
             self.modules(channel),
-            tuple(org.id for org in found.genesis.orgs),
+            tuple(sorted(found.members)),
             tuple(found.validator_name(index) for index in range(validators.n)),
             validators.n,
             validators.f,
@@ -328,8 +337,7 @@ class Service:
     def _channel(self, name: str) -> Channel:
         found = self._channels.get(name)
         if found is None:
-            shown = name if is_label(name) else "of that name"
-            raise ApiError.not_found("channel", shown, "channel_list names the channels you may see")
+            raise ApiError.no_channel(name)
         return found
 
     def _ledger(self, channel: str) -> Ledger:
