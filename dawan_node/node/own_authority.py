@@ -35,7 +35,8 @@ from dawan_node.crypto.revocation import (
 )
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node.home import read_certificates
-from dawan_node.storage.files import replace_file, sync_directory
+from dawan_node.node.public_files import replace_files
+from dawan_node.storage.files import sync_directory
 from dawan_node.storage.lock import DirectoryLock
 
 # Some 200 bytes a line: room for 80 000 certificates.
@@ -205,10 +206,7 @@ class AuthorityFolder:
         # Judged like a peer will, before it replaces the list that is there.
         load_revocation_list(der, self.org, [signing.certificate], now)
         pem = x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
-        try:
-            replace_file(self.list_file, pem, 0o644)
-        except OSError as error:
-            raise _unusable(self.list_file, error) from None
+        replace_files(self.path, {self.list_file.name: pem})
         return self.list_file
 
     def current_list(self, certificate: bytes, now: datetime) -> RevocationList | None:
