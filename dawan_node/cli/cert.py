@@ -230,20 +230,22 @@ def show(file: Path | None, home: Path, output: str) -> None:
 def expiry(home: Path, output: str) -> None:
     """When every certificate and revocation list of this home runs out, the soonest first.
 
-    notice: within 30 days, warning: within 14, urgent: within 3. Exit code 6 if any is urgent, expired or unreadable.
+    Certificates are announced 30, 14 and 3 days ahead, lists 3 days. Exit code 6 if anything is unreadable, expired
+    or within its last 3 days.
     """
-    from dawan_node.node.certificate_dates import expiry as dates_of
+    from dawan_node.node.certificate_dates import listing
 
     place, settings = _opened(home)
-    found = dates_of(place, settings.node.org, _now())
+    now = _now()
+    found = listing(place, settings.node.org, now)
     rows = [
         {
-            "kind": each.kind,
+            "kind": each.dated.kind.value if each.dated is not None else "",
             "org": each.org,
-            "title": _printable(each.title),
-            "until": each.until.isoformat() if each.until is not None else None,
-            "days_left": each.days_left,
-            "state": each.state.value,
+            "title": _printable(each.dated.subject if each.dated is not None else each.problem),
+            "until": each.dated.ends.isoformat() if each.dated is not None else None,
+            "days_left": each.days_left(now),
+            "state": each.state,
             "file": str(each.file),
         }
         for each in found
@@ -251,16 +253,16 @@ def expiry(home: Path, output: str) -> None:
     if output == "json":
         print_json(rows)
     else:
-        shown = [{**row, "days_left": "-" if row["days_left"] is None else row["days_left"]} for row in rows]
+        shown = [{name: "-" if value is None else value for name, value in row.items()} for row in rows]
         headings = {"state": "STATE", "days_left": "DAYS", "kind": "KIND", "org": "ORG", "title": "TITLE"}
         print_table({**headings, "until": "UNTIL", "file": "FILE"}, shown)
-    alarms = [each for each in found if each.state.is_alarm]
+    alarms = [each for each in found if each.is_alarm]
     if alarms:
         raise CommandFailed(
             ExitCode.UNHEALTHY,
             f"{len(alarms)} of {len(found)} need somebody now",
-            f"{alarms[0].file} is {alarms[0].state.value}",
-            "Own certificate: cert renew, or cert request. Own list: cert crl. Of others: ask that organisation.",
+            f"{alarms[0].file}: {alarms[0].state}",
+            alarms[0].fix,
         )
 
 

@@ -1,13 +1,11 @@
-"""What a certificate says in words, and when everything this home knows runs out.
+"""What a certificate says in words, and when everything that lies in a home runs out.
 
-Certificates expire on a day that is written in them; what stops a network is that nobody looked. ``expiry`` lists
-every certificate and revocation list in a home with the days it has left and a state that a monitoring tool can act
-on.
+``listing`` dates every certificate and revocation list among the files of a home, with the levels of node.expiry. It
+needs no running node and believes nothing: a damaged file is in the list too, as what needs somebody most.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,61 +19,56 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dawan_node.crypto.certificates import extension_of, fingerprint, is_self_signed
 from dawan_node.crypto.revocation import lists_from_pem
 from dawan_node.errors import ConfigError, UntrustedCertificate
+from dawan_node.node.expiry import Dated, Kind, Level, date_certificate
 from dawan_node.node.home import REVOCATION_FILE_BYTES_MAX, Home, read_certificates
 
-#: Days left -> state, the most urgent first: time to ask an authority elsewhere, to remind it, and to stop waiting.
-_STATES: Final = ((3, "urgent"), (14, "warning"), (30, "notice"))
 _DAY: Final = timedelta(days=1)
 
-
-class State(enum.StrEnum):
-    """How soon something runs out."""
-
-    OK = "ok"
-    NOTICE = "notice"  # within 30 days
-    WARNING = "warning"  # within 14 days
-    URGENT = "urgent"  # within 3 days
-    EXPIRED = "expired"
-    UNREADABLE = "unreadable"
-
-    @property
-    def is_alarm(self) -> bool:
-        """Whether somebody must act now."""
-        return self in (State.URGENT, State.EXPIRED, State.UNREADABLE)
+_Reader = Callable[[Path, str, str], Iterator[Dated]]
 
 
 @dataclass(frozen=True, slots=True)
-class Expiring:
-    """One certificate or revocation list. ``until`` and ``days_left`` (whole days) are None when it is unreadable."""
+class Listed:
+    """One certificate or revocation list in a file. ``dated`` and ``level`` are None when it cannot be read."""
 
-    kind: str  # own certificate, own authority, own list, authority, list
-    org: str
-    title: str
     file: Path
-    until: datetime | None
-    days_left: int | None
-    state: State
+    org: str
+    dated: Dated | None
+    level: Level | None
+    problem: str = ""
+
+    @property
+    def state(self) -> str:
+        """A word for reports and programs."""
+        return self.level.word if self.level is not None else "unreadable"
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether somebody must act now: unreadable, expired, or at most a long weekend left."""
+        return self.level is None or self.level >= Level.DAYS_3
+
+    @property
+    def fix(self) -> str:
+        """What to do about it."""
+        return self.dated.fix if self.dated is not None else "Put back the file from its owner or its backup."
+
+    def days_left(self, now: datetime) -> int | None:
+        """Whole days, negative when it is over; None when it cannot be read."""
+        return (self.dated.ends - now) // _DAY if self.dated is not None else None
 
 
-def state_of(until: datetime, now: datetime) -> State:
-    """How soon ``until`` comes."""
-    if now > until:
-        return State.EXPIRED
-    return next((State(name) for days, name in _STATES if until - now < days * _DAY), State.OK)
-
-
-def expiry(home: Home, org: str, now: datetime) -> list[Expiring]:
-    """Everything in a home that runs out, the soonest first. A damaged file is in the list too."""
+def listing(home: Home, org: str, now: datetime) -> list[Listed]:
+    """Everything in a home that runs out, the soonest first and the unreadable before that."""
     found = [
-        *_of_file(home.tls_certificate, "own certificate", org, now, _certificates),
-        *_of_file(home.authority_certificate, "own authority", org, now, _certificates),
-        *_of_file(home.authority_key.with_name("crl.pem"), "own list", org, now, _lists),
+        *_of_file(home.tls_certificate, org, org, now, _node_certificate),
+        *_of_file(home.authority_certificate, org, org, now, _authorities),
+        *_of_file(home.authority_key.with_name("crl.pem"), org, org, now, _lists),
     ]
     for path in sorted(home.network.glob("*.pem")):
-        found += _of_file(path, "authority", path.stem, now, _certificates)
+        found += _of_file(path, path.stem, org, now, _authorities)
     for path in sorted(home.revocation_lists.glob("*.crl.pem")):
-        found += _of_file(path, "list", path.name.removesuffix(".crl.pem"), now, _lists)
-    return sorted(found, key=lambda each: (each.until is not None, each.until or now, each.org, each.kind))
+        found += _of_file(path, path.name.removesuffix(".crl.pem"), org, now, _lists)
+    return sorted(found, key=lambda each: (each.dated is not None, each.dated.ends if each.dated else now, each.org))
 
 
 def facts(certificate: bytes) -> dict[str, Any]:
@@ -104,32 +97,41 @@ def facts(certificate: bytes) -> dict[str, Any]:
         raise ConfigError("the certificate cannot be read", str(error), "Ask its owner for it again.") from None
 
 
-def _certificates(path: Path) -> Iterator[tuple[str, datetime]]:
+def _node_certificate(path: Path, org: str, own_org: str) -> Iterator[Dated]:
+    yield date_certificate(read_certificates(path)[0], Kind.NODE, org, own_org)
+
+
+def _authorities(path: Path, org: str, own_org: str) -> Iterator[Dated]:
     for der in read_certificates(path):
-        parsed = x509.load_der_x509_certificate(der)
-        yield parsed.subject.rfc4514_string(), parsed.not_valid_after_utc
+        yield date_certificate(der, Kind.AUTHORITY, org, own_org)
 
 
-def _lists(path: Path) -> Iterator[tuple[str, datetime]]:
+def _lists(path: Path, org: str, own_org: str) -> Iterator[Dated]:
     with path.open("rb") as file:
         data = file.read(REVOCATION_FILE_BYTES_MAX + 1)
     for der in lists_from_pem(data):
         parsed = x509.load_der_x509_crl(der)
         if parsed.next_update_utc is None:
             raise UntrustedCertificate("crl_next_update", "it does not say until when it holds")
-        yield f"list of {parsed.issuer.rfc4514_string()}", parsed.next_update_utc
+        try:
+            number = parsed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        except x509.ExtensionNotFound:
+            raise UntrustedCertificate("crl_number", "it has no number") from None
+        yield Dated(
+            kind=Kind.REVOCATIONS,
+            org=org,
+            subject=parsed.issuer.rfc4514_string(),
+            number=number,
+            ends=parsed.next_update_utc,
+            own=org == own_org,
+        )
 
 
-def _of_file(
-    path: Path, kind: str, org: str, now: datetime, read: Callable[[Path], Iterator[tuple[str, datetime]]]
-) -> list[Expiring]:
+def _of_file(path: Path, org: str, own_org: str, now: datetime, read: _Reader) -> list[Listed]:
     if not path.exists():
         return []
     try:
-        return [
-            Expiring(kind, org, title, path, until, (until - now) // _DAY, state_of(until, now))
-            for title, until in read(path)
-        ]
-    except (ConfigError, UntrustedCertificate, OSError, ValueError) as error:
+        return [Listed(path, org, dated, dated.level(now)) for dated in read(path, org, own_org)]
+    except (ConfigError, UntrustedCertificate, OSError, ValueError, x509.DuplicateExtension) as error:
         why = error.why if isinstance(error, ConfigError) else str(error)
-        return [Expiring(kind, org, why, path, None, None, State.UNREADABLE)]
+        return [Listed(path, org, None, None, why)]

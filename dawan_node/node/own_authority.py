@@ -35,7 +35,8 @@ from dawan_node.crypto.revocation import (
 )
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node.home import read_certificates
-from dawan_node.storage.files import replace_file, sync_directory
+from dawan_node.node.public_files import replace_files
+from dawan_node.storage.files import sync_directory
 from dawan_node.storage.lock import DirectoryLock
 
 # Some 200 bytes a line: room for 80 000 certificates.
@@ -199,16 +200,13 @@ class AuthorityFolder:
         for record in self.records():
             if record.event == "revoked":
                 entries.setdefault(record.number, Revoked(record.number, record.at, record.reason))
-        # The time as a number goes on rising even where the previous list was lost; peers keep the higher one.
-        number = max(previous.number + 1 if previous is not None else 1, int(now.timestamp()))
+        # Milliseconds since 1970 go on rising where the previous list was lost; peers keep the higher number.
+        number = max(previous.number + 1 if previous is not None else 1, int(now.timestamp() * 1000))
         der = authority.make_revocation_list(signing, entries.values(), number, now, days=days)
         # Judged like a peer will, before it replaces the list that is there.
         load_revocation_list(der, self.org, [signing.certificate], now)
         pem = x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
-        try:
-            replace_file(self.list_file, pem, 0o644)
-        except OSError as error:
-            raise _unusable(self.list_file, error) from None
+        replace_files(self.path, {self.list_file.name: pem})
         return self.list_file
 
     def current_list(self, certificate: bytes, now: datetime) -> RevocationList | None:

@@ -40,9 +40,8 @@ from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, read_certificates, read_own_certificate, read_revocation_files
 from dawan_node.node.key_rotation import retire, switch
 from dawan_node.node.own_authority import AuthorityFolder
-from dawan_node.storage.files import replace_file
+from dawan_node.node.public_files import replace_files
 
-_PUBLIC: Final = 0o644
 _ASK: Final = "Run `dawan-node cert request`, have the request signed, then `cert install`."
 
 
@@ -235,10 +234,7 @@ def network_trust(home: Home, now: datetime) -> tuple[Trust, list[str]]:
 
 def replace(path: Path, data: bytes) -> None:
     """Give a public file of this home new content in one step. Raises ConfigError."""
-    try:
-        replace_file(path, data, _PUBLIC)
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    replace_files(path.parent, {path.name: data})
 
 
 def _certify(folder: AuthorityFolder, signing: CertifiedKey, request: bytes, now: datetime, days: int) -> Issued:
@@ -289,11 +285,3 @@ def _root_first(certificates: Sequence[x509.Certificate]) -> list[bytes]:
     """Roots before the others, each in the order they came in; the rules ask for no more."""
     ordered = sorted(certificates, key=lambda certificate: not is_self_signed(certificate))
     return [certificate.public_bytes(Encoding.DER) for certificate in ordered]
-
-
-def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"{path} cannot be written",
-        error.strerror or "unknown reason",
-        "Check the disk and the folder's owner and mode.",
-    )

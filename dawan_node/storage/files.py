@@ -90,26 +90,6 @@ def make_private_directory(path: Path) -> None:
     os.chmod(path, PRIVATE_DIRECTORY_MODE)
 
 
-def replace_file(path: Path, data: bytes, mode: int = PRIVATE_FILE_MODE) -> None:
-    """Give a small file new content, all of it or none: whoever reads it sees the old or the new, also after a crash.
-
-    Raises ``OSError``; the file then is as it was.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
 def sync_directory(path: Path) -> None:
     """fsync a directory, so that the names in it survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -22,14 +22,14 @@ from dawan_node.crypto import authority, keystore
 from dawan_node.crypto.certificates import from_pem, public_key_of, to_pem
 from dawan_node.crypto.revocation import lists_from_pem, load_revocation_list
 from dawan_node.errors import ConfigError, UntrustedCertificate
-from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates
-from dawan_node.node.certificate_dates import State, state_of
+from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates, verification
 from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, unlock
 from tests.crypto.test_authority import request, usage
 
 PASSPHRASE = "canary-passphrase"
 NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
 
 
 def run(*arguments: object) -> Result:
@@ -107,6 +107,9 @@ def test_init_with_an_authority_elsewhere_leaves_a_request_and_no_certificate(ma
 def test_a_home_that_waits_for_its_certificate_says_exactly_what_is_missing(made: Path) -> None:
     said = refused("run", "--home", made / "hk1", "--passphrase-file", made / "passphrase")
     assert "no TLS certificate yet" in said and "tls.csr.pem" in said and "cert install CHAIN.pem" in said
+
+    [problem] = verification.check_node_certificate(Home(made / "hk1"), NodeSection(name="hk1", org="hk"), {}, NOW)
+    assert "no TLS certificate yet" in str(problem) and "cert install" in problem.fix
 
 
 def test_an_authority_at_hand_and_elsewhere_at_once_is_refused(made: Path, tmp_path: Path) -> None:
@@ -359,7 +362,7 @@ def test_a_fresh_list_keeps_every_entry_and_has_a_higher_number_even_if_the_old_
     assert second.next_update - second.this_update < timedelta(days=8)
     (homes / "gz1/keys/ca/crl.pem").unlink()
     succeed("cert", "crl", *options(homes, "gz1"))
-    assert revocations(homes).revoked.keys() == first.revoked.keys() and revocations(homes).number >= first.number
+    assert revocations(homes).revoked.keys() == first.revoked.keys() and revocations(homes).number > second.number
 
 
 def test_the_register_of_a_crash_is_read_up_to_its_last_whole_line_and_a_damaged_one_refused(homes: Path) -> None:
@@ -400,12 +403,14 @@ def test_show_prints_every_certificate_of_a_file_with_a_verdict(homes: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("days", "state"),
-    [(31, "ok"), (30, "ok"), (29.9, "notice"), (14, "notice"), (13, "warning"), (3, "warning"), (2.9, "urgent"),
-     (0, "urgent"), (-0.1, "expired")],
-)  # fmt: skip
-def test_the_states_begin_at_30_14_and_3_days(days: float, state: str) -> None:
-    assert state_of(NOW + timedelta(days=days), NOW) is State(state)
+    ("days", "state", "code"), [(45, "ok", 0), (29, "30 days", 0), (13, "14 days", 0), (2, "3 days", 6)]
+)
+def test_expiry_says_how_near_the_end_is(homes: Path, days: int, state: str, code: int) -> None:
+    succeed("cert", "renew", "--days", days, *options(homes, "gz1"))
+    result = run("cert", "expiry", "--home", homes / "gz1", "-o", "json")
+    first = json.loads(result.stdout)[0]
+    assert (first["kind"], first["state"], first["days_left"]) == ("TLS certificate", state, days - 1)
+    assert result.exit_code == code
 
 
 def test_expiry_lists_everything_the_home_knows_the_soonest_first(homes: Path) -> None:
@@ -416,24 +421,31 @@ def test_expiry_lists_everything_the_home_knows_the_soonest_first(homes: Path) -
     shutil.copy(homes / "gz1/keys/ca/crl.pem", network / "crl/gz.crl.pem")
     rows = json.loads(succeed("cert", "expiry", "--home", homes / "gz1", "-o", "json"))
     assert [(row["kind"], row["state"]) for row in rows] == [
-        ("list", "notice"),
-        ("own list", "notice"),
-        ("own certificate", "ok"),
-        ("authority", "ok"),
-        ("own authority", "ok"),
+        ("revocation list", "ok"),
+        ("revocation list", "ok"),
+        ("TLS certificate", "ok"),
+        ("CA certificate", "ok"),
+        ("CA certificate", "ok"),
     ]
     assert rows[2]["days_left"] == 397
     assert "STATE" in succeed("cert", "expiry", "--home", homes / "gz1")
 
 
 def test_expiry_ends_with_6_when_somebody_must_act(homes: Path) -> None:
-    succeed("cert", "renew", "--days", "2", *options(homes, "gz1"))
-    result = run("cert", "expiry", "--home", homes / "gz1", "-o", "json")
-    assert result.exit_code == 6 and json.loads(result.stdout)[0]["state"] == "urgent"
-    (homes / "gz1/keys/tls.pem").write_text("junk")
-    result = run("cert", "expiry", "--home", homes / "gz1", "-o", "json")
-    assert result.exit_code == 6 and json.loads(result.stdout)[0]["state"] == "unreadable"
-    assert json.loads(result.stdout)[0]["days_left"] is None
+    def worst() -> tuple[int, str, object]:
+        result = run("cert", "expiry", "--home", homes / "gz1", "-o", "json")
+        first = json.loads(result.stdout)[0]
+        assert "Next:" in result.stderr and "PRIVATE" not in result.output
+        return result.exit_code, first["state"], first["days_left"]
+
+    made = authority.issue_node_certificate(authority.make_authority("gz", NOW), "gz", "gz1", [], NOW - 9 * DAY, days=8)
+    (homes / "gz1/keys/tls.pem").write_text(to_pem([made.certificate]))
+    assert worst() == (6, "expired", -2)
+    for damaged in ("keys/tls.pem", "keys/ca/crl.pem"):
+        (homes / "gz1" / damaged).write_text("junk")
+        assert worst() == (6, "unreadable", None)
+        (homes / "gz1" / damaged).unlink()
+    assert run("cert", "expiry", "--home", homes / "gz1").exit_code == 0
 
 
 def test_a_list_in_the_network_folder_revokes_in_what_show_says(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
