@@ -14,6 +14,8 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from dawan_node.p2p.judgement import UNREADABLE
+
 # Organisations named in one line; the alliance has dozens, and a log line is read by people.
 _ORGS_NAMED_MAX: Final = 8
 
@@ -92,7 +94,7 @@ def _expected(attempt: Attempt) -> str:
 def _subject(der: bytes) -> str:
     try:
         return f'"{_name(x509.load_der_x509_certificate(der).subject)}"'
-    except ValueError:
+    except UNREADABLE:
         return "an unreadable CA certificate"
 
 
@@ -103,7 +105,7 @@ def _title(der: bytes) -> str:
             f"{_name(certificate.subject)!r} (serial {certificate.serial_number:x}), "
             f'issued by "{_name(certificate.issuer)}"'
         )
-    except ValueError:
+    except UNREADABLE:
         return "(unreadable)"
 
 

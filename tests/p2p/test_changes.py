@@ -137,8 +137,10 @@ def test_another_address_is_dialled_soon_when_there_is_no_link_and_leaves_a_link
             )  # the old address alone would take for ever
             hk, hk_saw = await net.start("hk1", [entry("gz1", silent)], settings=patient)
             await until(lambda: state_of(hk, "gz1") is PeerState.DIALLING)
+            [(old_dial, _)] = hk._diallers._tasks.values()
             hk.update([entry("gz1", address(gz))], trust())
             await until(lambda: gz_saw.up == ["hk1"])
+            assert old_dial.done()
             server.close()
             hk.update([entry("gz1", "127.0.0.1:9", address(gz))], trust())
             assert hk_saw.down == []
