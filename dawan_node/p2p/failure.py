@@ -14,19 +14,21 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from dawan_node.p2p.judgement import UNREADABLE
+
 # Organisations named in one line; the alliance has dozens, and a log line is read by people.
 _ORGS_NAMED_MAX: Final = 8
 
 # Reasons the ssl module gives for the alert of a peer that refused our certificate.
 _ALERTS: Final[Mapping[str, str]] = {
-    "UNKNOWN_CA": "no CA certificate its network lists has issued it",
+    "UNKNOWN_CA": "no CA certificate its network lists has issued it, or one that may not",
     "CERTIFICATE_EXPIRED": "it has expired by the peer's clock",
     "CERTIFICATE_REVOKED": "it has been revoked",
     "CERTIFICATE_REQUIRED": "none was shown",
     "UNSUPPORTED_CERTIFICATE": "it is not for this purpose",
     "BAD_CERTIFICATE": "it, or a CA certificate above it, breaks a rule",
     "CERTIFICATE_UNKNOWN": "it could not be processed",
-    "DECRYPT_ERROR": "the private key does not belong to it",
+    "DECRYPT_ERROR": "a signature does not verify: another CA of the same name issued it, or its key is another",
 }
 # X509_V_ERR_* of OpenSSL (x509_vfy.h): five ways of saying that the chain ends where nobody is registered.
 _NOWHERE: Final = "does not end at a CA certificate this node knows"
@@ -63,6 +65,8 @@ def explain_attempt(error: OSError, attempt: Attempt) -> str:
             )
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return f"{attempt.peer} showed no TLS certificate ({reason}): a stranger, or a node that only looked at ours"
+    if isinstance(error, ConnectionResetError):
+        return f"{attempt.peer} hung up before TLS 1.3 was agreed; is that the peer-to-peer port of a node?"
     return explain_failure(error)
 
 
@@ -90,7 +94,7 @@ def _expected(attempt: Attempt) -> str:
 def _subject(der: bytes) -> str:
     try:
         return f'"{_name(x509.load_der_x509_certificate(der).subject)}"'
-    except ValueError:
+    except UNREADABLE:
         return "an unreadable CA certificate"
 
 
@@ -101,7 +105,7 @@ def _title(der: bytes) -> str:
             f"{_name(certificate.subject)!r} (serial {certificate.serial_number:x}), "
             f'issued by "{_name(certificate.issuer)}"'
         )
-    except ValueError:
+    except UNREADABLE:
         return "(unreadable)"
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from dawan_node.crypto.certificates import DNS_SUFFIX, NodeCertificate
 from dawan_node.errors import UntrustedCertificate
@@ -26,6 +27,17 @@ from dawan_node.primitives.names import is_label
 
 #: Reasons of UntrustedCertificate that only time has brought about, the peer's or our clock's.
 TIME_REASONS: Final = frozenset({"expired", "not_yet_valid"})
+
+#: What the library raises for a certificate, or a part of one, that it cannot read. Peers choose the bytes.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 _FIXES: Final[Mapping[str, str]] = {
     "expired": "run `dawan-node cert renew` on {node}",
@@ -104,7 +116,7 @@ def claimed_node(leaf_der: bytes) -> str:
             parts = name.split(".")
             if len(parts) == 3 and parts[2] == DNS_SUFFIX and is_label(parts[0]) and is_label(parts[1]):
                 return f"{parts[0]} of {parts[1]}"
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except UNREADABLE:
         pass  # the judgement that is being explained says what is wrong with it
     return "that node"
 

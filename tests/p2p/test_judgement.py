@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.trust import Trust
+from dawan_node.p2p.failure import Attempt, explain_attempt
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.handshake import HandshakeRefused
-from dawan_node.p2p.judgement import claimed_node, judge_resident
+from dawan_node.p2p.judgement import claimed_node, judge_newcomer, judge_resident
 from dawan_node.p2p.meeting import LocalIdentity
 from dawan_node.p2p.network import CLOCK_SKEW_MS_MAX, JUDGE_AGAIN_S, Network
 from dawan_node.p2p.peers import PeerAddress, Role
+from tests.crypto import certificate_recipes
 from tests.p2p.loopback import (
     ORGS,
     QUICK,
@@ -171,6 +176,30 @@ def test_a_certificate_that_changes_hands_is_refused() -> None:
 @pytest.mark.parametrize("leaf", [b"", b"junk", authority("hk").certificate])
 def test_the_name_in_a_certificate_that_has_none_is_not_made_up(leaf: bytes) -> None:
     assert claimed_node(leaf) == "that node"
+
+
+@given(st.data())
+def test_a_damaged_certificate_is_described_or_called_unreadable_and_never_raises(data: st.DataObject) -> None:
+    damaged = bytearray(certificate("hk", "hk1").certificate)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    assert claimed_node(bytes(damaged))
+    attempt = Attempt("a peer", bytes(damaged), {f"org-{number}": [bytes(damaged)] for number in range(9)})
+    refused = ssl.SSLCertVerificationError(1, "no")
+    refused.verify_code, refused.verify_message = 20, "unable to get local issuer certificate"
+    assert "or one of 1 organisations more. Fix: " in explain_attempt(refused, attempt)
+    alert = ssl.SSLError(1, "no")
+    alert.reason = "TLSV1_ALERT_UNKNOWN_CA"
+    assert "a peer refused this node's TLS certificate" in explain_attempt(alert, attempt)
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_gets_the_refusal_it_deserves() -> None:
+    now = certificate_recipes.NOW
+    root = certificate_recipes.root()
+    fourth = certificate_recipes.replaced(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"))
+    leaf = certificate_recipes.leaf(root, patch=fourth).der()
+    with pytest.raises(HandshakeRefused, match="issue that node a new certificate"):
+        judge_newcomer(Trust({"gz": [root.der()]}), leaf, round(now.timestamp() * 1_000))
 
 
 # What the dialler learns
