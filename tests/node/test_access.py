@@ -274,7 +274,7 @@ def test_every_topic_has_a_rule_and_one_without_takes_nothing_from_anybody(monke
 def test_a_suspended_organisations_observer_is_an_outsider_and_its_validator_still_votes(folder: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
         channel = cluster.nodes["mo1"].channel
-        channel._members -= {"gz"}
+        channel.admission.active_orgs -= {"gz"}
         with pytest.raises(InvalidMessage, match="outsider gz8 of gz may not send GOSSIP"):
             channel.on_message(cluster.nodes["gz8"].peer, Topic.GOSSIP, PAYLOADS[Topic.GOSSIP])
         channel.on_message(cluster.nodes["gz1"].peer, Topic.GOSSIP, PAYLOADS[Topic.GOSSIP])

@@ -78,7 +78,7 @@ def test_a_member_reads_its_channel_and_is_an_outsider_once_the_channel_says_so(
             assert (await refused(member.pbft_status("trade"))).code == -32011
             missing = await refused(member.chain_head("trada"))
 
-            node.channels["trade"]._members -= {"hk"}
+            node.channels["trade"].admission.active_orgs -= {"hk"}
             gone = await refused(member.chain_head("trade"))
             assert (gone.code, gone.message, gone.data) == (missing.code, "no channel trade", missing.data)
             assert missing.message == "no channel trada"
