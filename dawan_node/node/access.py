@@ -22,8 +22,8 @@ from dawan_node.rpc.params import Route
 
 #: An identity whose roles no command asks for.
 OTHER_ROLE: Final = "any other role"
-#: A key that is not registered on the channel, or revoked.
-NO_IDENTITY: Final = "unknown or revoked key"
+#: A key that is not registered on the channel, or revoked, or of an organisation that is suspended there.
+NO_IDENTITY: Final = "unknown, revoked or suspended"
 
 
 class Cell(StrEnum):

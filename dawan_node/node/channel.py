@@ -17,7 +17,7 @@ from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.membership import MEMBERSHIP_EVENTS, read_membership
+from dawan_node.execution.membership import MEMBERSHIP_EVENTS
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
@@ -190,7 +190,6 @@ class Channel:
         )
         self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
         self._validators: ValidatorSet = parts.head.rules.validators
-        self._members = read_membership(self.executor, self.store.state).active_orgs
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
         # A node that votes is helped by STATUS when it is one block behind; an observer has only catch-up.
         limits = SyncLimits() if role is Role.VALIDATOR else SyncLimits(behind_blocks=1, behind_ms=0)
@@ -423,7 +422,6 @@ class Channel:
         header = block.header
         if header.barrier:
             configuration = self.executor.configuration(self.store.state)
-            self._members = read_membership(self.executor, self.store.state).active_orgs
             # Those who left keep their names: they are still helped to learn that they left.
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)

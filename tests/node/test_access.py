@@ -136,6 +136,20 @@ def test_every_command_has_a_cell_for_every_role_of_the_catalogue(table: Any) ->
     assert table.cells == len(declared) * len(table.subjects) == len(CELLS)
 
 
+def test_people_of_a_suspended_organisation_send_nothing_whatever_their_roles() -> None:
+    kit = ModuleKit(MODULES, {"everything": ("sz", COMMANDS.subjects[:-2])})
+    assert kit.run("everything", "tick", module="governance").code == 0
+    proposal = {"id": "away", "org": "sz", "status": "suspended"}
+    assert kit.run("gz-admin", "propose_org_status", proposal, module="governance").code == 0
+    for org in ("gz", "hk", "mo"):
+        kit.run(f"{org}-admin", "vote", {"proposal": "away", "approve": True}, module="governance")
+    assert kit.run("gz-admin", "enact", {"proposal": "away"}, module="governance").code == 0
+    for row in COMMANDS.rows:
+        module, name = row.object.split(".")
+        assert kit.run("everything", name, args_of(row.object), module=module).code == Code.E_IDENTITY
+        assert touched(kit) == set()
+
+
 def test_whoever_has_several_roles_may_do_what_any_of_them_may() -> None:
     kit = ModuleKit(MODULES, {"both": ("gz", ["bank", "buyer"])})
     for command in ("confirm_invoice", "reject_financing"):
