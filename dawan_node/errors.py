@@ -19,6 +19,7 @@
     ├── HistoryPruned             (storage.state_store) a height whose state is not kept any more
     ├── NetworkError              one peer or link failed: that link is dropped
     │   └── Unreachable           (rpc.client) no node answers
+    │       └── TlsFailed         (rpc.client) TLS did not come about, or with another node than the one meant
     ├── SigningRefused            the signer guard will not sign two things for one slot
     ├── ApiError                  (rpc.api) a request the node understood and will not answer; has a code
     ├── RpcError                  (rpc.client) the same, as a client sees it

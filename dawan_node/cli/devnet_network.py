@@ -1,8 +1,8 @@
 """A network on one machine, made of nothing but what production uses.
 
-``create`` plays every party in turn: ``init`` in its own home, then ``network assemble`` with all public files, a copy
-of the result for each party, and ``network verify`` by each. What differs from production is that one person does it
-all, that key protection is cheap, and that the nodes accept commands that cut their links.
+``create`` plays every party in turn: ``init`` and ``network join-request`` in its own home, then ``network assemble``
+with all requests, and ``network verify --from`` by each. What differs from production is that one person does it all,
+that key protection is cheap, and that the nodes accept commands that cut their links.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -26,12 +25,13 @@ import dawan_node
 from dawan_node.crypto.keystore import DEVNET, load_signing_key
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import ConfigError, OperatorError
-from dawan_node.node import assembly, consortium
+from dawan_node.node import assembly, consortium, join_request
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Document, Node
 from dawan_node.node.home import Home
+from dawan_node.node.installation import check_folder, install
+from dawan_node.node.requesting import make_request
 from dawan_node.node.setup import Plan, initialise
-from dawan_node.node.verification import verify_home
 
 #: Enough to show every quorum of the protocol's table that a laptop can run.
 NODES_MAX: Final = 22
@@ -151,21 +151,26 @@ def create(folder: Path, n: int) -> Devnet:
     passphrase = secrets.token_hex(16).encode()
     _write_private(devnet.passphrase_file, passphrase + b"\n")
     now = datetime.now(UTC)
-    parties = []
+    requests = []
     for node in nodes:
-        initialise(devnet.home(node), _plan(devnet, node, template), passphrase, now)
-        path = devnet.home(node).party_file
-        parties.append((str(path), assembly.load_party(path)))
-    assembled = assembly.assemble(TEMPLATE, template, parties, now)
+        home, section, plan = (
+            devnet.home(node),
+            NodeSection(name=node.name, org=node.org),
+            _plan(devnet, node, template),
+        )
+        initialise(home, plan, passphrase, now)
+        make_request(
+            home, section, plan.addresses, TEMPLATE, template, now, lambda: passphrase, identities=bool(plan.identities)
+        )
+        requests.append((str(home.join_request_file), join_request.load(home.join_request_file)))
     public = folder / "network"
-    assembly.write(assembled, public)
+    assembly.write(assembly.assemble(TEMPLATE, template, requests, now), public)
     for node in nodes:
-        shutil.copytree(public, devnet.home(node).network, dirs_exist_ok=True)
         home = devnet.home(node)
-        own = consortium.load(home.consortium_file)
-        problems = verify_home(home, NodeSection(name=node.name, org=node.org), own, now)
+        own, problems = check_folder(home, NodeSection(name=node.name, org=node.org), public, now)
         if problems:
             raise problems[0]
+        install(home, own)
     devnet.save()
     return devnet
 

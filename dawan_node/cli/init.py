@@ -60,7 +60,7 @@ def init(
     """Make this party's keys and folders.
 
     Writes HOME with the node key, the TLS key and certificate, the certificate authority of the organisation, an empty
-    write-ahead log and node.toml. HOME/network/party.toml is public: hand it to whoever runs `network assemble`.
+    write-ahead log and node.toml. Nothing of it leaves this machine; `network join-request` writes what is public.
     """
     settings: dict[str, str | bool | int | tuple[str, ...]] = {
         "p2p.listen": listen,
@@ -83,25 +83,25 @@ def init(
     )
     passphrase = obtain_passphrase(passphrase_file, prompt="New passphrase for this node's keys", confirm=True)
     ca_passphrase = obtain_passphrase(ca_passphrase_file) if ca_passphrase_file else None
-    party = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
+    made = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
+    identities = {made_for: "0x" + key.hex() for made_for, key in made.identities.items()}
     if external_ca:
         click.echo(f"to be signed by your authority: {Home(home).tls_request}; then: cert install CHAIN.pem", err=True)
     if output == "json":
         print_json(
             {
                 "home": str(home),
-                "name": party.name,
-                "org": party.org,
-                "public_key": party.public_key,
-                "addresses": list(party.addresses),
-                "identities": {made.name: made.public_key for made in party.identity},
-                "party_file": str(Home(home).party_file),
+                "name": name,
+                "org": org,
+                "public_key": "0x" + made.node.hex(),
+                "addresses": list(plan.addresses),
+                "identities": identities,
             }
         )
         return
-    click.echo(f"Node {party.name} of {party.org} is ready in {home}.")
-    click.echo(f"  node key    {party.public_key}")
-    for made in party.identity:
-        click.echo(f"  {made.name:<11} {made.public_key}")
-    click.echo(f"  to hand over (public): {Home(home).party_file}")
-    click.echo("Next: when all parties' files are together, one of them runs `dawan-node network assemble`.")
+    click.echo(f"Node {name} of {org} is ready in {home}.")
+    click.echo(f"  node key    0x{made.node.hex()}")
+    for made_for, key in identities.items():
+        click.echo(f"  {made_for:<11} {key}")
+    click.echo("Next: with the consortium.toml that all parties agreed on,")
+    click.echo(f"  dawan-node network join-request --home {home} CONSORTIUM.TOML")

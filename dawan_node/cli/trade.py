@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.connect import channel_option, connected, rpc_options
+from dawan_node.cli.connect import channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import obtain_passphrase, output_option, passphrase_option, print_json, print_table
+from dawan_node.cli.options import obtain_passphrase, output_option, print_json, print_table
 
 if TYPE_CHECKING:
     from dawan_node.crypto.signatures import PrivateKey
@@ -61,7 +61,6 @@ def trade() -> None:
     help="Customer's identifier in the document (0088:3456789012098) = its identity on the channel. Repeatable.",
 )
 @click.option("--due", "due_days", type=click.IntRange(0, 366), help="Days to assume where no due date is given.")
-@passphrase_option
 @channel_option
 @rpc_options
 @output_option
@@ -72,7 +71,6 @@ def import_ubl(
     buyer: str | None,
     mappings: tuple[str, ...],
     due_days: int | None,
-    passphrase_file: Path | None,
     channel: str | None,
     rpc: str | None,
     home: Path,
@@ -89,7 +87,7 @@ def import_ubl(
     entries = [_read(file, due_days) for file in _documents(files)]
     if key is not None and not dry_run:
         _find_buyers(entries, identities, buyer)
-        private = _signing_key(key, home, passphrase_file)
+        private = _signing_key(key, home, passphrase_file_of_command())
         with connected(rpc, home, submits=True) as client:
             _record(client, channel or "trade", private, entries)
     rows = [entry.row() for entry in entries]

@@ -17,7 +17,7 @@ from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.membership import MEMBERSHIP_EVENTS
+from dawan_node.execution.membership import MEMBERSHIP_EVENTS, read_membership
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
@@ -37,6 +37,7 @@ from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.serving import Serving
+from dawan_node.node.topics import Standing, Treatment, treatment
 from dawan_node.node.worker import Worker
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import (
@@ -189,6 +190,7 @@ class Channel:
         )
         self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
         self._validators: ValidatorSet = parts.head.rules.validators
+        self._members = read_membership(self.executor, self.store.state).active_orgs
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
         # A node that votes is helped by STATUS when it is one block behind; an observer has only catch-up.
         limits = SyncLimits() if role is Role.VALIDATOR else SyncLimits(behind_blocks=1, behind_ms=0)
@@ -239,10 +241,15 @@ class Channel:
         """One payload of a peer. Raises InvalidInput for what no honest peer sends."""
         budget = self._budgets.of(peer.name)
         budget.frame(len(payload))
+        standing = self._standing_of(peer)
+        match treatment(topic, standing):
+            case Treatment.IGNORED:
+                return
+            case Treatment.REFUSED:
+                raise InvalidMessage(f"{standing.value} {peer.name} of {peer.org} may not send {topic.name} here")
         match topic:
             case Topic.CONSENSUS:
-                # Validators speak to validators; what others say proves nothing that catch-up does not bring.
-                if self._index_of(peer) < 0 or not budget.consensus(len(payload)):
+                if not budget.consensus(len(payload)):
                     return
                 with self._stages.measure("consensus_decode", 0):
                     message = decode_message(payload)
@@ -253,8 +260,6 @@ class Channel:
                 self._on_fetch(peer, payload)
             case Topic.SYNC:
                 self._on_sync(peer, payload)
-            case _:
-                raise InvalidMessage(f"nothing of a channel travels on topic {topic}")
 
     def on_peer_up(self, peer: PeerId) -> None:
         """A link is up: say how far we are."""
@@ -418,6 +423,7 @@ class Channel:
         header = block.header
         if header.barrier:
             configuration = self.executor.configuration(self.store.state)
+            self._members = read_membership(self.executor, self.store.state).active_orgs
             # Those who left keep their names: they are still helped to learn that they left.
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)
@@ -473,9 +479,20 @@ class Channel:
         return self._names_by_key.get(keys[index]) if index < len(keys) else None
 
     @property
+    def members(self) -> frozenset[str]:
+        """The organisations that are active on this channel."""
+        return self.admission.active_orgs
+
+    @property
     def validators(self) -> ValidatorSet:
         """The set that votes on the next block."""
         return self._validators
+
+    def _standing_of(self, peer: PeerId) -> Standing:
+        """What the peer is to this channel now. The network has judged it too, when the link came up."""
+        if self._index_of(peer) >= 0:
+            return Standing.VALIDATOR
+        return Standing.OBSERVER if peer.org in self.members else Standing.OUTSIDER
 
     def _index_of(self, peer: PeerId) -> int:
         index = self._validators.index_of(peer.public_key)

@@ -8,6 +8,7 @@ genesis, so that two nodes can never differ in them by configuration.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -23,6 +24,9 @@ ENVIRONMENT_PREFIX: Final = "DAWAN_"
 P2P_PORT: Final = 7100
 RPC_PORT: Final = 7110
 OPS_PORT: Final = 7120
+# An address of another party is printed and dialled: nothing but what a resolver takes (DNS limits a name to 253).
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,6 +153,10 @@ def parse_address(text: str) -> tuple[str, int]:
         if not (host.startswith("[") and host.endswith("]")):
             raise ValueError(f"{text!r}: an IPv6 address stands in square brackets")
         host = host[1:-1]
+        if not _IPV6.fullmatch(host):
+            raise ValueError(f"{text!r}: there is no IPv6 address in the brackets")
+    elif not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r}: a host is a name of letters, digits, '-', '_' and '.', or an IP address")
     return host, int(port)
 
 

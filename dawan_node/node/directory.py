@@ -44,6 +44,15 @@ class ChannelView:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnPlace:
+    """This node; ``authorities`` are its organisation's certificates (DER) in its own home."""
+
+    name: str
+    org: str
+    authorities: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """``member_of``: organisation -> chain ids it is an active member of; ``seats``: validator of a suspended
     organisation -> chain ids it still votes on; ``problems``: what an operator should look at."""
@@ -60,23 +69,27 @@ class Directory:
 
 
 def make_directory(
-    own_name: str,
+    own: OwnPlace,
     consortium: Consortium,
     channels: Sequence[ChannelView],
     revocation_files: Mapping[str, Sequence[bytes]],
     rule: RevocationRule,
     now: datetime,
+    held: Sequence[RevocationList] = (),
 ) -> Directory:
-    """The directory of a node called ``own_name`` that serves ``channels``.
+    """The directory of the node ``own`` that serves ``channels``.
 
     ``revocation_files``: organisation -> lists (DER) found beside consortium.toml; lists published on a channel count
-    too, and of two lists of one authority the newer.
+    too, those ``held`` from before as well, and of several lists of one authority the newest: a list that was replaced
+    by one that is refused must not bring a revoked certificate back.
     """
     maker = _Maker(consortium, channels)
     roots = maker.roots()
-    lists = maker.revocation_lists(roots, revocation_files, now)
+    # A node whose organisation is not admitted yet, or not any more, still knows its own certificates.
+    roots.setdefault(own.org, tuple(own.authorities))
+    lists = [*held, *maker.revocation_lists(roots, revocation_files, now)]
     member_of, seats = maker.served(roots)
-    peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own_name)
+    peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own.name)
     trust = Trust(roots, Revocations.collect(roots, lists, rule))
     return Directory(peers, trust, member_of, seats, tuple(maker.problems[:PROBLEMS_MAX]))
 

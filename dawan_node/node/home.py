@@ -4,7 +4,8 @@ node.toml                       this node's own settings
 network/consortium.toml         public: organisations, validators, identities, channels
 network/<org>.pem               public: the certificate authorities of each organisation
 network/genesis/<channel>.bin   public: the bytes a channel starts from
-network/party.toml              public: what this node gives to whoever assembles the network
+network/join-request.toml       public: what this node brings to the network, signed
+network/agreed.toml             public: the file that request was made for, without keys and addresses
 keys/node.key.json              the Ed25519 key of hello and votes
 keys/tls.key.json, tls.pem      the TLS key and its certificate
 keys/<identity>.key.json        keys of people and systems that send transactions, if they are kept here
@@ -56,9 +57,14 @@ class Home:
         return self.network / "consortium.toml"
 
     @property
-    def party_file(self) -> Path:
-        """What this node contributes to ``network assemble``."""
-        return self.network / "party.toml"
+    def join_request_file(self) -> Path:
+        """What this node brings to the network, signed by its keys."""
+        return self.network / "join-request.toml"
+
+    @property
+    def agreed_file(self) -> Path:
+        """What this party agreed to when it made its join-request."""
+        return self.network / "agreed.toml"
 
     def genesis_file(self, channel: str) -> Path:
         """The genesis bytes of a channel."""

@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.crypto.certificates import CertifiedKey
-from dawan_node.crypto.revocation import RevocationRule, Revocations, load_revocation_list
-from dawan_node.crypto.trust import Trust
-from dawan_node.errors import OperatorError, UntrustedCertificate
+from dawan_node.crypto.revocation import RevocationRule
+from dawan_node.errors import OperatorError
+from dawan_node.node.belonging import Belonging
 from dawan_node.node.budget import PeerBudgets
 from dawan_node.node.certificate_watch import CertificateWatch
 from dawan_node.node.certificates import Certificates
-from dawan_node.node.channel import Channel
+from dawan_node.node.channel import Channel, ChannelParts
 from dawan_node.node.clock import DevnetClock, SystemClock
 from dawan_node.node.config import Config, parse_address
-from dawan_node.node.consortium import Consortium, public_key_bytes
+from dawan_node.node.consortium import Consortium
+from dawan_node.node.directory import Directory, OwnPlace
 from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
@@ -33,15 +34,17 @@ from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.restore import open_channel
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
+from dawan_node.node.verification import require_own_certificate, served_channels
 from dawan_node.node.verifier import Mode, Verifier, choose_mode
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.meeting import LocalIdentity
 from dawan_node.p2p.network import Network, NetworkSettings
-from dawan_node.p2p.peers import PeerAddress, PeerId, PeerState, Role
+from dawan_node.p2p.peers import PeerId, PeerState, Role
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
+from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.storage.leveldb import library_version
 from dawan_node.storage.wal import Wal, WalMissing
 
@@ -67,43 +70,55 @@ class Node:
         name, org = config.node.name, config.node.org
         role = Role.VALIDATOR if consortium.is_validator(name) else Role.OBSERVER
         signer = NodeSigner(keys.node)
-        names = consortium.channels_for(org)
+        names = served_channels(home, consortium, org)
         genesis = {channel: _genesis(home, consortium, channel) for channel in names}
         self._wal = _open_log(home, name)
         self._log_writer = None if self._wal is None else LogWriter(self._wal)
-        self._rule: Final = RevocationRule(config.p2p.revocation)
-        # Until the first look at the files, which is before the first link: no list is known.
-        self._trust = Trust(consortium.roots, Revocations.collect(consortium.roots, (), self._rule))
-        self._peers: Final = _peers(consortium, name)
-        self._network: Final = Network(
-            LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
-            self._peers,
-            self._trust,
-            _channel_finder(consortium, genesis),
-            config.p2p.listen,
-            self,
-            clock,
-            NetworkSettings(faults=config.devnet.faults),
-        )
         records = None if self._wal is None else self._wal.records()
         budgets = PeerBudgets(clock.monotonic_ms)
+        opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
             for channel in names:
-                parts = open_channel(
-                    genesis[channel],
-                    home.database(channel),
-                    config.storage.history,
-                    records,
-                    signer,  # whose key is not in the validator set signs nothing; governance may add it any day
-                    clock.wall_ms(),
+                opened.append(
+                    open_channel(
+                        genesis[channel],
+                        home.database(channel),
+                        config.storage.history,
+                        records,
+                        signer,  # whose key is not in the validator set signs nothing; a vote may add it any day
+                        clock.wall_ms(),
+                    )
                 )
-                self.channels[channel] = Channel(
+            own = OwnPlace(name, org, _own_authorities(home))
+            self._belonging: Final = Belonging(own, consortium, opened, RevocationRule(config.p2p.revocation), clock)
+            trust = self._belonging.directory.trust
+            require_own_certificate(home, config.node, trust, clock.now())
+            #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
+            self._rpc_tls: Final = ServerTls(keys.tls, org, trust, clock.now) if config.rpc.tls else None
+            self._network: Final = Network(
+                LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
+                self._belonging.directory.peers,
+                trust,
+                self._belonging.chain_ids_of,
+                config.p2p.listen,
+                self,
+                clock,
+                NetworkSettings(faults=config.devnet.faults),
+            )
+            for parts in opened:
+                running = Channel(
                     parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics, budgets
                 )
+                running.on_membership_changed = self._belonging.membership_changed
+                self.channels[running.name] = running
         except BaseException:
+            # A channel closes the store of its parts; those that no channel was made of yet are closed here.
+            for parts in opened[len(self.channels) :]:
+                parts.store.close()
             self._close_storage()
             raise
+        self._belonging.on_change = self._take_directory
         self._by_chain: Final = {channel.chain_id: channel for channel in self.channels.values()}
         if self._log_writer is not None:
             for running in self.channels.values():
@@ -113,10 +128,17 @@ class Node:
             unserved = [record for record in records or () if record.channel_id not in self._by_chain]
             self._log_writer.add_channel(lambda: unserved)
         self._certificates: Final = Certificates(
-            name, org, keys.tls.certificate, _own_authorities(home), lambda: self._trust, clock
+            name, org, keys.tls.certificate, own.authorities, lambda: self._belonging.directory.trust, clock
         )
         self._watch: Final = CertificateWatch(
-            home, name, org, keys.tls, lambda: self._trust, clock, self._renew, self._take_revocation_lists
+            home,
+            name,
+            org,
+            keys.tls,
+            lambda: self._belonging.directory.trust,
+            clock,
+            self._renew,
+            self._belonging.lists_changed,
         )
         self.service: Final = Service(
             name, org, consortium, self.channels, self._network, clock, self._certificates.warnings
@@ -142,7 +164,7 @@ class Node:
                 tasks.append(group.create_task(self._network.wait(), name="network"))
                 tasks.append(group.create_task(self._certificates.run(), name="expiry"))
                 tasks.append(group.create_task(self._watch.run(), name="certificates"))
-                await self._rpc.start(*parse_address(self._config.rpc.listen))
+                await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
                     "node_started",
@@ -200,28 +222,19 @@ class Node:
 
     def _renew(self, tls: CertifiedKey) -> None:
         self._network.renew(tls)
+        if self._rpc_tls is not None:
+            self._rpc_tls.renew(tls)
         self._certificates.renewed(tls.certificate)
 
-    def _take_revocation_lists(self, files: Mapping[str, tuple[bytes, ...]]) -> None:
-        roots, now = self._trust.roots, self._clock.now()
-        # What is known of an organisation that still has a file stays: of two lists the newer one counts, and a file
-        # that is refused must not bring a revoked certificate back.
-        lists = [known for known in self._trust.revocations.lists.values() if known.org in files]
-        for org, der in ((org, der) for org, found in files.items() for der in found):
-            try:
-                lists.append(load_revocation_list(der, org, roots.get(org, ()), now))
-            except UntrustedCertificate as error:
-                log.error(
-                    "revocation_list_refused",
-                    extra=fields(
-                        what=f"network/crl/{org}.crl.pem is not used",
-                        why=str(error),
-                        next=f"ask {org} for its list (dawan-node cert crl there)",
-                    ),
-                )
-        trust = Trust(roots, Revocations.collect(roots, lists, self._rule))
-        self._network.update(self._peers, trust)
-        self._trust = trust
+    def _take_directory(self, directory: Directory) -> None:
+        """Who belongs has changed: links that must go are cut now, and new peers are dialled."""
+        log.info(
+            "directory_changed",
+            extra=fields(peers=len(directory.peers), orgs=",".join(sorted(directory.trust.roots))),
+        )
+        self._network.update(directory.peers, directory.trust)
+        if self._rpc_tls is not None:
+            self._rpc_tls.update(directory.trust)
 
     # Health
 
@@ -281,23 +294,8 @@ class Node:
             self._log_writer.close()
 
 
-def _peers(consortium: Consortium, name: str) -> tuple[PeerAddress, ...]:
-    """Every other node of the file."""
-    return tuple(
-        PeerAddress(
-            node.name,
-            node.org,
-            public_key_bytes(node.public_key),
-            node.addresses,
-            Role.VALIDATOR if consortium.is_validator(node.name) else Role.OBSERVER,
-        )
-        for node in consortium.nodes
-        if node.name != name
-    )
-
-
 def _own_authorities(home: Home) -> list[bytes]:
-    """The certificates of the authority kept in this home; most homes have none."""
+    """The certificates of its organisation's authority that this home keeps; a second node's home has none."""
     return read_certificates(home.authority_certificate) if home.authority_certificate.exists() else []
 
 
@@ -341,11 +339,3 @@ def _open_log(home: Home, name: str) -> Wal | None:
             ),
         )
         return None
-
-
-def _channel_finder(consortium: Consortium, genesis: Mapping[str, Genesis]) -> Callable[[str], Collection[bytes]]:
-    by_org = {
-        org.id: tuple(genesis[channel].chain_id for channel in consortium.channels_for(org.id) if channel in genesis)
-        for org in consortium.document.org
-    }
-    return lambda org: by_org.get(org, ())

@@ -24,7 +24,6 @@ from dawan_node.node.ledger import Ledger, status_of
 from dawan_node.p2p.network import Network
 from dawan_node.p2p.peers import PeerState
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.names import is_label
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, SubmitOutcome, TxStatus, Wait
@@ -95,6 +94,11 @@ class Service:
         """See NodeApi."""
         return tuple(self._channels)
 
+    def members_of(self, channel: str) -> frozenset[str]:
+        """See NodeApi."""
+        found = self._channels.get(channel)
+        return found.members if found is not None else frozenset()
+
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""
         found = self._channel(channel)
@@ -104,7 +108,7 @@ class Service:
             found.chain_id,
             found.head.height,
             self.modules(channel),
-            tuple(org.id for org in found.genesis.orgs),
+            tuple(sorted(found.members)),
             tuple(found.validator_name(index) for index in range(validators.n)),
             validators.n,
             validators.f,
@@ -333,8 +337,7 @@ class Service:
     def _channel(self, name: str) -> Channel:
         found = self._channels.get(name)
         if found is None:
-            shown = name if is_label(name) else "of that name"
-            raise ApiError.not_found("channel", shown, "channel_list names the channels you may see")
+            raise ApiError.no_channel(name)
         return found
 
     def _ledger(self, channel: str) -> Ledger:

@@ -1,4 +1,4 @@
-"""What ``init`` does: one party makes its own keys and folders, and a public file for the others.
+"""What ``init`` does: one party makes its own keys and folders.
 
 Nothing here knows another party. The write-ahead log is made together with the node key and never again: a key
 without its log may have signed things nobody remembers, so a node without a log only observes (design section 6).
@@ -20,9 +20,8 @@ from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.crypto.keystore import PRODUCTION, Cost, SecretKind
 from dawan_node.errors import ConfigError, OperatorError
-from dawan_node.node.assembly import Party, PartyIdentity
 from dawan_node.node.config import NodeSection, parse_address
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.home import Home
 from dawan_node.node.own_authority import AuthorityFolder
 from dawan_node.node.own_certificates import store_tls_key, write_request
 from dawan_node.primitives.names import is_label
@@ -46,9 +45,17 @@ class Plan:
     cost: Cost = PRODUCTION
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The public keys of a new home."""
+
+    node: bytes
+    identities: Mapping[str, bytes]
+
+
 def initialise(
     home: Home, plan: Plan, passphrase: bytes, now: datetime, *, authority_passphrase: bytes | None = None
-) -> Party:
+) -> Made:
     """Make a home that ``run`` can use once the network is assembled; returns what is public of it.
 
     Raises OperatorError (ConfigError, KeystoreError) when something is there already or a name is not allowed.
@@ -56,37 +63,16 @@ def initialise(
     _check(home, plan)
     keystore.make_private_folder(home.keys)
     _make_tls(home, plan, passphrase, authority_passphrase or passphrase, now)
-    for identity in plan.identities:
-        keystore.create_signing_key(home.identity_key(identity), identity, passphrase, cost=plan.cost)
+    identities = {
+        name: keystore.create_signing_key(home.identity_key(name), name, passphrase, cost=plan.cost).public_key
+        for name in plan.identities
+    }
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     Wal.create(home.wal)
-    keystore.create_signing_key(home.node_key, plan.name, passphrase, cost=plan.cost)
-    party = write_party(home, plan.name, plan.org, plan.addresses)
+    node = keystore.create_signing_key(home.node_key, plan.name, passphrase, cost=plan.cost)
     # Last: a home without it was not finished.
     home.config_file.write_text(render_config(plan), encoding="utf-8")
-    return party
-
-
-def write_party(home: Home, name: str, org: str, addresses: tuple[str, ...]) -> Party:
-    """Write the public half of a home, read from its key files without a passphrase. Raises KeystoreError."""
-    found = keystore.list_keys(home.keys)
-    ca = home.authority_certificate
-    party = Party(
-        format=1,
-        name=name,
-        org=org,
-        public_key=_hex(keystore.describe(home.node_key).public_key),
-        addresses=addresses,
-        ca=to_pem([read_certificate(ca)]) if ca.exists() else "",
-        identity=tuple(
-            PartyIdentity(name=info.name, public_key=_hex(info.public_key))
-            for info in found
-            if info.kind is SecretKind.ED25519 and info.path != home.node_key
-        ),
-    )
-    home.network.mkdir(mode=0o755, parents=True, exist_ok=True)
-    home.party_file.write_text(party.render(), encoding="utf-8")
-    return party
+    return Made(node.public_key, identities)
 
 
 def check_identity_name(name: str) -> None:
@@ -176,7 +162,3 @@ def _store_certified(
         cost=cost,
     )
     certificate_path.write_text(to_pem([made.certificate]), encoding="ascii")
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

@@ -6,7 +6,8 @@ other node accepts whatever the arbiter accepted. So the two never close each ot
 to a tie. A restarted peer shows another ``instance`` in its hello; its new connection replaces the old one at once.
 
 On the way each side learns how far the peer's clock is from its own: the challenge says what the peer's clock showed
-when it left, half the round trip (own challenge out, the hello that answers it in) before it came here.
+when it left. It left after TLS was done, and was here before the hello that answers this side's challenge: half the
+time between the two is taken off, and is as much as the result can be wrong.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Meetings:
         self,
         identity: LocalIdentity,
         book: PeerBook,
-        channels_for_org: Callable[[str], Collection[bytes]],
+        channels_for: Callable[[str, str], Collection[bytes]],
         judge: Callable[[bytes], NodeCertificate],
         clock: Clock,
     ) -> None:
@@ -78,7 +79,7 @@ class Meetings:
             instance=os.urandom(INSTANCE_BYTES),
         )
         self._book = book
-        self._channels_for_org = channels_for_org
+        self._channels_for = channels_for
         self._judge = judge
         self._clock = clock
         # What this node has accepted as arbiter: which instance of the peer, and on which connection.
@@ -110,15 +111,15 @@ class Meetings:
 
     async def _shake_hands(self, stream: Stream, expected: str | None) -> Met:
         clock = self._clock
+        begun_ms, skew_ms = clock.monotonic_ms(), 0
         certificate = self._judge(stream.certificate)
         handshake = Handshake(
             self._local,
             Connection(fingerprint(stream.own_certificate), certificate.fingerprint, certificate.org, certificate.name),
             os.urandom(CHALLENGE_BYTES),
-            self._channels_for_org(certificate.org),
+            self._channels_for(certificate.org, certificate.name),
             self._book.find,
         )
-        sent_ms, skew_ms = clock.monotonic_ms(), 0
         await stream.send_control(handshake.start(clock.wall_ms()))
         while handshake.stage is not Stage.VERIFIED:
             answer = handshake.receive(await stream.read_control())
@@ -126,7 +127,7 @@ class Meetings:
                 assert handshake.peer_wall_ms is not None
                 skew_ms = handshake.peer_wall_ms - clock.wall_ms()
                 await stream.send_control(answer)
-        round_trip_ms = clock.monotonic_ms() - sent_ms
+        round_trip_ms = clock.monotonic_ms() - begun_ms
         peer, hello = handshake.peer, handshake.hello
         assert peer is not None and hello is not None
         self._decide(peer.name, hello.instance, stream, expected)

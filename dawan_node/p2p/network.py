@@ -112,7 +112,7 @@ class Network:
         identity: LocalIdentity,
         peers: Sequence[PeerAddress],
         trust: Trust,
-        channels_for_org: Callable[[str], Collection[bytes]],
+        channels_for: Callable[[str, str], Collection[bytes]],
         listen: str | None,
         handler: NetworkHandler,
         clock: Clock,
@@ -120,14 +120,14 @@ class Network:
     ) -> None:
         """``peers``: every other node of the network (this node's own entry is ignored).
 
-        ``trust``: whose certificates count. ``channels_for_org``: the chain ids this node serves that an organisation
-        belongs to; what it answers may change, ``update`` looks again. ``listen``: ``host:port``, port 0 for a free
-        one, None to dial only. Raises ConfigError.
+        ``trust``: whose certificates count. ``channels_for``: the chain ids this node serves that a node (of this
+        organisation, of this name) may hear of; what it answers may change, ``update`` looks again. ``listen``:
+        ``host:port``, port 0 for a free one, None to dial only. Raises ConfigError.
         """
         self._identity = identity
         self._certified = identity.tls
         self._trust = trust
-        self._channels_for_org = channels_for_org
+        self._channels_for = channels_for
         self._listen = listen
         self._handler = handler
         self._clock = clock
@@ -135,7 +135,7 @@ class Network:
         self._tls = tls_contexts(self._certified, trust.roots)
         now_ms = clock.monotonic_ms()
         self._book = PeerBook(identity.name, peers, now_ms, self._settings.second_dialler_waits_ms)
-        self._meetings = Meetings(identity, self._book, channels_for_org, self._judge, clock)
+        self._meetings = Meetings(identity, self._book, channels_for, self._judge, clock)
         self._counters = {name: TrafficCounters() for name in self._book.names}
         self._links: dict[str, Link] = {}
         self._diallers = Diallers(
@@ -204,7 +204,7 @@ class Network:
         listed = {peer.name: peer.id for peer in peers}
         now_ms = self._clock.monotonic_ms()
         for name, link in tuple(self._links.items()):
-            refusal = objection(link.met, listed.get(name), self._channels_for_org)
+            refusal = objection(link.met, listed.get(name), self._channels_for)
             if refusal is not None:
                 self._cast_out(link, refusal)
                 self._book.dial_soon(name, now_ms)
@@ -401,7 +401,7 @@ class Network:
             self._judge(met.stream.certificate)
         except HandshakeRefused as error:
             return error
-        return objection(met, self._book.find(met.peer.name), self._channels_for_org)
+        return objection(met, self._book.find(met.peer.name), self._channels_for)
 
     async def _turn_away(self, met: Met, direction: Direction, refusal: HandshakeRefused) -> None:
         name = met.peer.name

@@ -21,7 +21,7 @@ from dawan_node.p2p.failure import Attempt, explain_attempt, explain_failure
 from dawan_node.p2p.handshake import PROTOCOL_VERSION, Challenge, Refused, decode_control
 from dawan_node.p2p.judgement import Trust, judge_newcomer, verdict
 from dawan_node.p2p.peers import parse_address
-from dawan_node.p2p.tls import TlsContexts, connect, secure, shown_certificate, tls_contexts
+from dawan_node.p2p.tls import TlsContexts, connect, resolve, secure, shown_certificate, tls_contexts
 from dawan_node.p2p.transport import Stream
 
 #: How long each step may take, in seconds. An operator waits for it; across the world a step takes under one.
@@ -96,9 +96,8 @@ class _Probe:
 
     async def _connect(self) -> tuple[socket.socket, float]:
         """A connection to the first address that answers, and how long that one took."""
-        found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         failure = OSError(f"{self._host} has no address")
-        for ip in dict.fromkeys(str(each[4][0]) for each in found):
+        for ip in await resolve(self._host):
             begun = self._loop.time()
             try:
                 return await connect(ip, self._port), (self._loop.time() - begun) * 1_000

@@ -88,15 +88,24 @@ def tls_contexts(certified: CertifiedKey, roots: Mapping[str, Sequence[bytes]]) 
     return TlsContexts(server, client, certified.certificate)
 
 
+async def resolve(host: str) -> tuple[str, ...]:
+    """The IP addresses of ``host``, asked for anew each time: it may move. Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError:  # what the library makes of "a..b"
+        raise OSError(f"{host!r} is no host name") from None
+    return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+
+
 async def connect(host: str, port: int) -> socket.socket:
     """A TCP connection to the first address of ``host`` that answers. Raises OSError."""
     loop = asyncio.get_running_loop()
     failure: OSError | None = None
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
+    for ip in await resolve(host):
+        connection = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)
-            await loop.sock_connect(connection, address)
+            await loop.sock_connect(connection, (ip, port))
         except OSError as error:
             connection.close()
             failure = error

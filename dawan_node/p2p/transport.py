@@ -178,7 +178,7 @@ class Met:
     chain_ids: frozenset[bytes]  # those that the peer listed too
     software: str
     clock_skew_ms: int  # the peer's wall clock minus this node's
-    round_trip_ms: int  # of the exchange that was measured by; the skew is uncertain by half of it
+    round_trip_ms: int  # of the exchange that was measured by; the skew may be wrong by half of it
 
 
 class Link:

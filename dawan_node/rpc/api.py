@@ -6,8 +6,9 @@ strings. Hexadecimal, RFC 3339 and money notation are the business of ``values``
 
 Rules for an implementation:
 
-- A channel that does not exist here, or that the caller may not see, raises ``ApiError.not_found("channel", name)``;
-  likewise a height or hash that is unknown. Methods that say ``| None`` return None instead of raising.
+- A channel that does not exist here raises ``ApiError.no_channel(name)``, as this package does itself for one that the
+  caller may not see; an unknown height or hash raises ``ApiError.not_found``. Methods that say ``| None`` return None
+  instead of raising.
 - ``ApiError`` and ``InvalidTransaction`` are the only exceptions with a meaning; any other is our own fault, is logged
   with a trace id and reaches the caller as -32603 without its text.
 - The methods marked *memory* answer from memory at once and are not coroutines. All others may wait for the store or
@@ -56,6 +57,11 @@ class ApiError(DawanError):
     def not_found(cls, kind: str, name: str, hint: str = "") -> ApiError:
         """-32001: there is no such channel, block, transaction, module, collection or member here."""
         return cls(-32001, f"no {kind} {name}", hint=hint)
+
+    @classmethod
+    def no_channel(cls, name: str) -> ApiError:
+        """-32001 for a channel that is not here or that the caller may not see: nobody can tell which."""
+        return cls.not_found("channel", name, "channel_list names the channels you may see")
 
     @classmethod
     def unavailable(cls, message: str, hint: str = "") -> ApiError:
@@ -126,8 +132,8 @@ class StatusInfo:
     network: str
     uptime_s: int
     channels: tuple[ChannelStatus, ...]
-    peers: int  # connected now
-    certificates: tuple[CertificateWarning, ...] = ()  # those near their end, the worst first
+    peers: int | None  # connected now; None: not for this caller
+    certificates: tuple[CertificateWarning, ...] = ()  # those near their end, the worst first; empty for outsiders
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +378,12 @@ class NodeApi(Protocol):
     def status(self) -> StatusInfo: ...
 
     def channels(self) -> tuple[str, ...]: ...
+
+    def members_of(self, channel: str) -> frozenset[str]:
+        """The organisations that are active on the channel now; none for a channel that does not exist here.
+
+        Asked before every call of another organisation: answer at once, and for every name alike."""
+        ...
 
     def channel(self, channel: str) -> ChannelInfo: ...
 

@@ -59,6 +59,7 @@ def test_help_lists_every_command_without_importing_any() -> None:
         "dawan_node",
         "dawan_node.cli",
         "dawan_node.cli.exit_codes",
+        "dawan_node.cli.lazy",
         "dawan_node.cli.main",
         "dawan_node.errors",
     ]

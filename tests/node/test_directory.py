@@ -15,7 +15,7 @@ from dawan_node.errors import UntrustedCertificate
 from dawan_node.execution.channel import NodeRecord, Organisation
 from dawan_node.execution.membership import Membership
 from dawan_node.node.consortium import Consortium, Node, public_key_bytes
-from dawan_node.node.directory import ChannelView, Directory, make_directory
+from dawan_node.node.directory import ChannelView, Directory, OwnPlace, make_directory
 from dawan_node.p2p.peers import Role
 from dawan_node.testing.module_kit import key_of_person
 
@@ -60,7 +60,7 @@ def directory(consortium: Consortium, *memberships: Membership, files: dict[str,
         ChannelView(name, chain_id, membership)
         for name, chain_id, membership in zip(("trade", "alliance"), (TRADE, ALLIANCE), memberships, strict=False)
     ]
-    return make_directory("gz1", consortium, views, files or {}, rule, now)
+    return make_directory(OwnPlace("gz1", "gz"), consortium, views, files or {}, rule, now)
 
 
 def names(found: Directory) -> list[str]:
@@ -213,3 +213,27 @@ def test_under_the_hard_rule_an_organisation_without_a_current_list_is_refused(a
     with pytest.raises(UntrustedCertificate) as refused:
         directory(assembled, joined, rule=RevocationRule.HARD).trust.judge(leaf.certificate, NOW + timedelta(days=1))
     assert refused.value.reason == "crl_missing"
+
+
+def test_a_list_that_is_refused_does_not_bring_a_revoked_certificate_back(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    serial = x509.load_der_x509_certificate(leaf.certificate).serial_number
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    revoking = make_revocation_list(GDLOG, [Revoked(serial, NOW)], 2, NOW)
+    first = directory(assembled, joined, files={"gdlog": [revoking]})
+    views = [ChannelView("trade", TRADE, joined)]
+    held = list(first.trust.revocations.lists.values())
+    for files in ({"gdlog": [b"junk"]}, {"gdlog": [make_revocation_list(GDLOG, [], 1, NOW)]}, {}):
+        later = make_directory(OwnPlace("gz1", "gz"), assembled, views, files, RevocationRule.SOFT, NOW, held)
+        with pytest.raises(UntrustedCertificate, match="was revoked"):
+            later.trust.judge(leaf.certificate, NOW)
+
+
+def test_a_node_that_is_not_admitted_yet_knows_its_own_certificate(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    own = OwnPlace("gdlog1", "gdlog", [GDLOG.certificate])
+    views = [ChannelView("trade", TRADE, genesis_membership(assembled))]
+    found = make_directory(own, assembled, views, {}, RevocationRule.SOFT, NOW)
+    assert found.trust.judge(leaf.certificate, NOW).org == "gdlog"
+    assert [peer.name for peer in found.peers] == ["gz1", "hk1", "hq1", "mo1"]
+    assert found.chain_ids_of("hk", "hk1") == (TRADE,)

@@ -21,6 +21,7 @@ from dawan_node.errors import InvalidMessage
 from dawan_node.node.clock import Clock, SystemClock
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.handshake import Control, decode_control
+from dawan_node.p2p.judgement import Trust as AnyTrust
 from dawan_node.p2p.meeting import LocalIdentity, Meetings
 from dawan_node.p2p.network import Network, NetworkSettings, PeerView
 from dawan_node.p2p.peers import PeerAddress, PeerBook, PeerId, PeerState, Role, parse_address
@@ -155,8 +156,8 @@ class Loopback:
         *,
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
-        channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,),
-        trusted: Trust | None = None,
+        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
+        trusted: AnyTrust | None = None,
         clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
         if isinstance(who, str):
@@ -169,7 +170,9 @@ class Loopback:
         return network, recorder
 
     async def pair(
-        self, settings: NetworkSettings = QUICK, channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,)
+        self,
+        settings: NetworkSettings = QUICK,
+        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
     ) -> tuple[Network, Recorder, Network, Recorder]:
         """gz1 and hk1, connected; hk1 dialled."""
         gz, gz_saw = await self.start("gz1", [entry("hk1")], settings=settings, channels=channels)
@@ -200,7 +203,7 @@ async def puppet(network: Network, name: str, org: str | None = None, *, trusted
     meetings = Meetings(
         who,
         PeerBook(name, known, clock.monotonic_ms()),
-        lambda org: (TRADE,),
+        lambda org, node: (TRADE,),
         lambda der: trusted.judge(der, datetime.now(UTC)),
         clock,
     )

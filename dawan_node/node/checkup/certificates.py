@@ -10,7 +10,7 @@ from dawan_node.node.checkup.finding import Finding, fail, failed, not_run, ok, 
 from dawan_node.node.checkup.patient import Patient
 from dawan_node.node.expiry import Kind, Level
 from dawan_node.node.home import read_certificate, read_certificates
-from dawan_node.node.verification import check_own_certificate, check_registered_authorities
+from dawan_node.node.verification import check_node_certificate, check_registered_authorities
 
 CHECK: Final = "certificates"
 
@@ -20,7 +20,7 @@ def check_chain(patient: Patient) -> list[Finding]:
     if patient.config is None or patient.consortium is None or patient.trust is None:
         return [not_run(CHECK, "chain", "the consortium is not known", "See what `configuration` says.")]
     now = patient.clock.now()
-    problems = check_own_certificate(patient.home, patient.config.node, patient.consortium, now)
+    problems = check_node_certificate(patient.home, patient.config.node, patient.trust.roots, now)
     found = [failed(CHECK, "tls.pem", problem) for problem in problems]
     found += [failed(CHECK, "CA", problem) for problem in check_registered_authorities(patient.consortium, now)]
     if not problems:

@@ -20,7 +20,7 @@ def check_files(patient: Patient) -> list[Finding]:
     if patient.consortium is None:
         return found
     try:
-        problems = check_genesis_files(patient.home, patient.consortium)
+        problems = check_genesis_files(patient.home.network, patient.consortium)
     except OperatorError as error:
         problems = [error]
     found += [failed(CHECK, "genesis", problem) for problem in problems]

@@ -28,6 +28,7 @@ from dawan_node.node.clock import SystemClock, node_clock
 from dawan_node.node.config import Config
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
+from dawan_node.node.verification import known_roots, own_request
 from dawan_node.rpc.client import Client
 
 T = TypeVar("T")
@@ -138,6 +139,9 @@ def _ask(config: Config) -> Answers:
 def _trust(
     home: Home, consortium: Consortium, rule: RevocationRule, clock: SystemClock
 ) -> tuple[Trust, tuple[tuple[str, str], ...]]:
+    # What is wrong with a join-request is said by the check of the signer.
+    request, _ = _try(lambda: own_request(home))
+    roots = known_roots(consortium, request)
     lists: list[RevocationList] = []
     troubles: list[tuple[str, str]] = []
     for path in sorted((home.network / "crl").glob(f"*{LIST_SUFFIX}"))[:LIST_FILES_MAX]:
@@ -145,12 +149,12 @@ def _trust(
         try:
             with path.open("rb") as file:
                 ders = lists_from_pem(file.read(LIST_FILE_BYTES_MAX))
-            lists += [load_revocation_list(der, org, consortium.roots.get(org, ()), clock.now()) for der in ders]
+            lists += [load_revocation_list(der, org, roots.get(org, ()), clock.now()) for der in ders]
         except OSError as error:
             troubles.append((path.name, error.strerror or "it cannot be read"))
         except UntrustedCertificate as error:
             troubles.append((path.name, str(error)))
-    return Trust(consortium.roots, Revocations.collect(consortium.roots, lists, rule)), tuple(troubles)
+    return Trust(roots, Revocations.collect(roots, lists, rule)), tuple(troubles)
 
 
 def _try(read: Callable[[], T]) -> tuple[T | None, OperatorError | None]:

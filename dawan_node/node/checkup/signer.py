@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from dawan_node.crypto import keystore
-from dawan_node.errors import KeystoreError, StorageError
+from dawan_node.errors import KeystoreError, OperatorError, StorageError
 from dawan_node.node.checkup.finding import Finding, fail, failed, not_run, ok
 from dawan_node.node.checkup.patient import Patient, holder
-from dawan_node.node.verification import check_membership
+from dawan_node.node.verification import check_membership, own_request
 from dawan_node.storage import wal
 
 CHECK: Final = "signer"
@@ -37,12 +37,16 @@ def check_passphrase(patient: Patient) -> list[Finding]:
 
 
 def check_registered(patient: Patient) -> list[Finding]:
-    """The node key is the one the consortium lists."""
+    """The node key is the one the consortium lists, or the one a newcomer asked to join with."""
     if patient.config is None or patient.consortium is None:
         return [not_run(CHECK, "node key", "the consortium is not known", "See what `configuration` says.")]
-    problems = check_membership(patient.home, patient.config.node, patient.consortium)
+    try:
+        request = own_request(patient.home)
+    except OperatorError as error:
+        return [failed(CHECK, "join-request.toml", error)]
+    problems = check_membership(patient.home, patient.config.node, patient.consortium, request)
     return [failed(CHECK, "node key", problem) for problem in problems] or [
-        ok(CHECK, "node key", "is the one consortium.toml lists")
+        ok(CHECK, "node key", "is the one this node joined with")
     ]
 
 
