@@ -82,7 +82,7 @@ class CertificateWatch:
     ) -> None:
         """``tls``: what is in use now; its key is kept. ``trust``: what counts at the moment of the question."""
         self._file: Final = home.tls_certificate
-        self._folder: Final = home.network / "crl"
+        self._folder: Final = home.revocation_lists
         self._name: Final = name
         self._org: Final = org
         self._tls = tls

@@ -137,7 +137,7 @@ def test_catching_up_is_said_and_not_grave() -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["tx", "query", "status"])
+@pytest.mark.parametrize("command", ["tx", "query", "status", "doctor"])
 def test_help_loads_no_server_library(command: str) -> None:
     heavy = "{'aiohttp', 'asyncio', 'msgspec', 'nacl', 'cryptography'}"
     code = f"import sys, dawan_node.cli.{command}; print(sorted({heavy} & sys.modules.keys()))"

@@ -46,8 +46,11 @@ def issue_for(network: Network, node: DevnetNode, now: datetime, days: int) -> N
 
 
 def renew(network: Network, node: DevnetNode) -> None:
-    """The organisation renews its node's certificate, on its own machine."""
-    issue_for(network, node, datetime.now(UTC), authority.NODE_CERTIFICATE_DAYS)
+    """The organisation renews its node's certificate on its own machine, with its own authority, offline."""
+    secret = str(network.devnet.passphrase_file)
+    home = str(network.devnet.home(node).path)
+    done = CliRunner().invoke(cli, ["cert", "renew", "--home", home, "--passphrase-file", secret])
+    assert done.exit_code == 0, done.output
 
 
 def move_clocks(network: Network) -> str:

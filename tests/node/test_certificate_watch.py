@@ -264,7 +264,9 @@ def test_a_pipe_in_place_of_the_file_does_not_stop_the_node(play: Callable[[Play
     async def story(watched: Watched) -> None:
         watched.home.tls_certificate.unlink()
         os.mkfifo(watched.home.tls_certificate)
+        writer = os.open(watched.home.tls_certificate, os.O_RDWR)  # who reads would wait for it
         await asyncio.sleep(3 * TICK)
+        os.close(writer)
         watched.home.tls_certificate.unlink()
         watched.put(RENEWED)
         await asyncio.sleep(TICK)
