@@ -139,7 +139,7 @@ def test_another_address_is_dialled_soon_when_there_is_no_link_and_leaves_a_link
             await until(lambda: state_of(hk, "gz1") is PeerState.DIALLING)
             [(old_dial, _)] = hk._diallers._tasks.values()
             hk.update([entry("gz1", address(gz))], trust())
-            await until(lambda: gz_saw.up == ["hk1"])
+            await until(lambda: gz_saw.up == ["hk1"] and hk_saw.up == ["gz1"])
             assert old_dial.done()
             server.close()
             hk.update([entry("gz1", "127.0.0.1:9", address(gz))], trust())
@@ -229,8 +229,8 @@ def test_an_organisation_admitted_to_a_channel_gains_it_and_one_suspended_loses_
     async def scenario() -> None:
         async with Loopback() as net:
             channels = {"gz1": {TRADE}, "hk1": {TRADE}}
-            gz, gz_saw = await net.start("gz1", [entry("hk1")], channels=lambda org: channels["gz1"])
-            hk, hk_saw = await net.start("hk1", [entry("gz1", address(gz))], channels=lambda org: channels["hk1"])
+            gz, gz_saw = await net.start("gz1", [entry("hk1")], channels=lambda org, node: channels["gz1"])
+            hk, hk_saw = await net.start("hk1", [entry("gz1", address(gz))], channels=lambda org, node: channels["hk1"])
             await until(lambda: gz_saw.up and hk_saw.up)
             nodes = {"gz1": (gz, entry("hk1")), "hk1": (hk, entry("gz1", address(gz)))}
             order = [first, *({"gz1", "hk1"} - {first})]
