@@ -25,11 +25,12 @@ from dawan_node.node import config as config_file
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.certificate_watch import LIST_FILE_BYTES_MAX, LIST_FILES_MAX, LIST_SUFFIX
 from dawan_node.node.clock import SystemClock, node_clock
-from dawan_node.node.config import Config
+from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
 from dawan_node.node.verification import known_roots, own_request
 from dawan_node.rpc.client import Client
+from dawan_node.rpc.client_tls import ClientTls
 
 T = TypeVar("T")
 
@@ -104,7 +105,9 @@ def admit(home: Home, environment: Mapping[str, str], passphrase: bytes | None, 
         keys=keys,
         keys_trouble=keys_trouble,
         pid=pid,
-        answers=_ask(config) if pid is not None and config is not None and not offline else None,
+        answers=_ask(config, keys, trust, clock or SystemClock())
+        if pid is not None and config is not None and not offline
+        else None,
     )
 
 
@@ -125,12 +128,19 @@ def holder(lock_file: Path) -> int | None:
     return None
 
 
-def _ask(config: Config) -> Answers:
-    url = f"{'https' if config.rpc.tls else 'http'}://{config.rpc.listen}"
+def _ask(config: Config, keys: NodeKeys | None, trust: Trust | None, clock: SystemClock) -> Answers:
+    host, port = parse_address(config.rpc.listen)
+    # What listens on every address is reached at this machine's own.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    url, tls = f"http://{place}", None
     if config.rpc.tls:
-        return Answers(trouble=f"{url} wants a client certificate")
+        url = f"https://{place}"
+        if keys is None or trust is None:
+            return Answers(trouble=f"{url} wants this node's certificate, and its key is locked")
+        tls = ClientTls(keys.tls, trust, config.node.org, config.node.name, clock.now)
     try:
-        with Client(url, timeout_s=ASK_S) as client:
+        with Client(url, timeout_s=ASK_S, tls=tls) as client:
             return Answers(status=client.node_status(), version=client.node_version(), peers=tuple(client.net_peers()))
     except (DawanError, OSError) as error:
         return Answers(trouble=f"{url}: {error}")
