@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from dawan_node.cli.connect import connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import (
     home_option,
@@ -23,7 +24,7 @@ from dawan_node.cli.options import (
     print_json,
     print_table,
 )
-from dawan_node.errors import UntrustedCertificate
+from dawan_node.errors import ConfigError, UntrustedCertificate
 
 if TYPE_CHECKING:
     from dawan_node.node.config import Config
@@ -33,6 +34,8 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 # As crypto.authority has them; written here because --help must not import it. A test compares.
 DAYS: Final = 398
 LIST_DAYS: Final = 30
+#: How long a publication may take to become final before the command gives up on knowing.
+PUBLISH_TIMEOUT_S: Final = 20
 REASONS: Final = ("unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -201,6 +204,38 @@ def crl(days: int, home: Path, passphrase_file: Path | None, output: str) -> Non
 
 
 @cert.command()
+@click.option("--key", required=True, help="An org_admin's key of this organisation: a name in --home, or a key file.")
+@click.option("-c", "--channel", "channels", multiple=True, help="Only on this channel; repeatable. Default: on all.")
+@rpc_options
+def publish(key: str, channels: tuple[str, ...], rpc: str | None, home: Path) -> None:
+    """Publish HOME/keys/ca/crl.pem on the channels: every node of their members takes it over at once.
+
+    A list that revokes the node this command talks to cuts that node off with the first channel: publish such a one
+    through another node (--rpc).
+    """
+    from dawan_node.cli.sending import report, send, signing_key
+    from dawan_node.crypto.revocation import lists_from_pem
+
+    place, _ = _opened(home)
+    path = place.authority_certificate.with_name("crl.pem")
+    try:
+        lists = ["0x" + der.hex() for der in lists_from_pem(path.read_bytes())]
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read", error.strerror or "unknown reason", "Make one: cert revoke, or cert crl."
+        ) from None
+    except UntrustedCertificate as error:
+        raise ConfigError(f"{path} is not a revocation list", str(error), "Sign a new one: cert crl.") from None
+    private = signing_key(key, home, passphrase_file_of_command())
+    with connected(rpc, home, submits=True) as client:
+        for channel in channels or tuple(client.channel_list()):
+            verdict, meaning = send(
+                client, channel, private, "governance", "publish_revocations", {"lists": lists}, PUBLISH_TIMEOUT_S
+            )
+            report(verdict, channel, "table", meaning)
+
+
+@cert.command()
 @click.argument("file", required=False, type=_FILE)
 @home_option
 @output_option
@@ -342,7 +377,7 @@ def _hand_to(settings: Config) -> str:
 
 def _say_where(path: Path, settings: Config) -> None:
     click.echo(f"It counts where it is handed over: as HOME/{_hand_to(settings)} on every node of every organisation,")
-    click.echo("or published on the channels. It is public.")
+    click.echo("or published on the channels: `dawan-node cert publish --key ADMIN`. It is public.")
 
 
 def _printable(text: str) -> str:

@@ -44,6 +44,24 @@ def links(network: Network, node: DevnetNode) -> set[str]:
         return set()
 
 
+def test_a_list_published_on_a_channel_reaches_every_node_at_once(own_network: Network) -> None:
+    network = own_network
+    gz1, hk1, mo1, hq1 = (network.devnet.find(name) for name in ("gz1", "hk1", "mo1", "hq1"))
+    others = (gz1, hk1, hq1)
+    at_home(network, mo1, "cert", "revoke", "mo1", "--reason", "keyCompromise")
+    # Through another node: with the first channel's block nobody talks to mo1 any more.
+    at_home(network, mo1, "cert", "publish", "--key", "mo-admin", "--rpc", gz1.rpc_url)
+    until(lambda: all("mo1" not in links(network, node) for node in others), CUT_S, "mo1 cut off")
+    assert not list(network.devnet.home(gz1).path.rglob("*.crl.pem")), "no file was handed to anybody"
+    network.commit(gz1)
+    network.processes.kill(hq1)
+    network.processes.start(hq1)
+    network.wait_answering(hq1)
+    until(lambda: links(network, hq1) == {"gz1", "hk1"}, 30, "the restarted node knows it from its own state")
+    # It was two votes short of nothing: gz1, hk1 and hq1 are a quorum.
+    network.commit(gz1)
+
+
 @pytest.fixture
 def stopped_network(tmp_path: Path) -> Iterator[Network]:
     network = Network(tmp_path / "net", 4)
