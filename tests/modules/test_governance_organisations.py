@@ -194,7 +194,11 @@ def test_removal_is_for_good_and_not_while_the_organisation_holds_a_seat(kit):
     assert kit.run("gz-admin", "propose_org_ca", {"id": "c", "org": "shenzhen", "ca": [b"x"]}).reason == "E_UNKNOWN"
 
 
-def test_a_status_that_holds_already_or_of_a_stranger_is_refused(kit):
+def test_a_status_that_holds_already_or_of_a_stranger_is_not_even_proposed(kit):
+    for org, status, reason in (("gz", "active", "E_STATUS"), ("nowhere", "suspended", "E_UNKNOWN")):
+        asked = {"id": "p", "org": org, "status": status}
+        assert kit.run("gz-admin", "propose_org_status", asked).reason == reason
+    assert kit.get(Proposal, b"p") is None
     assert set_status(kit, "gz", "active").reason == "E_STATUS"
     assert set_status(kit, "nowhere", "suspended").reason == "E_UNKNOWN"
 

@@ -140,7 +140,9 @@ def test_a_node_is_removed_by_its_organisation_but_a_validator_only_by_vote(asse
     consortium = Consortium(larger, assembled.roots)
     assert "hk2" in names(directory(consortium, genesis_membership(assembled)))
     gone = {name: record(name, "hk", status="removed") for name in ("hk1", "hk2")}
-    assert names(directory(consortium, changed(genesis_membership(assembled), nodes=gone))) == ["hk1", "hq1", "mo1"]
+    left = directory(consortium, changed(genesis_membership(assembled), nodes=gone)).peers
+    assert [peer.name for peer in left] == ["hk1", "hq1", "mo1"]
+    assert left[0].addresses == assembled.document.validator[1].addresses
 
 
 def test_nobody_takes_the_name_of_another_organisations_node(assembled: Consortium) -> None:
@@ -149,6 +151,13 @@ def test_nobody_takes_the_name_of_another_organisations_node(assembled: Consorti
     hk1 = next(peer for peer in found.peers if peer.name == "hk1")
     assert hk1.org == "hk" and "6.6.6.6:1" not in hk1.addresses
     assert "has a node hk1 of mo" in found.problems[0] and "Fix:" in found.problems[0]
+
+
+def test_a_seat_on_one_channel_does_not_take_the_name_of_a_node_on_another(assembled: Consortium) -> None:
+    first = changed(genesis_membership(assembled), nodes={"x1": record("x1", "mo")})
+    second = changed(genesis_membership(assembled), validators={"x1": ("hk", key_of_person("seat"))})
+    x1 = next(peer for peer in directory(assembled, first, second).peers if peer.name == "x1")
+    assert (x1.org, x1.public_key, x1.role) == ("mo", key_of_person("x1"), Role.OBSERVER)
 
 
 def test_a_channel_cannot_give_another_channels_member_a_root_of_its_own(assembled: Consortium) -> None:

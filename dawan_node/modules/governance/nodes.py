@@ -63,18 +63,14 @@ def publish_revocations(ctx: Context, args: PublishRevocations) -> None:
     ctx.emit(RevocationsPublished(org=ctx.sender.org, lists=len(args.lists)))
 
 
-def put_node(
-    ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str], *, new: bool = False
-) -> None:
-    """Write the record of a node of ``org``, checked; ``new`` refuses a name that is registered already."""
-    require_node(ctx, org, name, suite, public_key, addresses, new=new)
+def put_node(ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str]) -> None:
+    """Write the record of a node of ``org``, checked."""
+    require_node(ctx, org, name, suite, public_key, addresses)
     ctx.put(NodeRecord(name, org, suite, public_key, tuple(addresses), "active", ctx.height))
     ctx.emit(NodeRegistered(name=name, org=org, public_key=public_key))
 
 
-def require_node(
-    ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str], *, new: bool
-) -> None:
+def require_node(ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str]) -> None:
     """Fail unless the node may be registered like this."""
     ctx.require(is_label(name), "E_NAME")
     ctx.require(is_public_key(suite, public_key), "E_KEY")
@@ -82,7 +78,6 @@ def require_node(
     for address in addresses:
         ctx.require(is_address(address), "E_ADDRESS")
     known = ctx.get(NodeRecord, key_of(name))
-    ctx.require(known is None or not new, "E_EXISTS")
     ctx.require(known is None or known.org == org, "E_OTHER_ORG")
     seats = {seat: (owner, key) for seat, owner, _, key in ctx.configuration().validators}
     if name in seats:

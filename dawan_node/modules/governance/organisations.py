@@ -64,7 +64,7 @@ def require_new_org(
     ctx.require(len(set(keys)) == len(keys), "E_KEY_USED")
     ctx.require(len({node.name for node in nodes}) == len(nodes), "E_EXISTS")
     for node in nodes:
-        require_node(ctx, org, node.name, node.suite, node.public_key, node.addresses, new=True)
+        require_node(ctx, org, node.name, node.suite, node.public_key, node.addresses)
 
 
 def require_authorities(ctx: Context, org: str, ca: Sequence[bytes]) -> None:
@@ -119,7 +119,7 @@ def admit(ctx: Context, now: Configuration, proposal: Proposal) -> Configuration
     ctx.put(Credential(proposal.public_key, proposal.suite, admin, org, roles, ctx.height, 0))
     ctx.emit(IdentityEnrolled(name=admin, org=org, roles=list(roles), public_key=proposal.public_key))
     for node in proposal.nodes:
-        put_node(ctx, org, node.name, node.suite, node.public_key, node.addresses, new=True)
+        put_node(ctx, org, node.name, node.suite, node.public_key, node.addresses)
     return replace(now, orgs=tuple(sorted([*now.orgs, (org, False, "active")])))
 
 
