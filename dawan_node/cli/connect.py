@@ -86,13 +86,12 @@ def url_of(rpc: str | None, home: Path) -> str:
     file = home / "node.toml"
     if not file.exists():
         return DEFAULT_URL
-    from dawan_node.node.config import load
+    from dawan_node.node.config import load, local_host, parse_address
 
     settings = load(file, environment=os.environ).rpc
-    host, _, port = settings.listen.rpartition(":")
-    # A node that listens on all addresses is reached on this machine's own.
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    return f"{'https' if settings.tls else 'http'}://{host}:{port}"
+    host, port = parse_address(settings.listen)
+    host = local_host(host)
+    return f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def tls_for(url: str, rpc: str | None, home: Path) -> ClientTls | None:

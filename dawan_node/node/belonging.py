@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Final, Protocol
 
 from dawan_node.crypto.revocation import RevocationList, RevocationRule
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.membership import read_membership
+from dawan_node.node.clock import Calendar
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.directory import ChannelView, Directory, OwnPlace, make_directory
 from dawan_node.node.logs import fields
@@ -22,14 +22,6 @@ from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.channel_store import ChannelStore
 
 log = logging.getLogger(__name__)
-
-
-class Clock(Protocol):
-    """Revocation lists are judged by the wall clock."""
-
-    def now(self) -> datetime:
-        """An aware time."""
-        ...
 
 
 class Ledger(Protocol):
@@ -54,7 +46,7 @@ class Belonging:
         consortium: Consortium,
         ledgers: Sequence[Ledger],
         rule: RevocationRule,
-        clock: Clock,
+        clock: Calendar,
     ) -> None:
         """``ledgers`` are the channels this node serves, in the order of consortium.toml. Raises StorageError."""
         self._own: Final = own

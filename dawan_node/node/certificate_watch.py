@@ -17,13 +17,14 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate, from_pem
+from dawan_node.crypto.certificates import CertifiedKey, from_pem
 from dawan_node.crypto.revocation import lists_from_pem
+from dawan_node.crypto.trust import Trust
 from dawan_node.errors import ConfigError, OperatorError, UntrustedCertificate
+from dawan_node.node.clock import Calendar
 from dawan_node.node.home import REVOCATION_FILE_BYTES_MAX, REVOCATION_FILES_MAX, REVOCATION_SUFFIX, Home
 from dawan_node.node.logs import fields
 
@@ -36,22 +37,6 @@ CERTIFICATE_FILE_BYTES_MAX: Final = 64 * 1024
 
 # What tells one state of a file from another: inode, size, and when its content changed.
 _State = tuple[int, int, int]
-
-
-class Clock(Protocol):
-    """Certificates are judged by the wall clock."""
-
-    def now(self) -> datetime:
-        """An aware time."""
-        ...
-
-
-class Trust(Protocol):
-    """Whose certificates count."""
-
-    def judge(self, leaf_der: bytes, now: datetime) -> NodeCertificate:
-        """Whose certificate this is. Raises UntrustedCertificate."""
-        ...
 
 
 #: Takes a certificate into use. May refuse it by raising OperatorError.
@@ -71,7 +56,7 @@ class CertificateWatch:
         org: str,
         tls: CertifiedKey,
         trust: Callable[[], Trust],
-        clock: Clock,
+        clock: Calendar,
         on_certificate: OnCertificate,
         on_lists: OnLists,
     ) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from dawan_node.crypto.trust import Trust
 from dawan_node.node import expiry
+from dawan_node.node.clock import Calendar
 from dawan_node.node.expiry import Crossings, Dated, Finding, Kind, Level
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Sample
@@ -23,14 +23,6 @@ log = logging.getLogger(__name__)
 
 #: A level is a matter of days; this often costs a comparison per certificate, and a clock that jumps is noticed.
 LOOK_EVERY_S: Final = 2.0
-
-
-class Clock(Protocol):
-    """Certificates are judged by the wall clock."""
-
-    def now(self) -> datetime:
-        """An aware time."""
-        ...
 
 
 class Certificates:
@@ -43,7 +35,7 @@ class Certificates:
         certificate: bytes,
         authorities: Sequence[bytes],
         trust: Callable[[], Trust],
-        clock: Clock,
+        clock: Calendar,
     ) -> None:
         """``certificate``: the TLS certificate in use, DER. ``authorities``: those in this home, registered or not.
 

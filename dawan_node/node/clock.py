@@ -36,6 +36,14 @@ class Clock(Protocol):
         ...
 
 
+class Calendar(Protocol):
+    """The wall clock as a datetime, by which certificates and revocation lists are judged."""
+
+    def now(self) -> datetime:
+        """An aware time."""
+        ...
+
+
 class SystemClock:
     """The machine's clocks."""
 
@@ -44,7 +52,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def now(self) -> datetime:
-        """The same as a datetime, for the validity of certificates."""
+        """See Calendar."""
         return datetime.now(UTC)
 
     def monotonic_ms(self) -> int:

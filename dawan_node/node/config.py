@@ -158,6 +158,11 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def local_host(host: str) -> str:
+    """Where this machine reaches a listener on ``host``: one on every address, at this machine's own."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a listener on ``host``."""
     if host == "localhost":

@@ -18,7 +18,7 @@ from dawan_node.errors import DawanError, OperatorError
 from dawan_node.node import config as config_file
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import SystemClock, node_clock
-from dawan_node.node.config import Config, parse_address
+from dawan_node.node.config import Config, local_host, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
 from dawan_node.node.network_trust import network_trust
@@ -124,8 +124,7 @@ def holder(lock_file: Path) -> int | None:
 
 def _ask(config: Config, keys: NodeKeys | None, trust: Trust | None, clock: SystemClock) -> Answers:
     host, port = parse_address(config.rpc.listen)
-    # What listens on every address is reached at this machine's own.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    host = local_host(host)
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     url, tls = f"http://{place}", None
     if config.rpc.tls:

@@ -9,7 +9,7 @@ from typing import Final
 
 from dawan_node.node.checkup.finding import Finding, fail, not_run, ok, warn
 from dawan_node.node.checkup.patient import Patient
-from dawan_node.node.config import Config, parse_address
+from dawan_node.node.config import Config, local_host, parse_address
 
 CHECK: Final = "ports"
 #: To this machine's own address, out through the router and back at most.
@@ -113,9 +113,7 @@ def _listen(address: str) -> socket.socket:
 
 def _dial(address: str) -> None:
     host, port = parse_address(address)
-    # What listens on every address is reached at this machine's own.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    with closing(socket.create_connection((host, port), timeout=DIAL_S)):
+    with closing(socket.create_connection((local_host(host), port), timeout=DIAL_S)):
         pass
 
 
