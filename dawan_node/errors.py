@@ -11,7 +11,7 @@
     │   ├── InvalidGenesis        a genesis no channel may start from
     │   ├── InvalidMessage        a peer's frame or consensus message
     │   │   └── HandshakeRefused  (p2p.handshake) a peer that is not who it should be, with the remedy
-    │   ├── UntrustedCertificate  an X.509 certificate no connection may rest on; carries a stable reason
+    │   ├── UntrustedCertificate  an X.509 certificate or revocation list that does not count; stable reason
     │   ├── InvalidQuery          (execution.executor) a query no module declares, or wrong parameters
     │   └── BadValue              (rpc.values) a JSON value that is not of the ledger type it stands for
     ├── StorageError              the disk is in doubt: the node stops voting and exits (design section 6)
@@ -90,7 +90,10 @@ class InvalidMessage(InvalidInput):
 
 
 class UntrustedCertificate(InvalidInput):
-    """An X.509 certificate that breaks a rule of crypto.certificates. ``reason`` is a stable identifier."""
+    """A certificate or revocation list that breaks a rule of crypto.certificates or crypto.revocation.
+
+    ``reason`` is a stable identifier.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

@@ -34,8 +34,6 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 # As crypto.authority has them; written here because --help must not import it. A test compares.
 DAYS: Final = 398
 LIST_DAYS: Final = 30
-#: How long a publication may take to become final before the command gives up on knowing.
-PUBLISH_TIMEOUT_S: Final = 20
 REASONS: Final = ("unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -213,7 +211,7 @@ def publish(key: str, channels: tuple[str, ...], rpc: str | None, home: Path) ->
     A list that revokes the node this command talks to cuts that node off with the first channel: publish such a one
     through another node (--rpc).
     """
-    from dawan_node.cli.sending import report, send, signing_key
+    from dawan_node.cli.sending import TIMEOUT_S, report, send, signing_key
     from dawan_node.crypto.revocation import lists_from_pem
 
     place, _ = _opened(home)
@@ -230,7 +228,7 @@ def publish(key: str, channels: tuple[str, ...], rpc: str | None, home: Path) ->
     with connected(rpc, home, submits=True) as client:
         for channel in channels or tuple(client.channel_list()):
             verdict, meaning = send(
-                client, channel, private, "governance", "publish_revocations", {"lists": lists}, PUBLISH_TIMEOUT_S
+                client, channel, private, "governance", "publish_revocations", {"lists": lists}, TIMEOUT_S
             )
             report(verdict, channel, "table", meaning)
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from dawan_node.node.join_request import JoinRequest
     from dawan_node.rpc.client import Client
 
-#: How long a vote may take to become final before the command gives up on knowing.
-TIMEOUT_S: Final = 20
 _PAGE: Final = 500
 _GOVERNANCE: Final = "governance"
 
@@ -179,16 +177,15 @@ def _organisation(request: JoinRequest, names: Names) -> dict[str, Any]:
 
 def _send(client: Client, channel: str, private: Any, command: str, args: dict[str, Any]) -> None:
     """One transaction of governance. Raises CommandFailed when the chain said no."""
-    from dawan_node.cli.sending import send
+    from dawan_node.cli.sending import TIMEOUT_S, changed_nothing, send
 
     verdict, meaning = send(client, channel, private, _GOVERNANCE, command, args, TIMEOUT_S)
-    receipt = verdict.get("receipt") or {}
-    if receipt.get("code") != 0:
-        reason = receipt.get("reason") or verdict["status"]
-        raise CommandFailed(
-            ExitCode.REJECTED,
-            f"{_GOVERNANCE}.{command} on channel {channel} changed nothing",
-            f"{reason} ({meaning.rstrip('.')})" if meaning else str(reason),
+    receipt = verdict.get("receipt")
+    if receipt is None or receipt["code"] != 0:
+        raise changed_nothing(
+            f"{_GOVERNANCE}.{command} on channel {channel}",
+            verdict,
+            meaning,
             "See `dawan-node network proposals`, correct the cause and send it again.",
         )
 
