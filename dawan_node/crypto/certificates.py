@@ -187,7 +187,7 @@ def _parse(der: bytes) -> x509.Certificate:
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
     # Its last field is a string of bits, of which the library accepts a number that is not whole bytes.
     if der[-len(certificate.signature) - 1] != 0:

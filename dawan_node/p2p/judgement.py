@@ -39,6 +39,10 @@ UNREADABLE: Final = (
     x509.UnsupportedGeneralNameType,
 )
 
+# Reasons found before anything of the certificate was read, and a good cause not to read it for its name.
+_UNPARSED: Final = frozenset({"malformed", "serial", "duplicate_extension"})
+_NO_NAME: Final = "that node"
+
 _FIXES: Final[Mapping[str, str]] = {
     "expired": "run `dawan-node cert renew` on {node}",
     "not_yet_valid": "compare the clocks of this node and of {node} with `dawan-node doctor`",
@@ -118,11 +122,12 @@ def claimed_node(leaf_der: bytes) -> str:
                 return f"{parts[0]} of {parts[1]}"
     except UNREADABLE:
         pass  # the judgement that is being explained says what is wrong with it
-    return "that node"
+    return _NO_NAME
 
 
 def _refused(error: UntrustedCertificate, leaf_der: bytes) -> HandshakeRefused:
     text = f"TLS certificate refused: {error}"
     if error.reason != "revoked" and not error.reason.startswith("crl_"):  # crypto.revocation ends with the remedy
-        text += f"; {_FIXES.get(error.reason, _OTHER_FIX).format(node=claimed_node(leaf_der))}"
+        node = _NO_NAME if error.reason in _UNPARSED else claimed_node(leaf_der)
+        text += f"; {_FIXES.get(error.reason, _OTHER_FIX).format(node=node)}"
     return HandshakeRefused(Refusal.CERTIFICATE, text)
