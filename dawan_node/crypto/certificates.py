@@ -217,6 +217,19 @@ def _check_serial(der: bytes) -> None:
         position = start + length if tag == 0xA0 else start
 
 
+def is_loadable_authority(der: bytes) -> bool:
+    """Whether both libraries can read a certificate, this one's and OpenSSL, into which TLS loads it.
+
+    What organisations registered on a channel was never read by any library: the chain keeps it as bytes.
+    """
+    try:
+        _parse(der).public_key()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except (UntrustedCertificate, ValueError, UnsupportedAlgorithm, ssl.SSLError):
+        return False
+    return True
+
+
 def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
     """The readable certificates an organisation registered: its damaged file must not shut out other organisations."""
     parsed = []

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from dawan_node.crypto.certificates import is_loadable_authority
 from dawan_node.crypto.revocation import RevocationList, RevocationRule, Revocations, load_revocation_list
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import UntrustedCertificate
@@ -84,11 +85,12 @@ def make_directory(
     by one that is refused must not bring a revoked certificate back.
     """
     maker = _Maker(consortium, channels)
-    roots = maker.roots()
+    registered = maker.roots()
     # A node whose organisation is not admitted yet, or not any more, still knows its own certificates.
-    roots.setdefault(own.org, tuple(own.authorities))
+    registered.setdefault(own.org, tuple(own.authorities))
+    roots = maker.usable(registered)
     lists = [*held, *maker.revocation_lists(roots, revocation_files, now)]
-    member_of, seats = maker.served(roots)
+    member_of, seats = maker.served(registered)
     peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own.name)
     trust = Trust(roots, Revocations.collect(roots, lists, rule))
     return Directory(peers, trust, member_of, seats, tuple(maker.problems[:PROBLEMS_MAX]))
@@ -120,6 +122,18 @@ class _Maker:
                     found[org] = record.ca
         # Of the file, those that no channel of this node knows: nodes that share none are only told so.
         return {**{org: tuple(ca) for org, ca in self._consortium.roots.items() if org not in known}, **found}
+
+    def usable(self, roots: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes, ...]]:
+        """Without what no library can read: one such certificate would keep TLS from starting with any."""
+        found = {}
+        for org, registered in roots.items():
+            found[org] = tuple(der for der in registered if is_loadable_authority(der))
+            if len(found[org]) < len(registered):
+                self.problems.append(
+                    f"{len(registered) - len(found[org])} of the CA certificates registered for {org} cannot be read; "
+                    f"nodes below them have no links. Fix: propose_org_ca for {org} with the right certificates"
+                )
+        return found
 
     def served(
         self, roots: Mapping[str, tuple[bytes, ...]]

@@ -232,9 +232,14 @@ class Node:
             "directory_changed",
             extra=fields(peers=len(directory.peers), orgs=",".join(sorted(directory.trust.roots))),
         )
-        self._network.update(directory.peers, directory.trust)
-        if self._rpc_tls is not None:
-            self._rpc_tls.update(directory.trust)
+        try:
+            self._network.update(directory.peers, directory.trust)
+            if self._rpc_tls is not None:
+                self._rpc_tls.update(directory.trust)
+        except OperatorError as error:
+            # The directory leaves out what cannot be used; should something be left, every node of the channel meets it
+            # in the same block, and not one may stop for it. What was believed before is still believed.
+            log.critical("directory_refused", extra=fields(what=error.what, why=error.why, next=error.fix))
 
     # Health
 

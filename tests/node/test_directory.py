@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
 from dawan_node.crypto.revocation import RevocationRule, Revoked
@@ -14,9 +16,11 @@ from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.execution.channel import NodeRecord, Organisation
 from dawan_node.execution.membership import Membership
+from dawan_node.modules.governance.nodes import _ADDRESS, is_address
 from dawan_node.node.consortium import Consortium, Node, public_key_bytes
 from dawan_node.node.directory import ChannelView, Directory, OwnPlace, make_directory
-from dawan_node.p2p.peers import Role
+from dawan_node.p2p.peers import PeerAddress, Role
+from dawan_node.p2p.tls import tls_contexts
 from dawan_node.testing.module_kit import key_of_person
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
@@ -187,6 +191,27 @@ def test_a_validator_with_two_keys_is_reported(assembled: Consortium) -> None:
     assert next(p for p in found.peers if p.name == "hk1").public_key == start.validators["hk1"][1]
 
 
+def test_nothing_that_a_channel_can_hold_keeps_a_node_from_making_its_directory(assembled: Consortium) -> None:
+    """The chain keeps certificates and lists as bytes; whoever got a vote or an administrator's key chose them."""
+    junk = (b"junk", GDLOG.certificate[:-1], GDLOG.certificate + b"\0", GDLOG.certificate)
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=junk)
+    joined = changed(joined, nodes={"gz1": record("gz1", "gdlog")}, revocations={"gdlog": (b"", b"junk", bytes(9))})
+    found = directory(assembled, joined)
+    assert found.trust.roots["gdlog"] == (GDLOG.certificate,)
+    assert any("3 of the CA certificates registered for gdlog cannot be read" in problem for problem in found.problems)
+    own = issue_node_certificate(make_authority("gz", NOW), "gz", "gz1", [], NOW)
+    tls_contexts(own, found.trust.roots)
+    hopeless = directory(assembled, with_org(genesis_membership(assembled), "gdlog", ca=(b"junk",)))
+    tls_contexts(own, hopeless.trust.roots)
+    assert hopeless.trust.roots["gdlog"] == () and hopeless.chain_ids_of("gdlog", "gdlog1") == (TRADE,)
+
+
+@given(st.from_regex(_ADDRESS, fullmatch=True))
+def test_every_address_that_governance_takes_can_be_dialled_or_fails_to_be(address: str) -> None:
+    if is_address(address):
+        PeerAddress("n1", "gz", key_of_person("n1"), (address,))
+
+
 # -- revocation ------------------------------------------------------------------------------------------------------
 
 
@@ -197,8 +222,8 @@ def test_revocations_come_from_files_and_channels_and_the_newest_counts(assemble
     revoking = make_revocation_list(GDLOG, [Revoked(serial, NOW)], 2, NOW)
     joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
     published = changed(joined, revocations={"gdlog": (revoking,)})
-    for given, files in ((joined, {"gdlog": [revoking]}), (published, {"gdlog": [empty]}), (published, {})):
-        found = directory(assembled, given, files=files)
+    for membership, files in ((joined, {"gdlog": [revoking]}), (published, {"gdlog": [empty]}), (published, {})):
+        found = directory(assembled, membership, files=files)
         with pytest.raises(UntrustedCertificate) as refused:
             found.trust.judge(leaf.certificate, NOW)
         assert refused.value.reason == "revoked"
