@@ -22,6 +22,7 @@ crypto.authority's work.
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -217,6 +218,7 @@ def _check_serial(der: bytes) -> None:
         position = start + length if tag == 0xA0 else start
 
 
+@functools.lru_cache(maxsize=1_024)  # every authority of some hundred organisations; asked again at each change of one
 def is_loadable_authority(der: bytes) -> bool:
     """Whether both libraries can read a certificate, this one's and OpenSSL, into which TLS loads it.
 

@@ -18,7 +18,7 @@ Pure: memberships, files and the time come in, a Directory goes out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -30,6 +30,9 @@ from dawan_node.errors import UntrustedCertificate
 from dawan_node.execution.membership import Membership
 from dawan_node.node.consortium import Consortium, public_key_bytes
 from dawan_node.p2p.peers import PeerAddress, Role
+
+#: Judges a list (DER) that an organisation hands over, under its authorities (DER). Raises UntrustedCertificate.
+LoadList = Callable[[bytes, str, Sequence[bytes], datetime], RevocationList]
 
 #: Problems are logged and shown: a network in trouble must not flood the log.
 PROBLEMS_MAX: Final = 100
@@ -77,19 +80,20 @@ def make_directory(
     rule: RevocationRule,
     now: datetime,
     held: Sequence[RevocationList] = (),
+    load: LoadList = load_revocation_list,
 ) -> Directory:
     """The directory of the node ``own`` that serves ``channels``.
 
     ``revocation_files``: organisation -> lists (DER) found beside consortium.toml; lists published on a channel count
     too, those ``held`` from before as well, and of several lists of one authority the newest: a list that was replaced
-    by one that is refused must not bring a revoked certificate back.
+    by one that is refused must not bring a revoked certificate back. ``load`` judges one list.
     """
     maker = _Maker(consortium, channels)
     registered = maker.roots()
     # A node whose organisation is not admitted yet, or not any more, still knows its own certificates.
     registered.setdefault(own.org, tuple(own.authorities))
     roots = maker.usable(registered)
-    lists = [*held, *maker.revocation_lists(roots, revocation_files, now)]
+    lists = [*held, *maker.revocation_lists(roots, revocation_files, now, load)]
     member_of, seats = maker.served(registered)
     peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own.name)
     trust = Trust(roots, Revocations.collect(roots, lists, rule))
@@ -180,7 +184,11 @@ class _Maker:
         ]
 
     def revocation_lists(
-        self, roots: Mapping[str, tuple[bytes, ...]], files: Mapping[str, Sequence[bytes]], now: datetime
+        self,
+        roots: Mapping[str, tuple[bytes, ...]],
+        files: Mapping[str, Sequence[bytes]],
+        now: datetime,
+        load: LoadList,
     ) -> list[RevocationList]:
         """Every list that can be believed, from files and channels; the others are problems, never silence."""
         given = [(org, f"network/crl/{org}.crl.pem", data) for org, lists in sorted(files.items()) for data in lists]
@@ -193,7 +201,7 @@ class _Maker:
         found = []
         for org, source, data in given:
             try:
-                found.append(load_revocation_list(data, org, roots.get(org, ()), now))
+                found.append(load(data, org, roots.get(org, ()), now))
             except UntrustedCertificate as error:
                 self.problems.append(f"{source}: {error}. Fix: {org} must hand over a new list: cert crl")
         return found
@@ -210,7 +218,7 @@ class _Maker:
             elif record.status == "removed":
                 if name not in self._seats:
                     found.pop(name, None)
-            else:
+            elif listed is None or (listed.public_key, listed.addresses) != (record.public_key, record.addresses):
                 role = Role.OBSERVER if listed is None else listed.role
                 found[name] = PeerAddress(name, record.org, record.public_key, record.addresses, role)
 

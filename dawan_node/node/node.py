@@ -164,6 +164,7 @@ class Node:
                 tasks.append(group.create_task(self._network.wait(), name="network"))
                 tasks.append(group.create_task(self._certificates.run(), name="expiry"))
                 tasks.append(group.create_task(self._watch.run(), name="certificates"))
+                tasks.append(group.create_task(self._belonging.run(), name="membership"))
                 await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(

@@ -199,7 +199,8 @@ class Network:
         nodes are dialled, addresses of connected ones are used the next time. Raises ConfigError for a CA certificate
         that cannot be used; nothing has changed then.
         """
-        self._tls = tls_contexts(self._certified, trust.roots)
+        if trust.roots != self._trust.roots:  # OpenSSL knows of nothing else, and reads every authority anew
+            self._tls = tls_contexts(self._certified, trust.roots)
         self._trust = trust
         listed = {peer.name: peer.id for peer in peers}
         now_ms = self._clock.monotonic_ms()

@@ -75,7 +75,8 @@ class ServerTls:
 
     def update(self, trust: Trust) -> None:
         """Judge by another trust from now on, open connections too. Raises ConfigError; the old one stays then."""
-        self._context = _server_context(self._own, trust)
+        if trust.roots != self._trust.roots:
+            self._context = _server_context(self._own, trust)
         self._trust = trust
         self._verdicts.clear()
         self.generation += 1
