@@ -68,6 +68,8 @@ class NodeCertificate:
     not_after: datetime
     fingerprint: bytes
     public_key: bytes  # SubjectPublicKeyInfo, DER
+    #: Fingerprints of the registered authorities its chain goes through, up to the root.
+    authorities: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def validate_node_certificate(
         )
     [(org, candidates)] = paths.items()
     _check_common(certificate, now)
-    _check_some_path(certificate, candidates, now, check_path)
+    path = _good_path(certificate, candidates, now, check_path)
     name = _check_leaf(certificate, org, roots)
     return NodeCertificate(
         org=org,
@@ -173,6 +175,7 @@ def validate_node_certificate(
         not_after=certificate.not_valid_after_utc,
         fingerprint=fingerprint(leaf),
         public_key=public_key_of(certificate),
+        authorities=frozenset(fingerprint(authority.public_bytes(serialization.Encoding.DER)) for authority in path),
     )
 
 
@@ -266,13 +269,13 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
     return found
 
 
-def _check_some_path(
+def _good_path(
     leaf: x509.Certificate,
     candidates: list[list[x509.Certificate]],
     now: datetime,
     check_path: Callable[[Sequence[x509.Certificate]], None] | None,
-) -> None:
-    """Require one path whose authorities keep every rule; the first failure speaks for all."""
+) -> list[x509.Certificate]:
+    """The first path whose authorities keep every rule; where none does, the first failure speaks for all."""
     first: UntrustedCertificate | None = None
     for path in candidates:
         try:
@@ -285,9 +288,9 @@ def _check_some_path(
         except UntrustedCertificate as error:
             first = first or error
         else:
-            return
-    if first is not None:
-        raise first
+            return path
+    assert first is not None, "whoever fits an organisation has a path"
+    raise first
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
+from dawan_node.crypto.certificates import NodeCertificate
 from dawan_node.crypto.hashing import sha256
 from dawan_node.crypto.revocation import RevocationList, RevocationRule, load_revocation_list
 from dawan_node.execution.executor import Executor
@@ -83,9 +84,13 @@ class Belonging:
         self.on_change: Callable[[Directory], None] = lambda _: None
         self.directory = self._make(())
 
-    def chain_ids_of(self, org: str, node: str) -> tuple[bytes, ...]:
-        """The channels that ``node`` of ``org`` may hear of, now."""
-        return self.directory.chain_ids_of(org, node)
+    def chain_ids_of(self, certificate: NodeCertificate) -> tuple[bytes, ...]:
+        """The channels that the node with ``certificate`` may hear of, now."""
+        return self.directory.chain_ids_of(certificate)
+
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        """As the directory in force says."""
+        return self.directory.is_member(channel, org, authorities)
 
     def membership_changed(self) -> None:
         """A block may have changed who belongs to a channel. Raises StorageError."""

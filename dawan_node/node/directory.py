@@ -6,9 +6,10 @@ authorities they replaced. Where both speak, the state wins, because everybody a
 
 What could let one organisation pass for another is decided by three rules:
 
-* an organisation has one set of authorities on this node: those of the first channel, in the order of
-  ``consortium.toml``, that knows it; a channel that registered others does not admit it here (and this is reported);
-* an authority's certificate that two organisations registered counts for neither (``crypto.certificates``);
+* a node hears of a channel only if *that channel* registered, for the organisation, every authority its certificate's
+  chain goes through: what one channel registers for a member of another opens nothing there;
+* an authority's certificate belongs to the organisation that the first channel, in the order of ``consortium.toml``,
+  registered it for; another organisation that a later channel names for it does not have it (and this is reported);
 * a node's name belongs to the organisation that had it first, in the file before the state.
 
 A suspended organisation's nodes are not served, but for its validators: they vote until a vote replaces them.
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from dawan_node.crypto.certificates import is_loadable_authority
+from dawan_node.crypto.certificates import NodeCertificate, fingerprint, is_loadable_authority
 from dawan_node.crypto.revocation import RevocationList, RevocationRule, Revocations, load_revocation_list
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import UntrustedCertificate
@@ -58,18 +59,49 @@ class OwnPlace:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """``member_of``: organisation -> chain ids it is an active member of; ``seats``: validator of a suspended
-    organisation -> chain ids it still votes on; ``problems``: what an operator should look at."""
+    """``trust``: every authority that some channel registered; what it opens is ``chain_ids_of`` to say.
+    ``places``: the channels of this node. ``problems``: what an operator should look at."""
 
     peers: tuple[PeerAddress, ...]
     trust: Trust
-    member_of: Mapping[str, tuple[bytes, ...]]
-    seats: Mapping[str, tuple[bytes, ...]]
+    places: tuple[Place, ...]
     problems: tuple[str, ...]
 
-    def chain_ids_of(self, org: str, node: str) -> tuple[bytes, ...]:
-        """The channels of this node that ``node`` of ``org`` may hear of."""
-        return (*self.member_of.get(org, ()), *self.seats.get(node, ()))
+    def chain_ids_of(self, certificate: NodeCertificate) -> tuple[bytes, ...]:
+        """The channels of this node that the node with ``certificate`` may hear of."""
+        return tuple(place.chain_id for place in self.places if place.lets_in(certificate))
+
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        """Whether ``org``, shown by a certificate below ``authorities`` (fingerprints), is active on ``channel``."""
+        return any(place.name == channel and place.is_member(org, authorities) for place in self.places)
+
+    def is_own(self, authorities: frozenset[bytes]) -> bool:
+        """Whether ``authorities`` are this node's organisation's on every channel of this node: a certificate below
+        what one channel alone registered for it does not make its bearer one of the house."""
+        return bool(self.places) and all(authorities <= place.own_authorities for place in self.places)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One channel of this node. ``members``: active organisation -> fingerprints of its authorities; ``seats``: the
+    same for validators of suspended ones, by node; ``own_authorities``: this node's organisation's, of any status.
+    """
+
+    name: str
+    chain_id: bytes
+    members: Mapping[str, frozenset[bytes]]
+    seats: Mapping[str, frozenset[bytes]]
+    own_authorities: frozenset[bytes]
+
+    def is_member(self, org: str, authorities: frozenset[bytes]) -> bool:
+        """Whether ``org`` is active here and all of ``authorities`` are its own here."""
+        return org in self.members and authorities <= self.members[org]
+
+    def lets_in(self, certificate: NodeCertificate) -> bool:
+        """Whether the node with ``certificate`` may hear of this channel."""
+        if self.is_member(certificate.org, certificate.authorities):
+            return True
+        return certificate.name in self.seats and certificate.authorities <= self.seats[certificate.name]
 
 
 def make_directory(
@@ -94,10 +126,12 @@ def make_directory(
     registered.setdefault(own.org, tuple(own.authorities))
     roots = maker.usable(registered)
     lists = [*held, *maker.revocation_lists(roots, revocation_files, now, load)]
-    member_of, seats = maker.served(registered)
-    peers = tuple(peer for peer in maker.peers({*member_of}, {*seats}) if peer.name != own.name)
+    places = maker.places(own)
+    members = {org for place in places for org in place.members}
+    seated = {name for place in places for name in place.seats}
+    peers = tuple(peer for peer in maker.peers(members, seated) if peer.name != own.name)
     trust = Trust(roots, Revocations.collect(roots, lists, rule))
-    return Directory(peers, trust, member_of, seats, tuple(maker.problems[:PROBLEMS_MAX]))
+    return Directory(peers, trust, places, tuple(maker.problems[:PROBLEMS_MAX]))
 
 
 class _Maker:
@@ -116,16 +150,27 @@ class _Maker:
                     )
 
     def roots(self) -> dict[str, tuple[bytes, ...]]:
-        """Organisation -> authorities, root first: of everybody who may have a link here."""
-        found: dict[str, tuple[bytes, ...]] = {}
+        """Organisation -> authorities registered on any channel, those of the first channel first: of everybody who may
+        have a link here."""
+        found: dict[str, dict[bytes, None]] = {}
+        owners: dict[bytes, str] = {}
         known: set[str] = set()
         for channel in self._channels:
-            for org, record in channel.membership.organisations.items():
+            for org, record in sorted(channel.membership.organisations.items()):
                 known.add(org)
-                if org not in found and (record.status == "active" or self._has_seat(channel, org)):
-                    found[org] = record.ca
+                if record.status != "active" and not self._has_seat(channel, org):
+                    continue
+                for certificate in record.ca:
+                    if owners.setdefault(certificate, org) == org:
+                        found.setdefault(org, {})[certificate] = None
+                    else:
+                        self.problems.append(
+                            f"channel {channel.name} has a CA certificate of {owners[certificate]} for {org}; it does "
+                            f"not count for {org}. Fix: propose_org_ca for {org} on channel {channel.name}"
+                        )
         # Of the file, those that no channel of this node knows: nodes that share none are only told so.
-        return {**{org: tuple(ca) for org, ca in self._consortium.roots.items() if org not in known}, **found}
+        unknown = {org: tuple(ca) for org, ca in self._consortium.roots.items() if org not in known}
+        return {**unknown, **{org: tuple(certificates) for org, certificates in found.items()}}
 
     def usable(self, roots: Mapping[str, tuple[bytes, ...]]) -> dict[str, tuple[bytes, ...]]:
         """Without what no library can read: one such certificate would keep TLS from starting with any."""
@@ -139,28 +184,21 @@ class _Maker:
                 )
         return found
 
-    def served(
-        self, roots: Mapping[str, tuple[bytes, ...]]
-    ) -> tuple[dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]]:
-        """Organisation -> chain ids, and validator of a suspended organisation -> chain ids."""
-        member_of: dict[str, list[bytes]] = {}
-        seats: dict[str, list[bytes]] = {}
+    def places(self, own: OwnPlace) -> tuple[Place, ...]:
+        """Each channel with those it lets in."""
+        found = []
         for channel in self._channels:
-            for org, record in sorted(channel.membership.organisations.items()):
-                if record.status != "active" and not self._has_seat(channel, org):
-                    continue
-                if record.ca != roots[org]:
-                    self.problems.append(
-                        f"channel {channel.name} has other CA certificates for {org} than a channel before it: {org} "
-                        f"is not served there. Fix: propose_org_ca on {channel.name} with the same certificates"
-                    )
-                elif record.status == "active":
-                    member_of.setdefault(org, []).append(channel.chain_id)
-                else:
-                    for name, (owner, _) in channel.membership.validators.items():
-                        if owner == org:
-                            seats.setdefault(name, []).append(channel.chain_id)
-        return ({org: tuple(each) for org, each in member_of.items()}, {name: tuple(e) for name, e in seats.items()})
+            records = channel.membership.organisations
+            fingerprints = {org: frozenset(map(fingerprint, record.ca)) for org, record in records.items()}
+            members = {org: fingerprints[org] for org, record in records.items() if record.status == "active"}
+            seats = {
+                name: fingerprints[org]
+                for name, (org, _) in channel.membership.validators.items()
+                if org in records and records[org].status != "active"
+            }
+            own_authorities = fingerprints.get(own.org, frozenset()) | frozenset(map(fingerprint, own.authorities))
+            found.append(Place(channel.name, channel.chain_id, members, seats, own_authorities))
+        return tuple(found)
 
     def peers(self, members: set[str], seated: set[str]) -> list[PeerAddress]:
         """Every node that may have a link, in order of name: those of active members, and validators that are left

@@ -20,7 +20,9 @@ CODES = {"revoked": jsonrpc.REVOKED, "expired": jsonrpc.CERTIFICATE_EXPIRED}
 
 def server(case: Case) -> ServerTls:
     """Started with good authorities, then told of the case's: some of those no listener could start with."""
-    tls = ServerTls(OWN, "hk", Trust({"gz": [GZ.der()], "hk": [HK.der()]}), lambda: case.now)
+    tls = ServerTls(
+        OWN, lambda judged: judged.org == "hk", Trust({"gz": [GZ.der()], "hk": [HK.der()]}), lambda: case.now
+    )
     tls._trust = case.trust
     return tls
 
