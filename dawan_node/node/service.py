@@ -189,6 +189,8 @@ class Service:
                     tuple(channel.name for channel in shared),
                     peer.rtt_ms,
                     behind,
+                    peer.software,
+                    peer.clock_skew_ms,
                 )
             )
         return tuple(found)

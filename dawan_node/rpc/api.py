@@ -358,6 +358,8 @@ class PeerInfo:
     channels: tuple[str, ...]
     rtt_ms: int | None
     behind: Mapping[str, int]  # channel -> blocks this peer is behind us (0: level or ahead)
+    software: str = ""
+    clock_skew_ms: int | None = None  # its wall clock minus ours when the link came up
 
 
 @dataclass(frozen=True, slots=True)
