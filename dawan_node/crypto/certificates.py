@@ -55,6 +55,17 @@ _KNOWN_EXTENSIONS: Final = {
     x509.SubjectAlternativeName.oid,
 }
 
+#: What the library raises for a certificate, request or list, or a part of one, that it cannot read. Others choose the
+#: bytes: what is not named here reaches whoever asked, and a channel's bytes would reach every node at once.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -191,7 +202,7 @@ def _parse(der: bytes) -> x509.Certificate:
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
-    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
     # Its last field is a string of bits, of which the library accepts a number that is not whole bytes.
     if der[-len(certificate.signature) - 1] != 0:
@@ -230,7 +241,7 @@ def is_loadable_authority(der: bytes) -> bool:
     try:
         _parse(der).public_key()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except (UntrustedCertificate, ValueError, UnsupportedAlgorithm, ssl.SSLError):
+    except (UntrustedCertificate, ssl.SSLError, *UNREADABLE):
         return False
     return True
 
@@ -242,7 +253,7 @@ def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
         try:
             certificate = _parse(der)
             certificate.public_key()
-        except (UntrustedCertificate, ValueError, UnsupportedAlgorithm):
+        except (UntrustedCertificate, *UNREADABLE):
             continue
         parsed.append(certificate)
     return parsed

@@ -10,7 +10,17 @@ import pytest
 from dawan_node.crypto import authority, certificates
 from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
 from dawan_node.errors import UntrustedCertificate
-from tests.crypto.certificate_recipes import DAY, NOW, below, leaf, root
+from tests.crypto.certificate_recipes import (
+    ALTERNATIVE_NAMES,
+    AUTHORITY_KEY_IDENTIFIER,
+    DAY,
+    NOW,
+    below,
+    having,
+    leaf,
+    root,
+    unsupported_name,
+)
 from tests.crypto.negative_certificates import CASES, CONTROLS, GZ, HK, ROOTS, Case
 
 
@@ -100,3 +110,10 @@ def test_a_certified_key_hides_its_secret_and_serves_tls_without_touching_the_di
     )
     assert made.private_key.hex() not in repr(made) and repr(made.private_key) not in repr(made)
     certificates.load_into_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made)
+
+
+@pytest.mark.parametrize("oid", [ALTERNATIVE_NAMES, AUTHORITY_KEY_IDENTIFIER])
+def test_an_authority_with_a_name_that_the_library_does_not_know_is_left_out(oid: str) -> None:
+    odd = having(root(), odd=unsupported_name(oid)).der()
+    assert not certificates.is_loadable_authority(odd)
+    assert certificates.parse_authorities([odd]) == []
