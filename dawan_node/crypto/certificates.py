@@ -238,9 +238,11 @@ def is_loadable_authority(der: bytes) -> bool:
 
     What organisations registered on a channel was never read by any library: the chain keeps it as bytes.
     """
+    # Twice: OpenSSL looks into a certificate only when it compares it with one of the same subject, and what it cannot
+    # use then (an extension it knows and cannot decode) would keep it from loading any of them.
     try:
         _parse(der).public_key()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der + der)
     except (UntrustedCertificate, ssl.SSLError, *UNREADABLE):
         return False
     return True

@@ -6,6 +6,7 @@ import ssl
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from dawan_node.crypto import authority, certificates
 from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
@@ -117,3 +118,11 @@ def test_an_authority_with_a_name_that_the_library_does_not_know_is_left_out(oid
     odd = having(root(), odd=unsupported_name(oid)).der()
     assert not certificates.is_loadable_authority(odd)
     assert certificates.parse_authorities([odd]) == []
+
+
+def test_an_authority_that_openssl_only_refuses_beside_one_of_its_subject_is_left_out() -> None:
+    fine = root()
+    unusable = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.1"), b"\0")  # no bit string
+    odd = having(root(key=fine.key), odd=(unusable, False))
+    assert certificates.is_loadable_authority(fine.der())
+    assert not certificates.is_loadable_authority(odd.der())
