@@ -60,6 +60,7 @@ _KNOWN_EXTENSIONS: Final = {
 UNREADABLE: Final = (
     ValueError,
     TypeError,
+    KeyError,  # a TLS feature (RFC 7633) that it has no name for
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.ExtensionNotFound,

@@ -174,6 +174,11 @@ def unsupported_name(oid: str) -> tuple[x509.ExtensionType, bool]:
     return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), sequence(names)), False
 
 
+def unknown_feature() -> tuple[x509.ExtensionType, bool]:
+    """A TLS feature (RFC 7633) with a number that is allowed and that the library has no name for."""
+    return x509.UnrecognizedExtension(x509.TLSFeature.oid, sequence(tlv(0x02, b"\x07"))), False
+
+
 # -- DER by hand -----------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ from tests.crypto.certificate_recipes import (
     revocation_list,
     root,
     tlv,
+    unknown_feature,
     unsupported_name,
     usage,
     utc_time,
@@ -310,6 +311,10 @@ def encodings() -> Iterator[tuple[str, tuple[Any, ...]]]:
     yield (
         "an issuer's name that the library does not know",
         of(having(leaf(GZ), odd=unsupported_name(AUTHORITY_KEY_IDENTIFIER)), "malformed"),
+    )
+    yield (
+        "a TLS feature that the library does not know",
+        of(having(leaf(GZ), odd=unknown_feature()), "malformed"),
     )
     yield "PEM", raw(to_pem([fine]).encode(), "malformed")
     yield "a bit of the signature flipped", raw(fine[:-1] + bytes([fine[-1] ^ 1]), "unknown_authority")
