@@ -307,6 +307,10 @@ def _good_path(
     raise first
 
 
+# Eight authorities that certify each other make hundreds of paths, with signatures to verify at each step of each:
+# 0.4 s of the event loop for every connection of a member that had them registered. A pair is verified once; that it
+# fits does not change.
+@functools.lru_cache(maxsize=1_024)
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)

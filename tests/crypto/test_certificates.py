@@ -129,3 +129,16 @@ def test_an_authority_that_openssl_only_refuses_beside_one_of_its_subject_is_lef
     odd = having(root(key=fine.key), odd=(unusable, False))
     assert certificates.is_loadable_authority(fine.der())
     assert not certificates.is_loadable_authority(odd.der())
+
+
+def test_authorities_that_certify_each_other_cost_no_more_than_the_leafs_own_signatures() -> None:
+    pair = [root("gz"), root("gz")]
+    crossed = [
+        root("gz", key=pair[number % 2].key, issuer=pair[1 - number % 2], serial=0x100 + number).der()
+        for number in range(7)
+    ]
+    roots = {"gz": [pair[0].der(), *crossed]}
+    certificates.validate_node_certificate(leaf(pair[0]).der(), roots, NOW)
+    before = certificates._issued.cache_info().misses
+    certificates.validate_node_certificate(leaf(pair[0]).der(), roots, NOW)
+    assert certificates._issued.cache_info().misses - before <= 8
