@@ -55,6 +55,18 @@ _KNOWN_EXTENSIONS: Final = {
     x509.SubjectAlternativeName.oid,
 }
 
+#: What the library raises for a certificate, request or list, or a part of one, that it cannot read. Others choose the
+#: bytes: what is not named here reaches whoever asked, and a channel's bytes would reach every node at once.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    KeyError,  # a TLS feature (RFC 7633) that it has no name for
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -191,7 +203,7 @@ def _parse(der: bytes) -> x509.Certificate:
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
-    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
     # Its last field is a string of bits, of which the library accepts a number that is not whole bytes.
     if der[-len(certificate.signature) - 1] != 0:
@@ -227,10 +239,12 @@ def is_loadable_authority(der: bytes) -> bool:
 
     What organisations registered on a channel was never read by any library: the chain keeps it as bytes.
     """
+    # Twice: OpenSSL looks into a certificate only when it compares it with one of the same subject, and what it cannot
+    # use then (an extension it knows and cannot decode) would keep it from loading any of them.
     try:
         _parse(der).public_key()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except (UntrustedCertificate, ValueError, UnsupportedAlgorithm, ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der + der)
+    except (UntrustedCertificate, ssl.SSLError, *UNREADABLE):
         return False
     return True
 
@@ -242,7 +256,7 @@ def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
         try:
             certificate = _parse(der)
             certificate.public_key()
-        except (UntrustedCertificate, ValueError, UnsupportedAlgorithm):
+        except (UntrustedCertificate, *UNREADABLE):
             continue
         parsed.append(certificate)
     return parsed
@@ -293,6 +307,10 @@ def _good_path(
     raise first
 
 
+# Eight authorities that certify each other make hundreds of paths, with signatures to verify at each step of each:
+# 0.4 s of the event loop for every connection of a member that had them registered. A pair is verified once; that it
+# fits does not change.
+@functools.lru_cache(maxsize=1_024)
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)

@@ -8,8 +8,10 @@ What could let one organisation pass for another is decided by three rules:
 
 * a node hears of a channel only if *that channel* registered, for the organisation, every authority its certificate's
   chain goes through: what one channel registers for a member of another opens nothing there;
-* an authority's certificate belongs to the organisation that the first channel, in the order of ``consortium.toml``,
-  registered it for; another organisation that a later channel names for it does not have it (and this is reported);
+* an authority, that is a name and a key, belongs to the organisation that the first channel, in the order of
+  ``consortium.toml``, registered it for, and on one channel to the one whose record is older; another organisation
+  does not have it (and this is reported). Anybody can make a second certificate of an authority, with other bytes:
+  were it to count, the nodes of the true owner would belong to two organisations, and so to none;
 * a node's name belongs to the organisation that had it first, in the file before the state.
 
 A suspended organisation's nodes are not served, but for its validators: they vote until a vote replaces them.
@@ -19,13 +21,20 @@ Pure: memberships, files and the time come in, a Directory goes out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from dawan_node.crypto.certificates import NodeCertificate, fingerprint, is_loadable_authority
-from dawan_node.crypto.revocation import RevocationList, RevocationRule, Revocations, load_revocation_list
+from dawan_node.crypto.certificates import NodeCertificate, fingerprint, is_loadable_authority, parse_authorities
+from dawan_node.crypto.revocation import (
+    Issuer,
+    RevocationList,
+    RevocationRule,
+    Revocations,
+    load_revocation_list,
+)
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.execution.membership import Membership
@@ -134,6 +143,13 @@ def make_directory(
     return Directory(peers, trust, places, tuple(maker.problems[:PROBLEMS_MAX]))
 
 
+@functools.lru_cache(maxsize=1_024)  # as is_loadable_authority
+def _authority_of(certificate: bytes) -> Issuer | bytes:
+    """What a certificate (DER) makes an authority of; itself where it cannot be read."""
+    parsed = parse_authorities([certificate])
+    return Issuer.of(parsed[0]) if parsed else certificate
+
+
 class _Maker:
     def __init__(self, consortium: Consortium, channels: Sequence[ChannelView]) -> None:
         self.problems: list[str] = []
@@ -153,19 +169,21 @@ class _Maker:
         """Organisation -> authorities registered on any channel, those of the first channel first: of everybody who may
         have a link here."""
         found: dict[str, dict[bytes, None]] = {}
-        owners: dict[bytes, str] = {}
+        owners: dict[Issuer | bytes, str] = {}
         known: set[str] = set()
         for channel in self._channels:
-            for org, record in sorted(channel.membership.organisations.items()):
+            records = channel.membership.organisations.items()
+            for org, record in sorted(records, key=lambda each: (each[1].since_height, each[0])):
                 known.add(org)
                 if record.status != "active" and not self._has_seat(channel, org):
                     continue
                 for certificate in record.ca:
-                    if owners.setdefault(certificate, org) == org:
+                    authority = _authority_of(certificate)
+                    if owners.setdefault(authority, org) == org:
                         found.setdefault(org, {})[certificate] = None
                     else:
                         self.problems.append(
-                            f"channel {channel.name} has a CA certificate of {owners[certificate]} for {org}; it does "
+                            f"channel {channel.name} has a CA certificate of {owners[authority]} for {org}; it does "
                             f"not count for {org}. Fix: propose_org_ca for {org} on channel {channel.name}"
                         )
         # Of the file, those that no channel of this node knows: nodes that share none are only told so.

@@ -18,26 +18,14 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
-from dawan_node.crypto.certificates import DNS_SUFFIX, NodeCertificate
+from dawan_node.crypto.certificates import DNS_SUFFIX, UNREADABLE, NodeCertificate
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.p2p.handshake import HandshakeRefused, Refusal
 from dawan_node.primitives.names import is_label
 
 #: Reasons of UntrustedCertificate that only time has brought about, the peer's or our clock's.
 TIME_REASONS: Final = frozenset({"expired", "not_yet_valid"})
-
-#: What the library raises for a certificate, or a part of one, that it cannot read. Peers choose the bytes.
-UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.ExtensionNotFound,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 # Reasons found before anything of the certificate was read, and a good cause not to read it for its name.
 _UNPARSED: Final = frozenset({"malformed", "serial", "duplicate_extension"})

@@ -266,6 +266,18 @@ def test_a_validators_record_gives_addresses_and_never_another_key(kit):
     assert kit.run("gz-admin", "register_node", node("mo1")).reason == "E_OTHER_ORG"
 
 
+def test_the_key_of_another_node_is_not_voted_in_for_a_validator(kit):
+    key = key_of_person("new key of hk1")
+    change = {"id": "new-key", "validator": "hk1", "suite": ED25519, "public_key": key}
+    assert kit.run("gz-admin", "register_node", node("gz-observer", key)).code == 0
+    assert kit.run("hk-admin", "propose_validator", change).reason == "E_KEY_USED"
+    other = key_of_person("another new key of hk1")
+    assert kit.run("hk-admin", "propose_validator", {**change, "public_key": other}).code == 0
+    assert kit.run("gz-admin", "register_node", node("gz-observer", other)).code == 0, "while the vote runs"
+    assert decide(kit, "new-key").reason == "E_KEY_USED"
+    assert other not in [voting for _, voting in membership(kit).validators.values()]
+
+
 def test_nodes_and_addresses_are_counted(kit):
     many = [f"10.0.0.{each}:1" for each in range(ADDRESSES_MAX + 1)]
     assert kit.run("gz-admin", "register_node", node("n", addresses=many)).reason == "E_ADDRESS"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from dawan_node.node.directory import ChannelView, Directory, OwnPlace, make_dir
 from dawan_node.p2p.peers import PeerAddress, Role
 from dawan_node.p2p.tls import tls_contexts
 from dawan_node.testing.module_kit import key_of_person
+from tests.crypto.certificate_recipes import ECDSA_SHA256, sequence, tlv
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 GDLOG = make_authority("gdlog", NOW)
@@ -194,6 +196,28 @@ def test_nobody_registers_the_authority_of_another_organisation_on_another_chann
     assert found.trust.roots["thief"] == (GDLOG.certificate,)
     assert found.trust.roots["hk"] == (stolen,)
     assert "has a CA certificate of hk for thief" in found.problems[0] and "Fix:" in found.problems[0]
+
+
+def written_anew(certificate: bytes) -> bytes:
+    """A second certificate of the same authority, which anybody can make: its signature with s negated."""
+    parsed = x509.load_der_x509_certificate(certificate)
+    r, s = decode_dss_signature(parsed.signature)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
+    signature = tlv(0x03, b"\0" + encode_dss_signature(r, order - s))
+    return sequence(parsed.tbs_certificate_bytes + ECDSA_SHA256 + signature)
+
+
+@pytest.mark.parametrize("thief", ["aaa", "zzz"])
+def test_nobody_has_the_authority_of_another_organisation_by_writing_it_anew(assembled: Consortium, thief: str) -> None:
+    start = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    copy = written_anew(GDLOG.certificate)
+    assert copy != GDLOG.certificate
+    found = directory(assembled, with_org(start, thief, ca=(copy,), since_height=9))
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", ["127.0.0.1"], NOW)
+    judged = found.trust.judge(leaf.certificate, NOW)
+    assert judged.org == "gdlog" and found.chain_ids_of(judged) == (TRADE,)
+    assert thief not in found.trust.roots
+    assert f"CA certificate of gdlog for {thief}" in found.problems[0]
 
 
 def test_while_an_authority_is_replaced_channel_by_channel_its_nodes_lose_none(assembled: Consortium) -> None:

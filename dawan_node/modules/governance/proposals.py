@@ -10,7 +10,15 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from dawan_node.execution.module import ORG_ADMIN, Configuration, Context, OrgStatus, is_public_key, replace
+from dawan_node.execution.module import (
+    ORG_ADMIN,
+    Configuration,
+    Context,
+    NodeRecord,
+    OrgStatus,
+    is_public_key,
+    replace,
+)
 from dawan_node.modules.governance.declaration import (
     VOTING_MS,
     Enact,
@@ -97,7 +105,7 @@ def propose_validator(ctx: Context, args: ProposeValidator) -> None:
     names = [name for name, _, _, _ in ctx.configuration().validators]
     ctx.require(args.validator in names, "E_UNKNOWN")
     ctx.require(is_public_key(args.suite, args.public_key), "E_KEY")
-    _require_new_voting_key(ctx, args.public_key)
+    _require_new_voting_key(ctx, args.validator, args.public_key)
     for status in ("open", "passed"):
         for other in ctx.scan(Proposal, "by_status", (status,), limit=_OPEN_SCANNED_MAX):
             ctx.require(other.kind != "validator" or other.closes_ms <= ctx.time_ms, "E_OPEN_CHANGE")
@@ -196,7 +204,7 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
         return set_authorities(ctx, now, subject, proposal.ca)
     if proposal.kind in _STATUS_OF:
         return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
-    _require_new_voting_key(ctx, proposal.public_key)
+    _require_new_voting_key(ctx, subject, proposal.public_key)
     return replace(
         now,
         validators=tuple(
@@ -275,10 +283,12 @@ def _known(ctx: Context, proposal_id: str) -> Proposal:
     return proposal
 
 
-def _require_new_voting_key(ctx: Context, public_key: bytes) -> None:
+def _require_new_voting_key(ctx: Context, validator: str, public_key: bytes) -> None:
     """Keys in a set are distinct, and a key that ever voted here does not come back under another name; nor does a key
     that stands for a person or for another node."""
     ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
     first = [entry.public_key for entry in ctx.genesis.genesis.validators]
     current = [key for _, _, _, key in ctx.configuration().validators]
     ctx.require(public_key not in first and public_key not in current, "E_KEY_USED")
+    for node in ctx.scan(NodeRecord, "by_key", (public_key,), limit=2):
+        ctx.require(node.name == validator, "E_KEY_USED")
