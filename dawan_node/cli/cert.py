@@ -218,7 +218,7 @@ def publish(key: str, channels: tuple[str, ...], rpc: str | None, home: Path) ->
     from dawan_node.crypto.revocation import lists_from_pem
 
     place, _ = _opened(home)
-    path = place.authority_certificate.with_name("crl.pem")
+    path = place.own_revocation_file
     try:
         lists = ["0x" + der.hex() for der in lists_from_pem(path.read_bytes())]
     except OSError as error:
@@ -326,15 +326,19 @@ def _hosts(settings: Config) -> list[str]:
 
 def _judge_of(place: Any) -> Callable[[bytes], str]:
     """A sentence on a certificate, under the network's roots, else under this organisation's own."""
+    from dawan_node.crypto.revocation import RevocationRule
     from dawan_node.crypto.trust import Trust
+    from dawan_node.node import consortium
     from dawan_node.node.home import read_certificates
-    from dawan_node.node.own_certificates import network_trust
+    from dawan_node.node.network_trust import network_trust
+    from dawan_node.node.verification import known_roots, own_request
 
     now = _now()
     if place.consortium_file.exists():
-        trust, problems = network_trust(place, now)
-        for problem in problems:
-            click.echo(f"warning: {problem}", err=True)
+        roots = known_roots(consortium.load(place.consortium_file), own_request(place))
+        trust, troubles = network_trust(place, roots, RevocationRule.SOFT, now)
+        for path, why in troubles:
+            click.echo(f"warning: {path}: {why}", err=True)
         where = f"by {place.network}"
     elif place.authority_certificate.exists():
         trust = Trust({_opened(place.path)[1].node.org: read_certificates(place.authority_certificate)})

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dawan_node.cli.options import load_home, obtain_passphrase
-from dawan_node.errors import ConfigError, UntrustedCertificate
+from dawan_node.errors import ConfigError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from dawan_node.crypto.revocation import RevocationRule, Revocations
     from dawan_node.node.home import Home
     from dawan_node.rpc.client_tls import ClientTls
-
-# Some 6000 entries for each authority of an organisation; what is larger is some other file.
-_LIST_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 def home_tls(folder: Path, passphrase_file: Path | None, node: str | None, *, is_own_node: bool) -> ClientTls:
@@ -30,19 +23,24 @@ def home_tls(folder: Path, passphrase_file: Path | None, node: str | None, *, is
     from dawan_node.crypto import keystore
     from dawan_node.crypto.certificates import CertifiedKey
     from dawan_node.crypto.revocation import RevocationRule
-    from dawan_node.crypto.trust import Trust
     from dawan_node.node import consortium
     from dawan_node.node.clock import node_clock
     from dawan_node.node.config import load
     from dawan_node.node.home import read_certificate
+    from dawan_node.node.network_trust import network_trust
+    from dawan_node.node.verification import known_roots, own_request
     from dawan_node.rpc.client_tls import ClientTls
 
     home: Home = load_home(folder)
     config = load(home.config_file, environment=os.environ)
     home = config.home(folder)
     clock = node_clock(home.data, faults=config.devnet.faults)
-    roots = consortium.load(home.consortium_file).roots
-    trust = Trust(roots, _revocations(home, roots, RevocationRule(config.p2p.revocation), clock.now()))
+    roots = known_roots(consortium.load(home.consortium_file), own_request(home))
+    trust, troubles = network_trust(home, roots, RevocationRule(config.p2p.revocation), clock.now())
+    for path, why in troubles:
+        raise ConfigError(
+            f"{path} cannot be used", why, "Ask its organisation for the list, and put the whole file there."
+        )
     if not home.tls_certificate.exists():
         raise ConfigError(
             "there is no certificate to present to the node",
@@ -65,21 +63,3 @@ def _server(text: str) -> tuple[str, str]:
             f"{text!r} is not a node", "a node is NAME.ORG, such as gz1.gz", "Give --rpc-node NAME.ORG, or ORG alone."
         )
     return name, org
-
-
-def _revocations(home: Home, roots: Mapping[str, Sequence[bytes]], rule: RevocationRule, now: datetime) -> Revocations:
-    """The lists in HOME/network/crl. Raises ConfigError for one that cannot be used."""
-    from dawan_node.crypto.revocation import Revocations, lists_from_pem, load_revocation_list
-
-    lists = []
-    for path in sorted((home.network / "crl").glob("*.crl.pem")):
-        org = path.name.removesuffix(".crl.pem")
-        try:
-            with path.open("rb") as file:
-                data = file.read(_LIST_FILE_BYTES_MAX)
-            lists += [load_revocation_list(der, org, roots.get(org, ()), now) for der in lists_from_pem(data)]
-        except (OSError, UntrustedCertificate) as error:
-            raise ConfigError(
-                f"{path} cannot be used", str(error), f"Ask {org} for its list, and put the whole file there."
-            ) from None
-    return Revocations.collect(roots, lists, rule)

@@ -16,10 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dawan_node.crypto.certificates import UNREADABLE, extension_of, fingerprint, is_self_signed
-from dawan_node.crypto.revocation import lists_from_pem
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node.expiry import Dated, Kind, Level, date_certificate
-from dawan_node.node.home import REVOCATION_FILE_BYTES_MAX, Home, read_certificates
+from dawan_node.node.home import Home, read_certificates, read_revocation_lists, revocation_files
 
 _DAY: Final = timedelta(days=1)
 
@@ -61,12 +60,12 @@ def listing(home: Home, org: str, now: datetime) -> list[Listed]:
     found = [
         *_of_file(home.tls_certificate, org, org, now, _node_certificate),
         *_of_file(home.authority_certificate, org, org, now, _authorities),
-        *_of_file(home.authority_key.with_name("crl.pem"), org, org, now, _lists),
+        *_of_file(home.own_revocation_file, org, org, now, _lists),
     ]
     for path in sorted(home.network.glob("*.pem")):
         found += _of_file(path, path.stem, org, now, _authorities)
-    for path in sorted(home.revocation_lists.glob("*.crl.pem")):
-        found += _of_file(path, path.name.removesuffix(".crl.pem"), org, now, _lists)
+    for owner, path in revocation_files(home).items():
+        found += _of_file(path, owner, org, now, _lists)
     return sorted(found, key=lambda each: (each.dated is not None, each.dated.ends if each.dated else now, each.org))
 
 
@@ -106,9 +105,7 @@ def _authorities(path: Path, org: str, own_org: str) -> Iterator[Dated]:
 
 
 def _lists(path: Path, org: str, own_org: str) -> Iterator[Dated]:
-    with path.open("rb") as file:
-        data = file.read(REVOCATION_FILE_BYTES_MAX + 1)
-    for der in lists_from_pem(data):
+    for der in read_revocation_lists(path):
         parsed = x509.load_der_x509_crl(der)
         if parsed.next_update_utc is None:
             raise UntrustedCertificate("crl_next_update", "it does not say until when it holds")

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate, from_pem
-from dawan_node.crypto.revocation import LIST_BYTES_MAX, lists_from_pem
+from dawan_node.crypto.revocation import lists_from_pem
 from dawan_node.errors import ConfigError, OperatorError, UntrustedCertificate
-from dawan_node.node.home import Home
+from dawan_node.node.home import REVOCATION_FILE_BYTES_MAX, REVOCATION_FILES_MAX, REVOCATION_SUFFIX, Home
 from dawan_node.node.logs import fields
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,6 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 2.0
 #: A chain of four certificates with comments is a few KiB.
 CERTIFICATE_FILE_BYTES_MAX: Final = 64 * 1024
-#: One per organisation, of which an alliance has tens; bounds what a tick costs when somebody fills the folder.
-LIST_FILES_MAX: Final = 256
-#: Eight lists of the largest size in base64 with its line ends.
-LIST_FILE_BYTES_MAX: Final = 8 * 2 * LIST_BYTES_MAX
-LIST_SUFFIX: Final = ".crl.pem"
 
 # What tells one state of a file from another: inode, size, and when its content changed.
 _State = tuple[int, int, int]
@@ -173,11 +168,11 @@ class CertificateWatch:
         gone = known - found.keys()
         if not changed and not gone:
             return
-        lists = {org: der for org, der in self._lists.items() if self._folder / f"{org}{LIST_SUFFIX}" in found}
+        lists = {org: der for org, der in self._lists.items() if self._folder / f"{org}{REVOCATION_SUFFIX}" in found}
         read = []
         for path in sorted(changed):
             try:
-                lists[path.name.removesuffix(LIST_SUFFIX)] = _lists(path)
+                lists[path.name.removesuffix(REVOCATION_SUFFIX)] = _lists(path)
             except OperatorError as error:
                 self._doubt(path, found[path], error, "revocation_list_refused", at_once)
             else:
@@ -225,10 +220,10 @@ def _list_files(folder: Path) -> dict[Path, _State | None]:
     """The revocation lists of the folder; a folder that does not exist has none."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(LIST_SUFFIX))
+            names = sorted(entry.name for entry in entries if entry.name.endswith(REVOCATION_SUFFIX))
     except OSError:
         return {}
-    return {folder / name: _state(folder / name) for name in names[:LIST_FILES_MAX]}
+    return {folder / name: _state(folder / name) for name in names[:REVOCATION_FILES_MAX]}
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
@@ -258,7 +253,7 @@ def _first_certificate(data: bytes, path: Path) -> bytes:
 
 def _lists(path: Path) -> tuple[bytes, ...]:
     try:
-        return tuple(lists_from_pem(_read(path, LIST_FILE_BYTES_MAX)))
+        return tuple(lists_from_pem(_read(path, REVOCATION_FILE_BYTES_MAX)))
     except UntrustedCertificate as error:
         raise ConfigError(
             f"{path} is not used", str(error), "Put the whole PEM file there, as `dawan-node cert crl` wrote it."

@@ -31,7 +31,10 @@ from dawan_node.crypto.revocation import LIST_BYTES_MAX, lists_from_pem
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import ConfigError, UntrustedCertificate
 
-# As many lists as an organisation may have authorities, in base64 with line ends.
+REVOCATION_SUFFIX: Final = ".crl.pem"
+#: One per organisation, of which an alliance has tens; bounds what reading costs when somebody fills the folder.
+REVOCATION_FILES_MAX: Final = 256
+#: As many lists as an organisation may have authorities, in base64 with line ends.
 REVOCATION_FILE_BYTES_MAX: Final = AUTHORITIES_PER_ORG_MAX * LIST_BYTES_MAX * 3 // 2
 
 
@@ -116,7 +119,7 @@ class Home:
 
     def revocation_file(self, org: str) -> Path:
         """The revocation lists of an organisation, PEM."""
-        return self.revocation_lists / f"{org}.crl.pem"
+        return self.revocation_lists / f"{org}{REVOCATION_SUFFIX}"
 
     @property
     def authority_key(self) -> Path:
@@ -127,6 +130,11 @@ class Home:
     def authority_certificate(self) -> Path:
         """The certificate of the organisation's certificate authority, PEM."""
         return self.keys / "ca" / "ca.pem"
+
+    @property
+    def own_revocation_file(self) -> Path:
+        """The newest revocation list of that authority, PEM."""
+        return self.keys / "ca" / "crl.pem"
 
     @property
     def data(self) -> Path:
@@ -174,18 +182,21 @@ def read_own_certificate(home: Home) -> bytes:
     return read_certificate(home.tls_certificate)
 
 
-def read_revocation_files(home: Home) -> dict[str, list[bytes]]:
-    """The revocation lists beside consortium.toml, DER, by organisation; not judged yet. Raises ConfigError."""
-    found = {}
-    for path in sorted(home.revocation_lists.glob("*.crl.pem")):
-        try:
-            with path.open("rb") as file:
-                found[path.name.removesuffix(".crl.pem")] = lists_from_pem(file.read(REVOCATION_FILE_BYTES_MAX + 1))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read", error.strerror or "unknown reason", "Check its mode.") from None
-        except UntrustedCertificate as error:
-            raise ConfigError(f"{path} is damaged", str(error), "Put back the file from its owner.") from None
-    return found
+def revocation_files(home: Home) -> dict[str, Path]:
+    """The files of revocation lists beside consortium.toml by organisation; a folder that does not exist has none."""
+    found = sorted(home.revocation_lists.glob(f"*{REVOCATION_SUFFIX}"))[:REVOCATION_FILES_MAX]
+    return {path.name.removesuffix(REVOCATION_SUFFIX): path for path in found}
+
+
+def read_revocation_lists(path: Path) -> list[bytes]:
+    """Every revocation list of a PEM file, DER; at least one, not judged yet. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            return lists_from_pem(file.read(REVOCATION_FILE_BYTES_MAX + 1))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", error.strerror or "unknown reason", "Check its mode.") from None
+    except UntrustedCertificate as error:
+        raise ConfigError(f"{path} is damaged", str(error), "Put back the file from its owner.") from None
 
 
 def read_certificate(path: Path) -> bytes:

@@ -78,7 +78,7 @@ def _contents(home: Home, passphrase: bytes) -> dict[str, bytes]:
     for path in keys:
         keystore.load(path, passphrase)
         found[_name(home, path)] = keystore.read_guarded(path, "key file", keystore.FILE_BYTES_MAX)
-    for path in (home.authority_certificate, authority.with_name("issued.jsonl"), authority.with_name("crl.pem")):
+    for path in (home.authority_certificate, authority.with_name("issued.jsonl"), home.own_revocation_file):
         if path.exists():
             with path.open("rb") as file:
                 found[_name(home, path)] = file.read(REGISTER_BYTES_MAX)

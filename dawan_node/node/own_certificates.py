@@ -9,7 +9,7 @@ without its passphrase; a new key needs a restart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,15 +33,17 @@ from dawan_node.crypto.certificates import (
     to_pem,
 )
 from dawan_node.crypto.keystore import Cost, SecretKind
-from dawan_node.crypto.revocation import RevocationRule, Revocations, load_revocation_list
+from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.config import NodeSection
-from dawan_node.node.home import Home, read_certificates, read_own_certificate, read_revocation_files
+from dawan_node.node.home import Home, read_certificates, read_own_certificate
 from dawan_node.node.key_rotation import retire, switch
+from dawan_node.node.network_trust import network_trust
 from dawan_node.node.own_authority import AuthorityFolder
 from dawan_node.node.public_files import replace_files
+from dawan_node.node.verification import known_roots, own_request
 
 _ASK: Final = "Run `dawan-node cert request`, have the request signed, then `cert install`."
 
@@ -169,7 +171,9 @@ def _retire_authority(home: Home) -> None:
     folder = home.authority_certificate.parent
     root = read_certificates(home.authority_certificate)[0]
     keystore.make_private_folder(home.retired_keys)
-    folder.rename(home.retired_keys / f"ca-{fingerprint(root).hex()[:16]}")
+    name = f"ca-{fingerprint(root).hex()[:16]}"
+    earlier = len(list(home.retired_keys.glob(f"{name}*")))  # an authority may have come back, and gone again
+    folder.rename(home.retired_keys / (f"{name}-{earlier + 1}" if earlier else name))
 
 
 def renew(home: Home, node: NodeSection, passphrase: bytes, now: datetime, days: int) -> Issued:
@@ -239,22 +243,6 @@ def store_tls_key(path: Path, key: ec.EllipticCurvePrivateKey, name: str, passph
     )
 
 
-def network_trust(home: Home, now: datetime) -> tuple[Trust, list[str]]:
-    """Whom the files in HOME/network say to believe, and what is wrong with the revocation lists among them.
-
-    Channels may have decided otherwise since; only a running node knows. Raises ConfigError.
-    """
-    roots: Mapping[str, Sequence[bytes]] = consortium_file.load(home.consortium_file).roots
-    lists, problems = [], []
-    for org, found in read_revocation_files(home).items():
-        for der in found:
-            try:
-                lists.append(load_revocation_list(der, org, roots.get(org, ()), now))
-            except UntrustedCertificate as error:
-                problems.append(f"{home.revocation_file(org)}: {error}")
-    return Trust(roots, Revocations.collect(roots, lists, RevocationRule.SOFT)), problems
-
-
 def replace(path: Path, data: bytes) -> None:
     """Give a public file of this home new content in one step. Raises ConfigError."""
     replace_files(path.parent, {path.name: data})
@@ -293,7 +281,8 @@ def _require_registered(home: Home, leaf: bytes, now: datetime) -> None:
     """Where the network is known already, it must accept the certificate too. Raises ConfigError."""
     if not home.consortium_file.exists():
         return
-    trust, _ = network_trust(home, now)
+    roots = known_roots(consortium_file.load(home.consortium_file), own_request(home))
+    trust, _ = network_trust(home, roots, RevocationRule.SOFT, now)
     try:
         trust.judge(leaf, now)
     except UntrustedCertificate as error:

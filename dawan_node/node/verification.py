@@ -155,7 +155,7 @@ def check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorEr
 def check_registered_authorities(
     consortium: Consortium, now: datetime, *, tolerated: Collection[str] = ()
 ) -> list[OperatorError]:
-    """Every organisation\'s CA certificates are usable; ``tolerated``: reasons that do not count."""
+    """Every organisation's CA certificates are usable; ``tolerated``: reasons that do not count."""
     found: list[OperatorError] = []
     for org, certificates in consortium.roots.items():
         try:
@@ -241,7 +241,7 @@ def _changed_facts(home: Home, consortium: Consortium, request: JoinRequest) -> 
 def check_membership(
     home: Home, node: NodeSection, consortium: Consortium, request: JoinRequest | None
 ) -> list[OperatorError]:
-    """The consortium, or else this node\'s own join-request, has the node under its organisation and with its key."""
+    """The consortium, or else this node's own join-request, has the node under its organisation and with its key."""
     entry = consortium.node(node.name)
     if entry is not None and entry.org == node.org:
         return _check_node_key(home, node, public_key_bytes(entry.public_key), "consortium.toml")
@@ -301,7 +301,7 @@ def check_node_certificate(
     *,
     tolerated: Collection[str] = (),
 ) -> list[OperatorError]:
-    """Peers would accept this node\'s TLS certificate, and it is for its TLS key; ``tolerated``: as above."""
+    """Peers would accept this node's TLS certificate, and it is for its TLS key; ``tolerated``: as above."""
     path = home.tls_certificate
     try:
         judged = validate_node_certificate(read_own_certificate(home), roots, now)

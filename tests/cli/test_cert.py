@@ -9,7 +9,6 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,11 +19,12 @@ from dawan_node.cli import cert as commands
 from dawan_node.cli.main import cli
 from dawan_node.crypto import authority, keystore
 from dawan_node.crypto.certificates import from_pem, public_key_of, to_pem
-from dawan_node.crypto.revocation import lists_from_pem, load_revocation_list
+from dawan_node.crypto.revocation import RevocationRule, lists_from_pem, load_revocation_list
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node import certificate_dates, key_rotation, own_authority, own_certificates, verification
 from dawan_node.node.config import NodeSection
 from dawan_node.node.home import Home, unlock
+from dawan_node.node.network_trust import network_trust
 from tests.crypto.test_authority import request, usage
 
 PASSPHRASE = "canary-passphrase"
@@ -448,23 +448,24 @@ def test_expiry_ends_with_6_when_somebody_must_act(homes: Path) -> None:
     assert run("cert", "expiry", "--home", homes / "gz1").exit_code == 0
 
 
-def test_a_list_in_the_network_folder_revokes_in_what_show_says(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_in_the_network_folder_revokes_and_one_that_does_not_count_stops_no_other(homes: Path) -> None:
     home = Home(homes / "gz1")
     (home.network / "crl").mkdir(parents=True)
     succeed("cert", "revoke", "gz1", "--reason", "superseded", *options(homes, "gz1"))
     shutil.copy(homes / "gz1/keys/ca/crl.pem", home.revocation_file("gz"))
 
-    known = SimpleNamespace(roots={"gz": from_pem(home.authority_certificate.read_text())})
-    monkeypatch.setattr(own_certificates.consortium_file, "load", lambda _: known)
-    trust, problems = own_certificates.network_trust(home, datetime.now(UTC))
-    assert problems == []
+    roots = {"gz": from_pem(home.authority_certificate.read_text())}
+    trust, troubles = network_trust(home, roots, RevocationRule.SOFT, datetime.now(UTC))
+    assert troubles == []
     with pytest.raises(UntrustedCertificate, match="superseded"):
         trust.judge(from_pem(home.tls_certificate.read_text())[0], datetime.now(UTC))
     shutil.copy(home.revocation_file("gz"), home.revocation_file("hk"))
-    assert "hk" in own_certificates.network_trust(home, datetime.now(UTC))[1][0]
     home.revocation_file("mo").write_text("junk")
-    with pytest.raises(ConfigError, match=r"mo\.crl\.pem is damaged"):
-        own_certificates.network_trust(home, datetime.now(UTC))
+    trust, troubles = network_trust(home, roots, RevocationRule.SOFT, datetime.now(UTC))
+    assert [path for path, _ in troubles] == [home.revocation_file("hk"), home.revocation_file("mo")]
+    assert all(why for _, why in troubles)
+    with pytest.raises(UntrustedCertificate, match="superseded"):
+        trust.judge(from_pem(home.tls_certificate.read_text())[0], datetime.now(UTC))
 
 
 def test_the_numbers_written_into_the_options_are_those_of_the_authority() -> None:

@@ -232,6 +232,35 @@ def test_a_new_authority_comes_by_vote_and_the_old_one_is_remembered(kit):
     assert kit.get(PastOrganisation, key_of("gz", 0)) == first
 
 
+def test_a_passed_proposal_does_not_undo_what_was_decided_after_it_was_opened(kit):
+    def opened(name, ca):
+        assert kit.run("gz-admin", "propose_org_ca", {"id": name, "org": "gz", "ca": [ca]}).code == 0
+        for org in ("gz", "hk", "mo"):
+            assert kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True}).code == 0
+
+    opened("first", b"leaked root of gz")
+    opened("second", b"new root of gz")
+    assert kit.run("gz-admin", "enact", {"proposal": "second"}).code == 0
+    assert kit.run("gz-admin", "enact", {"proposal": "first"}).reason == "E_STALE"
+    assert membership(kit).organisations["gz"].ca == (b"new root of gz",)
+
+    for name, status in (("out", "suspended"), ("out-too", "suspended")):
+        assert kit.run("gz-admin", "propose_org_status", {"id": name, "org": "shenzhen", "status": status}).code == 0
+        for org in ("gz", "hk", "mo"):
+            kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True})
+    assert kit.run("gz-admin", "enact", {"proposal": "out"}).code == 0
+    assert set_status(kit, "shenzhen", "active").code == 0
+    assert kit.run("gz-admin", "enact", {"proposal": "out-too"}).reason == "E_STALE"
+    assert "shenzhen" in membership(kit).active_orgs
+
+
+def test_a_change_of_the_authority_does_not_void_a_suspension_that_was_voted_on(kit):
+    assert kit.run("gz-admin", "propose_org_status", {"id": "out", "org": "shenzhen", "status": "suspended"}).code == 0
+    assert kit.run("shenzhen-admin", "propose_org_ca", {"id": "ca", "org": "shenzhen", "ca": [b"new"]}).code == 0
+    assert decide(kit, "ca").code == 0
+    assert decide(kit, "out").code == 0
+
+
 # -- nodes and revocation lists --------------------------------------------------------------------------------------
 
 

@@ -19,8 +19,8 @@ from dawan_node.crypto.authority import issue_node_certificate, make_authority, 
 from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import ConfigError
-from dawan_node.node.certificate_watch import LIST_FILES_MAX, LOOK_EVERY_S, CertificateWatch
-from dawan_node.node.home import Home
+from dawan_node.node.certificate_watch import LOOK_EVERY_S, CertificateWatch
+from dawan_node.node.home import REVOCATION_FILES_MAX, Home
 from tests.node.virtual_time import VirtualClock, run_virtually
 
 NOW = datetime(2026, 11, 27, 8, tzinfo=UTC)
@@ -333,8 +333,8 @@ def test_other_files_beside_the_lists_are_left_alone(play: Callable[[Play], Watc
 
 def test_a_folder_full_of_files_costs_no_more_than_the_limit(play: Callable[[Play], Watched]) -> None:
     async def story(watched: Watched) -> None:
-        for number in range(LIST_FILES_MAX + 20):
+        for number in range(REVOCATION_FILES_MAX + 20):
             watched.put_list(f"a{number:04d}", pem_list(MO_LIST))
         await asyncio.sleep(TICK)
 
-    assert len(play(story).lists[-1]) == LIST_FILES_MAX
+    assert len(play(story).lists[-1]) == REVOCATION_FILES_MAX

@@ -41,6 +41,7 @@ from dawan_node.modules.governance.declaration import (
 from dawan_node.modules.governance.organisations import (
     admit,
     require_authorities,
+    require_fresh,
     require_known,
     require_new_org,
     require_status,
@@ -201,8 +202,10 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
     if proposal.kind == "org":
         return admit(ctx, now, proposal)
     if proposal.kind == "org_ca":
+        require_fresh(ctx, subject, proposal.opened_height, of_ca=True)
         return set_authorities(ctx, now, subject, proposal.ca)
     if proposal.kind in _STATUS_OF:
+        require_fresh(ctx, subject, proposal.opened_height, of_ca=False)
         return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
     _require_new_voting_key(ctx, subject, proposal.public_key)
     return replace(
@@ -257,6 +260,7 @@ def _open(
             ca,
             admin,
             nodes,
+            ctx.height,
         )
     )
     ctx.emit(ProposalOpened(id=proposal_id, kind=kind, subject=subject, closes_ms=closes_ms))

@@ -12,22 +12,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dawan_node.crypto.certificates import CertifiedKey
-from dawan_node.crypto.revocation import (
-    RevocationList,
-    RevocationRule,
-    Revocations,
-    lists_from_pem,
-    load_revocation_list,
-)
+from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.crypto.trust import Trust
-from dawan_node.errors import DawanError, OperatorError, UntrustedCertificate
+from dawan_node.errors import DawanError, OperatorError
 from dawan_node.node import config as config_file
 from dawan_node.node import consortium as consortium_file
-from dawan_node.node.certificate_watch import LIST_FILE_BYTES_MAX, LIST_FILES_MAX, LIST_SUFFIX
 from dawan_node.node.clock import SystemClock, node_clock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
+from dawan_node.node.network_trust import network_trust
 from dawan_node.node.verification import known_roots, own_request
 from dawan_node.rpc.client import Client
 from dawan_node.rpc.client_tls import ClientTls
@@ -151,20 +145,8 @@ def _trust(
 ) -> tuple[Trust, tuple[tuple[str, str], ...]]:
     # What is wrong with a join-request is said by the check of the signer.
     request, _ = _try(lambda: own_request(home))
-    roots = known_roots(consortium, request)
-    lists: list[RevocationList] = []
-    troubles: list[tuple[str, str]] = []
-    for path in sorted((home.network / "crl").glob(f"*{LIST_SUFFIX}"))[:LIST_FILES_MAX]:
-        org = path.name.removesuffix(LIST_SUFFIX)
-        try:
-            with path.open("rb") as file:
-                ders = lists_from_pem(file.read(LIST_FILE_BYTES_MAX))
-            lists += [load_revocation_list(der, org, roots.get(org, ()), clock.now()) for der in ders]
-        except OSError as error:
-            troubles.append((path.name, error.strerror or "it cannot be read"))
-        except UntrustedCertificate as error:
-            troubles.append((path.name, str(error)))
-    return Trust(roots, Revocations.collect(roots, lists, rule)), tuple(troubles)
+    trust, troubles = network_trust(home, known_roots(consortium, request), rule, clock.now())
+    return trust, tuple((path.name, why) for path, why in troubles)
 
 
 def _try(read: Callable[[], T]) -> tuple[T | None, OperatorError | None]:
