@@ -12,7 +12,8 @@ What could let one organisation pass for another is decided by three rules:
   ``consortium.toml``, registered it for, and on one channel to the one whose record is older; another organisation
   does not have it (and this is reported). Anybody can make a second certificate of an authority, with other bytes:
   were it to count, the nodes of the true owner would belong to two organisations, and so to none;
-* a node's name belongs to the organisation that had it first, in the file before the state.
+* a node's name belongs to the organisation that had it first, in the file before the state, and what a channel
+  registers for it counts over the file only on the first channel that knows the organisation.
 
 A suspended organisation's nodes are not served, but for its validators: they vote until a vote replaces them.
 
@@ -155,6 +156,11 @@ class _Maker:
         self.problems: list[str] = []
         self._consortium = consortium
         self._channels = channels
+        #: Organisation -> the first channel that knows it: what that one says of its nodes counts.
+        self._first: dict[str, str] = {}
+        for channel in channels:
+            for org in channel.membership.organisations:
+                self._first.setdefault(org, channel.name)
         #: Validator name -> (organisation, voting key), of the first channel that has it.
         self._seats: dict[str, tuple[str, bytes]] = {}
         for channel in channels:
@@ -263,9 +269,23 @@ class _Maker:
         return found
 
     def _add_registered(self, channel: ChannelView, found: dict[str, PeerAddress]) -> None:
-        """What organisations registered on a channel: new nodes, new keys and addresses, removals."""
+        """What organisations registered on a channel: new nodes, new keys and addresses, removals.
+
+        What is listed already is changed only by the first channel that knows the organisation. The majority of another
+        channel can vote in anybody under a member's name, and must not thereby say where that member's nodes are.
+        """
         for name, record in sorted(channel.membership.nodes.items()):
             listed = found.get(name)
+            first = self._first.get(record.org, "")
+            if listed is not None and listed.org == record.org and first != channel.name:
+                if (listed.public_key, listed.addresses) != (record.public_key, record.addresses) or (
+                    record.status != "active"
+                ):
+                    self.problems.append(
+                        f"channel {channel.name} has another record of node {name} than {first}; that of {first} "
+                        f"counts. Fix: {record.org} registers the same on both"
+                    )
+                continue
             if listed is not None and listed.org != record.org:
                 self.problems.append(
                     f"channel {channel.name} has a node {name} of {record.org}, but {name} is of {listed.org} in "

@@ -327,3 +327,24 @@ def test_a_node_that_is_not_admitted_yet_knows_its_own_certificate(assembled: Co
     assert found.trust.judge(leaf.certificate, NOW).org == "gdlog"
     assert [peer.name for peer in found.peers] == ["gz1", "hk1", "hq1", "mo1"]
     assert heard(found, "hk", "hk1") == {TRADE}
+
+
+@pytest.mark.parametrize("status", ["active", "removed"])
+def test_whoever_bears_a_members_name_on_another_channel_says_nothing_of_that_members_nodes(
+    assembled: Consortium, status: str
+) -> None:
+    honest = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    honest = changed(honest, nodes={"gdlog1": record("gdlog1", "gdlog")})
+    lies = {
+        name: record(name, org, public_key=key_of_person("liar"), addresses=("liar.example:1",), status=status)
+        for name, org in (("gdlog1", "gdlog"), ("hk1", "hk"))
+    }
+    other = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate, b"more"))
+    lied_to = directory(assembled, honest, changed(other, nodes=lies))
+    assert lied_to.peers == directory(assembled, honest, genesis_membership(assembled)).peers
+    assert any("another record of node gdlog1 than trade" in problem for problem in lied_to.problems)
+    # On the first channel that knows the organisation the same records count.
+    moved = directory(
+        assembled, changed(honest, nodes={"gdlog1": record("gdlog1", "gdlog", addresses=("b.example:2",))})
+    )
+    assert next(peer for peer in moved.peers if peer.name == "gdlog1").addresses == ("b.example:2",)
