@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.crypto.trust import Trust
 from dawan_node.node import config as node_config
 from dawan_node.node import consortium as consortium_file
@@ -68,7 +68,7 @@ async def measure(client: AsyncClient, method: str, names: tuple[str, str], call
 
 
 async def run(folder: Path, calls: int) -> dict[str, Any]:
-    devnet = devnet_network.create(folder / "net", 1)
+    devnet = devnet_creation.create(folder / "net", 1)
     passphrase = devnet.passphrase_file.read_bytes().strip()
     server = devnet.nodes[0]
     home = devnet.home(server)

@@ -19,12 +19,13 @@ import click
 
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import home_option, passphrase_option
+from dawan_node.node.ports import RPC_PORT
 from dawan_node.rpc.client import Client, RpcError, TlsFailed, Unreachable
 
 if TYPE_CHECKING:
     from dawan_node.rpc.client_tls import ClientTls
 
-DEFAULT_URL: Final = "http://127.0.0.1:7110"
+DEFAULT_URL: Final = f"http://127.0.0.1:{RPC_PORT}"
 # Codes of formats C that say the chain or its pool refused a transaction.
 _REJECTED: Final = range(1, 1100)
 _WAIT_TIMED_OUT: Final = 1100

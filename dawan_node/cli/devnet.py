@@ -6,16 +6,12 @@ production. ``up`` stays in the foreground and stops everything on Ctrl-C; the o
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -73,7 +69,12 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
     fresh = not devnet_network.exists(home)
     if fresh:
         click.echo(f"Making keys, certificates and genesis of {count} organisations' nodes in {home} ...")
-    network = devnet_network.create(home, count) if fresh else devnet_network.load(home)
+    if fresh:
+        from dawan_node.cli.devnet_creation import create
+
+        network = create(home, count)
+    else:
+        network = devnet_network.load(home)
     processes = Processes(network)
     stop = threading.Event()
 
@@ -221,6 +222,8 @@ def clock(home: Path, shift: str | None, nodes: tuple[str, ...]) -> None:
     if shift is not None:
         by_ms = None if shift == "now" else parse_shift(shift)
         goal_ms = {node: 0 if by_ms is None else ahead_ms + by_ms for node, ahead_ms in former_ms.items()}
+        from concurrent.futures import ThreadPoolExecutor
+
         # All at once: validators refuse a proposal whose time is far from their own clock.
         with ThreadPoolExecutor(max(1, len(chosen))) as pool:
             for _ in pool.map(lambda node: _admin(node, "clock", {"ahead_ms": goal_ms[node]}), chosen):
@@ -341,6 +344,8 @@ def _until(look: Callable[[], bool], stop: threading.Event) -> bool:
 
 
 def _tell(network: Devnet, invoices: Path | None) -> None:
+    import asyncio
+
     from dawan_node.cli.demo_trade import run_demo
     from dawan_node.rpc.client import AsyncClient
 
@@ -421,6 +426,9 @@ def _row(node: DevnetNode, processes: Processes) -> dict[str, Any]:
 
 def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> Any:
     """The answer to one of the ops port's actions for test networks. Raises OperatorError."""
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(  # noqa: S310 - a loopback URL of our own state file
         f"{node.ops_url}/admin/{action}",
         data=json.dumps(argument).encode(),

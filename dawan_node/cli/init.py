@@ -8,10 +8,7 @@ from pathlib import Path
 import click
 
 from dawan_node.cli.options import home_option, obtain_passphrase, output_option, passphrase_option, print_json
-from dawan_node.crypto.keystore import DEVNET, PRODUCTION
-from dawan_node.node.config import OPS_PORT, P2P_PORT, RPC_PORT
-from dawan_node.node.home import Home
-from dawan_node.node.setup import Plan, initialise
+from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
 
 
 @click.command()
@@ -62,6 +59,10 @@ def init(
     Writes HOME with the node key, the TLS key and certificate, the certificate authority of the organisation, an empty
     write-ahead log and node.toml. Nothing of it leaves this machine; `network join-request` writes what is public.
     """
+    from dawan_node.crypto.keystore import DEVNET, PRODUCTION
+    from dawan_node.node.home import Home
+    from dawan_node.node.setup import Plan, initialise
+
     settings: dict[str, str | bool | int | tuple[str, ...]] = {
         "p2p.listen": listen,
         "rpc.listen": rpc_listen,

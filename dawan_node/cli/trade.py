@@ -17,7 +17,7 @@ import click
 
 from dawan_node.cli.connect import channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import obtain_passphrase, output_option, print_json, print_table
+from dawan_node.cli.options import output_option, print_json, print_table
 
 if TYPE_CHECKING:
     from dawan_node.crypto.signatures import PrivateKey
@@ -86,8 +86,10 @@ def import_ubl(
     identities = _identities(mappings)
     entries = [_read(file, due_days) for file in _documents(files)]
     if key is not None and not dry_run:
+        from dawan_node.cli.sending import signing_key
+
         _find_buyers(entries, identities, buyer)
-        private = _signing_key(key, home, passphrase_file_of_command())
+        private = signing_key(key, home, passphrase_file_of_command())
         with connected(rpc, home, submits=True) as client:
             _record(client, channel or "trade", private, entries)
     rows = [entry.row() for entry in entries]
@@ -193,15 +195,6 @@ def _find_buyers(entries: list[Entry], identities: Mapping[str, str], default: s
                 f"no identity of the channel is known for {named}",
                 f"Give --map '{named}=NAME' or --buyer NAME.",
             )
-
-
-def _signing_key(key: str, home: Path, passphrase_file: Path | None) -> PrivateKey:
-    from dawan_node.crypto import keystore
-    from dawan_node.node.home import Home
-
-    path = Path(key) if "/" in key or key.endswith(".json") else Home(home).identity_key(key)
-    keystore.describe(path)  # a missing file is said before the passphrase is asked for
-    return keystore.load_signing_key(path, obtain_passphrase(passphrase_file, prompt=f"Passphrase of {path.name}"))
 
 
 def _record(client: Any, channel: str, key: PrivateKey, entries: list[Entry]) -> None:

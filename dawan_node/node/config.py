@@ -17,13 +17,11 @@ import msgspec
 
 from dawan_node.errors import ConfigError
 from dawan_node.node.home import Home
+from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
 from dawan_node.node.toml_file import check_keys, nearest, read_toml
 from dawan_node.primitives.names import is_label
 
 ENVIRONMENT_PREFIX: Final = "DAWAN_"
-P2P_PORT: Final = 7100
-RPC_PORT: Final = 7110
-OPS_PORT: Final = 7120
 # An address of another party is printed and dialled: nothing but what a resolver takes (DNS limits a name to 253).
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _IPV6: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.main import cli
 from dawan_node.crypto import authority, keystore
@@ -37,7 +37,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
-    return devnet_network.create(tmp_path_factory.mktemp("made") / "net", 4)
+    return devnet_creation.create(tmp_path_factory.mktemp("made") / "net", 4)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dawan_node.cli import devnet, devnet_network
+from dawan_node.cli import devnet, devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.devnet_processes import Processes
 from dawan_node.errors import DawanError
@@ -32,7 +32,7 @@ class Network:
     """A running test network."""
 
     def __init__(self, folder: Path, n: int) -> None:
-        self.devnet: Devnet = devnet_network.create(folder, n)
+        self.devnet: Devnet = devnet_creation.create(folder, n)
         self.processes = Processes(self.devnet)
         self.keys = self.devnet.identity_keys()
         self._numbers = iter(range(1_000_000))

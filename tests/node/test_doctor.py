@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet
 from dawan_node.node import doctor
 from dawan_node.node.checkup import clock, disk, limits, links, signer, versions
@@ -30,7 +30,7 @@ from dawan_node.storage.wal import Wal, WalMissing, WalRecord, inspect
 
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
-    return devnet_network.create(tmp_path_factory.mktemp("doctor") / "net", 4)
+    return devnet_creation.create(tmp_path_factory.mktemp("doctor") / "net", 4)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet
 from dawan_node.crypto.trust import Trust
 from dawan_node.node import config as node_config
@@ -24,7 +24,7 @@ START_S = 20.0
 
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
-    return devnet_network.create(tmp_path_factory.mktemp("tls") / "net", 1)
+    return devnet_creation.create(tmp_path_factory.mktemp("tls") / "net", 1)
 
 
 def run_with_tls(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_node_certificate, renew
@@ -28,7 +28,7 @@ from dawan_node.storage.wal import Wal, WalRecord
 
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
-    return devnet_network.create(tmp_path_factory.mktemp("whole") / "net", 1)
+    return devnet_creation.create(tmp_path_factory.mktemp("whole") / "net", 1)
 
 
 def look_into(devnet: Devnet, of: DevnetNode, look: Callable[[Node], None], clock: SystemClock | None = None) -> None:
