@@ -398,3 +398,28 @@ def test_no_sequence_of_membership_changes_breaks_an_invariant_or_a_module(seque
         assert kit.get(Credential, record.public_key) is None
     assert kit.get(Organisation, b"nowhere") is None and kit.get(Identity, b"nowhere") is None
     assert kit.get(NodeRecord, b"nowhere") is None
+
+
+# -- what one organisation must not do to another ---------------------------------------------------------------------
+
+
+def test_nobody_registers_the_key_of_anothers_validator_or_node_as_a_person_or_a_voter(kit):
+    victim = kit.genesis.validators[0]
+    assert victim.org == "gz"
+    person = {"name": "thief", "roles": ["supplier"], "suite": ED25519}
+    assert kit.run("hk-admin", "enrol", {**person, "public_key": victim.public_key}).reason == "E_KEY_USED"
+    assert kit.run("gz-admin", "register_node", node(victim.name, victim.public_key)).code == 0
+    assert kit.run("gz-admin", "register_node", node("gz-observer")).code == 0
+    key = key_of_person("node gz-observer")
+    assert kit.run("hk-admin", "enrol", {**person, "public_key": key}).reason == "E_KEY_USED"
+    assert kit.run("hk-admin", "propose_org", newcomer(public_key=key)).reason == "E_KEY_USED"
+    seat = {"id": "seat", "validator": "hk1", "suite": ED25519, "public_key": key}
+    assert kit.run("hk-admin", "propose_validator", seat).reason == "E_KEY_USED"
+
+
+def test_a_hundred_large_proposals_do_not_keep_a_validator_from_a_new_key(kit):
+    for number in range(115):
+        ca = [bytes([number, part]) * 1_500 for part in range(AUTHORITIES_MAX)]
+        assert kit.run("mo-admin", "propose_org", newcomer(id=f"p{number}", org=f"o{number}", ca=ca)).code == 0
+    change = {"id": "key", "validator": "hk1", "suite": ED25519, "public_key": key_of_person("hk1 new")}
+    assert kit.run("hk-admin", "propose_validator", change).code == 0

@@ -103,6 +103,7 @@ class Proposal(Entity, collection="proposal", schema=1, exported=True):
     indexes = {  # noqa: RUF012 - a ClassVar of the base class
         "by_id": lambda proposal: [(proposal.id,)],
         "by_status": lambda proposal: [(proposal.status, proposal.id)],
+        "by_kind": lambda proposal: [(proposal.kind, proposal.status, proposal.id)],
     }
 
     def primary_key(self) -> bytes:
