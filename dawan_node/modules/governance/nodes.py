@@ -93,6 +93,14 @@ def require_node(ctx: Context, org: str, name: str, suite: str, public_key: byte
         ctx.require(len(ctx.scan(NodeRecord, "by_org", (org,), limit=NODES_PER_ORG_MAX)) < NODES_PER_ORG_MAX, "E_LIMIT")
 
 
+def require_unused_key(ctx: Context, public_key: bytes) -> None:
+    """Fail if the key stands for a person, votes, or is a node's: one key, one meaning. Nobody proves here that a key
+    is theirs, so whoever could register another's key as their own would shut that one out of it."""
+    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
+    ctx.require(public_key not in [key for _, _, _, key in ctx.configuration().validators], "E_KEY_USED")
+    ctx.require(len(ctx.scan(NodeRecord, "by_key", (public_key,), limit=1)) == 0, "E_KEY_USED")
+
+
 def is_address(text: str) -> bool:
     """Whether ``text`` is host:port or [IPv6]:port with a port from 1 to 65535."""
     found = _ADDRESS.fullmatch(text)

@@ -29,7 +29,7 @@ from dawan_node.modules.governance.declaration import (
     PastOrganisation,
     Proposal,
 )
-from dawan_node.modules.governance.nodes import put_node, require_node
+from dawan_node.modules.governance.nodes import put_node, require_node, require_unused_key
 from dawan_node.primitives.names import is_label
 
 #: BCP 47 tags of the alliance's languages; English is what every tool falls back to.
@@ -92,12 +92,6 @@ def require_status(ctx: Context, org: str, status: OrgStatus) -> None:
     if status == "removed":
         seats = [owner for _, owner, _, _ in configuration.validators]
         ctx.require(org not in seats, "E_SEATS")
-
-
-def require_unused_key(ctx: Context, public_key: bytes) -> None:
-    """Fail if the key stands for an identity or votes: one key, one meaning."""
-    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
-    ctx.require(public_key not in [key for _, _, _, key in ctx.configuration().validators], "E_KEY_USED")
 
 
 def require_fresh(ctx: Context, org: str, opened_height: int, *, of_ca: bool) -> None:

@@ -14,7 +14,6 @@ from dawan_node.execution.module import (
     ORG_ADMIN,
     Configuration,
     Context,
-    NodeRecord,
     OrgStatus,
     is_public_key,
     replace,
@@ -38,6 +37,7 @@ from dawan_node.modules.governance.declaration import (
     VoteCast,
     module,
 )
+from dawan_node.modules.governance.nodes import require_unused_key
 from dawan_node.modules.governance.organisations import (
     admit,
     require_authorities,
@@ -106,7 +106,7 @@ def propose_validator(ctx: Context, args: ProposeValidator) -> None:
     names = [name for name, _, _, _ in ctx.configuration().validators]
     ctx.require(args.validator in names, "E_UNKNOWN")
     ctx.require(is_public_key(args.suite, args.public_key), "E_KEY")
-    _require_new_voting_key(ctx, args.validator, args.public_key)
+    _require_new_voting_key(ctx, args.public_key)
     for status in ("open", "passed"):
         # By kind: whoever opens a hundred large proposals must not use up the steps of this one.
         for other in ctx.scan(Proposal, "by_kind", ("validator", status), limit=_OPEN_SCANNED_MAX):
@@ -208,7 +208,7 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
     if proposal.kind in _STATUS_OF:
         require_fresh(ctx, subject, proposal.opened_height, of_ca=False)
         return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
-    _require_new_voting_key(ctx, subject, proposal.public_key)
+    _require_new_voting_key(ctx, proposal.public_key)
     return replace(
         now,
         validators=tuple(
@@ -288,12 +288,9 @@ def _known(ctx: Context, proposal_id: str) -> Proposal:
     return proposal
 
 
-def _require_new_voting_key(ctx: Context, validator: str, public_key: bytes) -> None:
-    """Keys in a set are distinct, and a key that ever voted here does not come back under another name; nor does a key
-    that stands for a person or for another node."""
-    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
+def _require_new_voting_key(ctx: Context, public_key: bytes) -> None:
+    """Keys in a set are distinct, and a key of the first set does not come back under another name; nor does a key that
+    stands for a person or for a node."""
+    require_unused_key(ctx, public_key)
     first = [entry.public_key for entry in ctx.genesis.genesis.validators]
-    current = [key for _, _, _, key in ctx.configuration().validators]
-    ctx.require(public_key not in first and public_key not in current, "E_KEY_USED")
-    for node in ctx.scan(NodeRecord, "by_key", (public_key,), limit=2):
-        ctx.require(node.name == validator, "E_KEY_USED")
+    ctx.require(public_key not in first, "E_KEY_USED")
