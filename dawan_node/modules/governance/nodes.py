@@ -21,6 +21,7 @@ from dawan_node.execution.module import (
 )
 from dawan_node.modules.governance.declaration import (
     ADDRESSES_MAX,
+    AUTHORITIES_MAX,
     NODES_PER_ORG_MAX,
     REVOCATION_BYTES_MAX,
     NodeRegistered,
@@ -57,6 +58,8 @@ def remove_node(ctx: Context, args: RemoveNode) -> None:
 @module.command("publish_revocations", args=PublishRevocations, roles=(ORG_ADMIN,))
 def publish_revocations(ctx: Context, args: PublishRevocations) -> None:
     """Publish the organisation's newest certificate revocation lists."""
+    # One for each authority; each is parsed, and its signature checked, by every node at every change.
+    ctx.require(len(args.lists) <= AUTHORITIES_MAX, "E_VALUE")
     size = sum([len(each) for each in args.lists])
     ctx.require(size <= REVOCATION_BYTES_MAX, "E_VALUE")
     ctx.put(RevocationRecord(ctx.sender.org, tuple(args.lists), ctx.height))
