@@ -96,7 +96,7 @@ async def bench_link(size: int, seconds: float) -> float:
             tls=issue_node_certificate(authority, "gz", name, [], now),
         )
         trust = Trust({"gz": [authority.certificate]})
-        return Network(identity, peers, trust, lambda org, node: (CHAIN,), listen, handlers[name], SystemClock())
+        return Network(identity, peers, trust, lambda certificate: (CHAIN,), listen, handlers[name], SystemClock())
 
     server = network("gz2", "127.0.0.1:0", [PeerAddress("gz1", "gz", keys["gz1"].public_key)])
     await server.start()

@@ -108,9 +108,10 @@ def issue(csr: Path, out: Path | None, days: int, home: Path, passphrase_file: P
 @cert.command()
 @click.argument("chain", metavar="CHAIN.pem", type=_FILE)
 @click.option("--unregistered", is_flag=True, help="The files in HOME/network do not know its authority, channels do.")
+@click.option("--new-authority", is_flag=True, help="Its authority replaces HOME/keys/ca, which goes to keys/retired.")
 @home_option
 @output_option
-def install(chain: Path, unregistered: bool, home: Path, output: str) -> None:
+def install(chain: Path, unregistered: bool, new_authority: bool, home: Path, output: str) -> None:
     """Take an issued certificate in, hot: it must be for this home's TLS key, node and organisation.
 
     CHAIN.pem holds the certificate and, the first time, the authorities up to the root. Needs no passphrase.
@@ -118,7 +119,7 @@ def install(chain: Path, unregistered: bool, home: Path, output: str) -> None:
     from dawan_node.node import own_certificates as own
 
     place, settings = _opened(home)
-    made = own.install(place, settings.node, chain, _now(), unregistered=unregistered)
+    made = own.install(place, settings.node, chain, _now(), unregistered=unregistered, new_authority=new_authority)
     _report(made, output, place.tls_certificate, "A running node takes it over by itself.")
 
 

@@ -73,6 +73,44 @@ def admit(
         click.echo(f"  dawan-node network enact {name} -c {channel} --key ADMIN")
 
 
+@click.command("propose-ca")
+@click.argument("files", metavar="CA.pem...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--id", "proposal", help="Name of the proposal. Default: ca-ORG.")
+@_key_option
+@channel_option
+@rpc_options
+def propose_ca(
+    files: tuple[Path, ...], proposal: str | None, key: str, channel: str | None, rpc: str | None, home: Path
+) -> None:
+    """Propose other certificate authorities for this home's organisation: all that are to count, the first a root.
+
+    While nodes still have certificates of the old one, name it too. Every channel needs a proposal of its own.
+    """
+    from dawan_node.cli.sending import signing_key
+    from dawan_node.crypto.certificates import check_authorities
+    from dawan_node.errors import UntrustedCertificate
+    from dawan_node.node import config
+    from dawan_node.node.home import read_certificates
+
+    place = load_home(home)
+    org = config.load(place.config_file, environment={}).node.org
+    authorities = [certificate for file in files for certificate in read_certificates(file)]
+    try:
+        check_authorities(org, authorities, datetime.now(UTC))
+    except UntrustedCertificate as error:
+        raise ConfigError(
+            f"{', '.join(map(str, files))} cannot be registered for {org}", str(error), "Correct the files."
+        ) from None
+    name = proposal or f"ca-{org}"
+    private = signing_key(key, home, passphrase_file_of_command())
+    with connected(rpc, home, submits=True) as client:
+        place_of = channel_of(client, channel)
+        args = {"id": name, "org": org, "ca": ["0x" + certificate.hex() for certificate in authorities]}
+        _send(client, place_of, private, "propose_org_ca", args)
+    click.echo(f"Channel {place_of}: {len(authorities)} CA certificates of {org} are proposed as {name}.")
+    click.echo(f"Next: dawan-node network vote {name} --approve -c {place_of} --key ADMIN, then network enact.")
+
+
 @click.command()
 @click.argument("proposal")
 @click.option("--approve/--refuse", "approve", required=True, default=None, help="The organisation's one vote.")

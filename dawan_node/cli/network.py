@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "assemble": ("dawan_node.cli.network_assemble", "assemble", "Put all join-requests into the agreed file."),
     "verify": ("dawan_node.cli.network_verify", "verify", "Recompute everything, and take it over."),
     "admit": ("dawan_node.cli.membership", "admit", "Propose to take in the organisation of a join-request."),
+    "propose-ca": ("dawan_node.cli.membership", "propose_ca", "Propose other CA certificates of this organisation."),
     "proposals": ("dawan_node.cli.membership", "proposals", "What was proposed, and where it stands."),
     "vote": ("dawan_node.cli.membership", "vote", "Approve or refuse a proposal."),
     "enact": ("dawan_node.cli.membership", "enact", "Put a passed proposal into effect."),

@@ -7,11 +7,11 @@ its key over the file's own bytes, under the file's domain tag, so that nobody c
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from dawan_node.crypto.certificates import CertifiedKey
+from dawan_node.crypto.certificates import UNREADABLE, CertifiedKey
 from dawan_node.crypto.hashing import domain_separated
 from dawan_node.errors import UntrustedCertificate
 
@@ -49,14 +49,14 @@ def certified_key(certificate: bytes) -> bytes:
             .public_key()
             .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"a certificate whose key cannot be read: {error}") from None
 
 
 def _certified_key(certificate: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = _load(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"a certificate whose key cannot be read: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UntrustedCertificate("weak_key", "the TLS certificate's key is not on P-256")
@@ -66,5 +66,5 @@ def _certified_key(certificate: bytes) -> ec.EllipticCurvePublicKey:
 def _load(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(certificate)
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from dawan_node.crypto.certificates import extension_of, fingerprint, is_self_signed
+from dawan_node.crypto.certificates import UNREADABLE, extension_of, fingerprint, is_self_signed
 from dawan_node.errors import ConfigError, UntrustedCertificate
 from dawan_node.node.expiry import Dated, Kind, Level, date_certificate
 from dawan_node.node.home import Home, read_certificates, read_revocation_lists, revocation_files
@@ -92,7 +91,7 @@ def facts(certificate: bytes) -> dict[str, Any]:
             "key": key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__,
             "fingerprint": "0x" + fingerprint(certificate).hex(),
         }
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise ConfigError("the certificate cannot be read", str(error), "Ask its owner for it again.") from None
 
 
@@ -129,6 +128,6 @@ def _of_file(path: Path, org: str, own_org: str, now: datetime, read: _Reader) -
         return []
     try:
         return [Listed(path, org, dated, dated.level(now)) for dated in read(path, org, own_org)]
-    except (ConfigError, UntrustedCertificate, OSError, ValueError, x509.DuplicateExtension) as error:
+    except (ConfigError, UntrustedCertificate, OSError, *UNREADABLE) as error:
         why = error.why if isinstance(error, ConfigError) else str(error)
         return [Listed(path, org, None, None, why)]

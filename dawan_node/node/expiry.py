@@ -17,6 +17,7 @@ from typing import Final
 
 from cryptography import x509
 
+from dawan_node.crypto.certificates import UNREADABLE
 from dawan_node.crypto.revocation import RevocationList
 from dawan_node.errors import UntrustedCertificate
 
@@ -129,7 +130,7 @@ def date_certificate(der: bytes, kind: Kind, org: str, own_org: str) -> Dated:
             own=org == own_org,
             begins=certificate.not_valid_before_utc,
         )
-    except ValueError as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate of {org}: {error}") from None
 
 

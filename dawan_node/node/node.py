@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
-from dawan_node.crypto.certificates import CertifiedKey
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.errors import OperatorError
 from dawan_node.node.belonging import Belonging
@@ -95,7 +95,7 @@ class Node:
             trust = self._belonging.directory.trust
             require_own_certificate(home, config.node, trust, clock.now())
             #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
-            self._rpc_tls: Final = ServerTls(keys.tls, org, trust, clock.now) if config.rpc.tls else None
+            self._rpc_tls: Final = ServerTls(keys.tls, self._is_own, trust, clock.now) if config.rpc.tls else None
             self._network: Final = Network(
                 LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
                 self._belonging.directory.peers,
@@ -141,7 +141,14 @@ class Node:
             self._belonging.lists_changed,
         )
         self.service: Final = Service(
-            name, org, consortium, self.channels, self._network, clock, self._certificates.warnings
+            name,
+            org,
+            consortium,
+            self.channels,
+            self._network,
+            clock,
+            self._belonging.is_member,
+            self._certificates.warnings,
         )
         dispatcher = Dispatcher(self.service)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
@@ -164,6 +171,7 @@ class Node:
                 tasks.append(group.create_task(self._network.wait(), name="network"))
                 tasks.append(group.create_task(self._certificates.run(), name="expiry"))
                 tasks.append(group.create_task(self._watch.run(), name="certificates"))
+                tasks.append(group.create_task(self._belonging.run(), name="membership"))
                 await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
@@ -194,6 +202,11 @@ class Node:
             await self._verifier.close()
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
+
+    def _is_own(self, certificate: NodeCertificate) -> bool:
+        """Whether a caller of JSON-RPC is of this node's organisation."""
+        directory = self._belonging.directory
+        return certificate.org == self._config.node.org and directory.is_own(certificate.authorities)
 
     # p2p.network.NetworkHandler
 
@@ -232,9 +245,14 @@ class Node:
             "directory_changed",
             extra=fields(peers=len(directory.peers), orgs=",".join(sorted(directory.trust.roots))),
         )
-        self._network.update(directory.peers, directory.trust)
-        if self._rpc_tls is not None:
-            self._rpc_tls.update(directory.trust)
+        try:
+            self._network.update(directory.peers, directory.trust)
+            if self._rpc_tls is not None:
+                self._rpc_tls.update(directory.trust)
+        except OperatorError as error:
+            # The directory leaves out what cannot be used; should something be left, every node of the channel meets it
+            # in the same block, and not one may stop for it. What was believed before is still believed.
+            log.critical("directory_refused", extra=fields(what=error.what, why=error.why, next=error.fix))
 
     # Health
 

@@ -27,6 +27,7 @@ from dawan_node.crypto.certificates import (
     CertifiedKey,
     NodeCertificate,
     check_authorities,
+    fingerprint,
     is_self_signed,
     public_key_of,
     to_pem,
@@ -107,12 +108,22 @@ def issue(folder: AuthorityFolder, request: bytes, passphrase: bytes, now: datet
         return _certify(folder, signing, request, now, days)
 
 
-def install(home: Home, node: NodeSection, chain: Path, now: datetime, *, unregistered: bool = False) -> Issued:
+def install(
+    home: Home,
+    node: NodeSection,
+    chain: Path,
+    now: datetime,
+    *,
+    unregistered: bool = False,
+    new_authority: bool = False,
+) -> Issued:
     """Take the certificate in ``chain`` (PEM) in as this node's own; nothing is written unless all of it is right.
 
     It must be for this home's TLS key and this node. Authorities beside it go to ``keys/ca/ca.pem`` where there is
     none; where there is one, that one judges. ``unregistered`` installs a certificate that the files in
-    HOME/network do not accept, for an authority that was registered on the channels since. Raises ConfigError.
+    HOME/network do not accept, for an authority that was registered on the channels since. ``new_authority`` does the
+    same and takes the authorities in ``chain`` for those of ``keys/ca``, which goes to ``keys/retired`` with all that
+    is in it. Interrupted anywhere it can be called again and finishes. Raises ConfigError.
     """
     certificates = [x509.load_der_x509_certificate(der) for der in read_certificates(chain)]
     own_key = keystore.describe(home.tls_key).public_key
@@ -129,26 +140,40 @@ def install(home: Home, node: NodeSection, chain: Path, now: datetime, *, unregi
     leaf = leaves[0].public_bytes(Encoding.DER)
     brought = _root_first([certificate for certificate in certificates if certificate is not leaves[0]])
     ca_file = home.authority_certificate
-    authorities = read_certificates(ca_file) if ca_file.exists() else brought
+    keeps = ca_file.exists() and not new_authority
+    authorities = read_certificates(ca_file) if keeps else brought
     try:
         check_authorities(node.org, authorities, now)
         judged = Trust({node.org: authorities}).judge(leaf, now)
     except UntrustedCertificate as error:
-        source = ca_file if ca_file.exists() else chain
+        source = ca_file if keeps else chain
         raise ConfigError(
             f"{chain} is refused under the CA certificates in {source}",
             str(error),
-            "The file must hold the node's certificate and, the first time, its authorities up to the root.",
+            "The file must hold the node's certificate and, the first time, its authorities up to the root; where the "
+            "organisation replaced its authority by vote: --new-authority.",
         ) from None
     _require_own(judged, node, chain)
-    if not unregistered:
+    if not unregistered and not new_authority:
         _require_registered(home, leaf, now)
+    if not keeps and ca_file.exists() and read_certificates(ca_file) != authorities:
+        _retire_authority(home)
     if not ca_file.exists():
         keystore.make_private_folder(ca_file.parent)
         replace(ca_file, to_pem(authorities).encode())
     replace(home.tls_certificate, to_pem([leaf]).encode())
     home.tls_request.unlink(missing_ok=True)
     return Issued(leaf, judged)
+
+
+def _retire_authority(home: Home) -> None:
+    """Put ``keys/ca`` away under the fingerprint of its root; nothing of it is deleted."""
+    folder = home.authority_certificate.parent
+    root = read_certificates(home.authority_certificate)[0]
+    keystore.make_private_folder(home.retired_keys)
+    name = f"ca-{fingerprint(root).hex()[:16]}"
+    earlier = len(list(home.retired_keys.glob(f"{name}*")))  # an authority may have come back, and gone again
+    folder.rename(home.retired_keys / (f"{name}-{earlier + 1}" if earlier else name))
 
 
 def renew(home: Home, node: NodeSection, passphrase: bytes, now: datetime, days: int) -> Issued:

@@ -49,9 +49,11 @@ class Service:
         channels: Mapping[str, Channel],
         network: Network,
         clock: Clock,
+        is_member: Callable[[str, str, frozenset[bytes]], bool],
         certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
     ) -> None:
-        """``certificates``: those near their end now."""
+        """``is_member``: see NodeApi. ``certificates``: those near their end now."""
+        self._is_member: Final = is_member
         self._certificates: Final = certificates
         self._name: Final = name
         self._org: Final = org
@@ -94,10 +96,11 @@ class Service:
         """See NodeApi."""
         return tuple(self._channels)
 
-    def members_of(self, channel: str) -> frozenset[str]:
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
         """See NodeApi."""
         found = self._channels.get(channel)
-        return found.members if found is not None else frozenset()
+        # The channel knows of a suspension with the block, the directory within a second of it.
+        return found is not None and org in found.members and self._is_member(channel, org, authorities)
 
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""
@@ -186,6 +189,8 @@ class Service:
                     tuple(channel.name for channel in shared),
                     peer.rtt_ms,
                     behind,
+                    peer.software,
+                    peer.clock_skew_ms,
                 )
             )
         return tuple(found)

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from dawan_node.p2p.judgement import UNREADABLE
+from dawan_node.crypto.certificates import UNREADABLE
 
 # Organisations named in one line; the alliance has dozens, and a log line is read by people.
 _ORGS_NAMED_MAX: Final = 8

@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
-from dawan_node.crypto.certificates import DNS_SUFFIX, NodeCertificate
+from dawan_node.crypto.certificates import DNS_SUFFIX, UNREADABLE, NodeCertificate
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.p2p.handshake import HandshakeRefused, Refusal
 from dawan_node.primitives.names import is_label
@@ -28,16 +27,9 @@ from dawan_node.primitives.names import is_label
 #: Reasons of UntrustedCertificate that only time has brought about, the peer's or our clock's.
 TIME_REASONS: Final = frozenset({"expired", "not_yet_valid"})
 
-#: What the library raises for a certificate, or a part of one, that it cannot read. Peers choose the bytes.
-UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.ExtensionNotFound,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
+# Reasons found before anything of the certificate was read, and a good cause not to read it for its name.
+_UNPARSED: Final = frozenset({"malformed", "serial", "duplicate_extension"})
+_NO_NAME: Final = "that node"
 
 _FIXES: Final[Mapping[str, str]] = {
     "expired": "run `dawan-node cert renew` on {node}",
@@ -118,11 +110,12 @@ def claimed_node(leaf_der: bytes) -> str:
                 return f"{parts[0]} of {parts[1]}"
     except UNREADABLE:
         pass  # the judgement that is being explained says what is wrong with it
-    return "that node"
+    return _NO_NAME
 
 
 def _refused(error: UntrustedCertificate, leaf_der: bytes) -> HandshakeRefused:
     text = f"TLS certificate refused: {error}"
     if error.reason != "revoked" and not error.reason.startswith("crl_"):  # crypto.revocation ends with the remedy
-        text += f"; {_FIXES.get(error.reason, _OTHER_FIX).format(node=claimed_node(leaf_der))}"
+        node = _NO_NAME if error.reason in _UNPARSED else claimed_node(leaf_der)
+        text += f"; {_FIXES.get(error.reason, _OTHER_FIX).format(node=node)}"
     return HandshakeRefused(Refusal.CERTIFICATE, text)

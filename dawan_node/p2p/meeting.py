@@ -64,7 +64,7 @@ class Meetings:
         self,
         identity: LocalIdentity,
         book: PeerBook,
-        channels_for: Callable[[str, str], Collection[bytes]],
+        channels_for: Callable[[NodeCertificate], Collection[bytes]],
         judge: Callable[[bytes], NodeCertificate],
         clock: Clock,
     ) -> None:
@@ -117,7 +117,7 @@ class Meetings:
             self._local,
             Connection(fingerprint(stream.own_certificate), certificate.fingerprint, certificate.org, certificate.name),
             os.urandom(CHALLENGE_BYTES),
-            self._channels_for(certificate.org, certificate.name),
+            self._channels_for(certificate),
             self._book.find,
         )
         await stream.send_control(handshake.start(clock.wall_ms()))

@@ -112,7 +112,7 @@ class Network:
         identity: LocalIdentity,
         peers: Sequence[PeerAddress],
         trust: Trust,
-        channels_for: Callable[[str, str], Collection[bytes]],
+        channels_for: Callable[[NodeCertificate], Collection[bytes]],
         listen: str | None,
         handler: NetworkHandler,
         clock: Clock,
@@ -120,8 +120,8 @@ class Network:
     ) -> None:
         """``peers``: every other node of the network (this node's own entry is ignored).
 
-        ``trust``: whose certificates count. ``channels_for``: the chain ids this node serves that a node (of this
-        organisation, of this name) may hear of; what it answers may change, ``update`` looks again. ``listen``:
+        ``trust``: whose certificates count. ``channels_for``: the chain ids this node serves that the node
+        with a certificate may hear of; what it answers may change, ``update`` looks again. ``listen``:
         ``host:port``, port 0 for a free one, None to dial only. Raises ConfigError.
         """
         self._identity = identity
@@ -199,7 +199,8 @@ class Network:
         nodes are dialled, addresses of connected ones are used the next time. Raises ConfigError for a CA certificate
         that cannot be used; nothing has changed then.
         """
-        self._tls = tls_contexts(self._certified, trust.roots)
+        if trust.roots != self._trust.roots:  # OpenSSL knows of nothing else, and reads every authority anew
+            self._tls = tls_contexts(self._certified, trust.roots)
         self._trust = trust
         listed = {peer.name: peer.id for peer in peers}
         now_ms = self._clock.monotonic_ms()

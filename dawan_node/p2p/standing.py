@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from dawan_node.crypto.certificates import NodeCertificate
 from dawan_node.p2p.handshake import HandshakeRefused, Refusal, listing
 from dawan_node.p2p.peers import PeerId
 from dawan_node.p2p.transport import Met
 
 
 def objection(
-    met: Met, listed: PeerId | None, channels_for: Callable[[str, str], Collection[bytes]]
+    met: Met, listed: PeerId | None, channels_for: Callable[[NodeCertificate], Collection[bytes]]
 ) -> HandshakeRefused | None:
     """What stands against a link with the node that was ``met``, now that it is ``listed`` so (None: not at all).
 
@@ -45,7 +46,7 @@ def objection(
             f"node {peer.name!r} is listed as {listed.role} now, this link was opened as {peer.role}; "
             "it must connect again in its new role",
         )
-    if frozenset(listing(channels_for(peer.org, peer.name))) != met.listed_chain_ids:
+    if frozenset(listing(channels_for(met.certificate))) != met.listed_chain_ids:
         return HandshakeRefused(
             Refusal.CHANNELS,
             f"the channels shared with {peer.org!r} have changed; connect again, nothing else is wrong",

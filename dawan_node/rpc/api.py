@@ -358,6 +358,8 @@ class PeerInfo:
     channels: tuple[str, ...]
     rtt_ms: int | None
     behind: Mapping[str, int]  # channel -> blocks this peer is behind us (0: level or ahead)
+    software: str = ""
+    clock_skew_ms: int | None = None  # its wall clock minus ours when the link came up
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +381,9 @@ class NodeApi(Protocol):
 
     def channels(self) -> tuple[str, ...]: ...
 
-    def members_of(self, channel: str) -> frozenset[str]:
-        """The organisations that are active on the channel now; none for a channel that does not exist here.
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        """Whether the organisation is active on the channel now, and what it showed is a certificate below authorities
+        (fingerprints) that this channel registered for it; False for a channel that does not exist here.
 
         Asked before every call of another organisation: answer at once, and for every name alike."""
         ...

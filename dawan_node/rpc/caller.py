@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from dawan_node.crypto.certificates import NodeCertificate
 from dawan_node.rpc.access import Kind
 
 
@@ -13,24 +13,21 @@ from dawan_node.rpc.access import Kind
 class Caller:
     """One caller. ``kind`` is LOCAL, OWN, ANONYMOUS, or OUTSIDER: what it is as long as no channel lists it.
 
-    ``org`` and ``name`` are those of the certificate; a caller without one has neither.
+    ``org`` and ``name`` are those of the certificate, ``authorities`` the fingerprints of those its chain goes through;
+    a caller without one has none of them.
     """
 
     org: str
     name: str
     kind: Kind
-
-    def among(self, members: Collection[str]) -> Kind:
-        """What this caller is where ``members`` are the active organisations."""
-        if self.kind is Kind.OUTSIDER and self.org in members:
-            return Kind.MEMBER
-        return self.kind
+    authorities: frozenset[bytes] = frozenset()
 
 
 LOCAL: Final = Caller("", "", Kind.LOCAL)
 ANONYMOUS: Final = Caller("", "", Kind.ANONYMOUS)
 
 
-def certified(org: str, name: str, own_org: str) -> Caller:
-    """The caller with a certificate of ``org``, at a node of ``own_org``."""
-    return Caller(org, name, Kind.OWN if org == own_org else Kind.OUTSIDER)
+def certified(certificate: NodeCertificate, is_own: bool) -> Caller:
+    """The caller with a certificate; ``is_own``: of the organisation of this node."""
+    kind = Kind.OWN if is_own else Kind.OUTSIDER
+    return Caller(certificate.org, certificate.name, kind, certificate.authorities)

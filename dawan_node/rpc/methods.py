@@ -583,7 +583,13 @@ def _table() -> Mapping[str, Route]:
             "suspects: [{name, view}], waiting_for}",
             OPERATOR,
         ),
-        Route("net_peers", _net_peers, (), "[{name, org, address, direction, channels, rtt_ms, behind}]", OPERATOR),
+        Route(
+            "net_peers",
+            _net_peers,
+            (),
+            "[{name, org, address, direction, channels, rtt_ms, behind, software, clock_skew_ms}]",
+            OPERATOR,
+        ),
         Route(
             "txpool_status",
             _txpool_status,

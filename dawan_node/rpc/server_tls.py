@@ -52,10 +52,17 @@ class _Verdict:
 class ServerTls:
     """Who this server is and who its callers are."""
 
-    def __init__(self, own: CertifiedKey, own_org: str, trust: Trust, now: Callable[[], datetime]) -> None:
-        """``now`` is the node's clock, as an aware time. Raises ConfigError when TLS cannot work with these."""
+    def __init__(
+        self,
+        own: CertifiedKey,
+        is_own: Callable[[NodeCertificate], bool],
+        trust: Trust,
+        now: Callable[[], datetime],
+    ) -> None:
+        """``is_own``: whether a caller is of the organisation of this node. ``now`` is the node's clock, as an aware
+        time. Raises ConfigError when TLS cannot work with these."""
         self._own = own
-        self._own_org: Final = own_org
+        self._is_own: Final = is_own
         self._trust = trust
         self._now: Final = now
         self._context = _server_context(own, trust)
@@ -75,7 +82,8 @@ class ServerTls:
 
     def update(self, trust: Trust) -> None:
         """Judge by another trust from now on, open connections too. Raises ConfigError; the old one stays then."""
-        self._context = _server_context(self._own, trust)
+        if trust.roots != self._trust.roots:
+            self._context = _server_context(self._own, trust)
         self._trust = trust
         self._verdicts.clear()
         self.generation += 1
@@ -85,7 +93,7 @@ class ServerTls:
         if leaf_der is None:
             return ANONYMOUS
         certificate = self._judge(leaf_der)
-        return certified(certificate.org, certificate.name, self._own_org)
+        return certified(certificate, self._is_own(certificate))
 
     def _judge(self, leaf_der: bytes) -> NodeCertificate:
         now, key = self._now(), fingerprint(leaf_der)

@@ -292,6 +292,8 @@ def peers(infos: Iterable[PeerInfo]) -> list[Json]:
             "channels": list(info.channels),
             "rtt_ms": info.rtt_ms,
             "behind": dict(info.behind),
+            "software": info.software,
+            "clock_skew_ms": info.clock_skew_ms,
         }
         for info in infos
     ]

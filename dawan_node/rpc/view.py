@@ -22,13 +22,13 @@ def kind_of(node: NodeApi, caller: Caller, channel: str | None) -> Kind:
     if caller.kind is not Kind.OUTSIDER:
         return caller.kind
     if channel is not None:
-        return caller.among(node.members_of(channel))
+        return Kind.MEMBER if node.is_member(channel, caller.org, caller.authorities) else Kind.OUTSIDER
     return Kind.MEMBER if channels_of(node, caller) else Kind.OUTSIDER
 
 
 def channels_of(node: NodeApi, caller: Caller) -> tuple[str, ...]:
     """The channels of the node that list the caller's organisation."""
-    return tuple(name for name in node.channels() if caller.among(node.members_of(name)) is Kind.MEMBER)
+    return tuple(name for name in node.channels() if node.is_member(name, caller.org, caller.authorities))
 
 
 def view_for(node: NodeApi, caller: Caller) -> NodeApi:
@@ -46,7 +46,7 @@ class CallerView:
         self._caller: Final = caller
 
     def _at(self, channel: str) -> NodeApi:
-        if self._caller.among(self._node.members_of(channel)) is not Kind.MEMBER:
+        if not self._node.is_member(channel, self._caller.org, self._caller.authorities):
             raise ApiError.no_channel(channel)
         return self._node
 
@@ -64,8 +64,8 @@ class CallerView:
     def channels(self) -> tuple[str, ...]:
         return channels_of(self._node, self._caller)
 
-    def members_of(self, channel: str) -> frozenset[str]:
-        return self._at(channel).members_of(channel)
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        return self._at(channel).is_member(channel, org, authorities)
 
     def channel(self, channel: str) -> api.ChannelInfo:
         return self._at(channel).channel(channel)

@@ -156,7 +156,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homes]:
     (folder / "network" / "consortium.toml").write_text("\n".join(lines))
     own = issue_node_certificate(authorities["gz"], "gz", "gz1", ["127.0.0.1"], datetime.now(UTC))
     roots = {org: (authorities[org].certificate,) for org in ("gz", "hk")}
-    tls = ServerTls(own, "gz", Trust(roots), SystemClock().now)
+    tls = ServerTls(own, lambda judged: judged.org == "gz", Trust(roots), SystemClock().now)
     with running(node=FakeNode({"trade": ("gz", "hk"), "cargo": ("gz",)}), tls=tls) as server:
         yield Homes(server, folder, authorities, own, folder / "passphrase")
 

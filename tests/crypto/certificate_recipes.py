@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+ALTERNATIVE_NAMES, AUTHORITY_KEY_IDENTIFIER, CERTIFICATE_ISSUER = "2.5.29.17", "2.5.29.35", "2.5.29.29"
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -164,6 +165,18 @@ def revocation_list(
     ed = isinstance(signer.key, ed25519.Ed25519PrivateKey)
     made = builder.sign(signer.key, None if ed else hash_ or hashes.SHA256())
     return made.public_bytes(serialization.Encoding.DER)
+
+
+def unsupported_name(oid: str) -> tuple[x509.ExtensionType, bool]:
+    """An extension with a general name (x400Address) that is allowed and that the library cannot read."""
+    x400 = tlv(0xA3, b"")
+    names = tlv(0xA1, x400) + tlv(0x82, b"\x01") if oid == AUTHORITY_KEY_IDENTIFIER else x400
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), sequence(names)), False
+
+
+def unknown_feature() -> tuple[x509.ExtensionType, bool]:
+    """A TLS feature (RFC 7633) with a number that is allowed and that the library has no name for."""
+    return x509.UnrecognizedExtension(x509.TLSFeature.oid, sequence(tlv(0x02, b"\x07"))), False
 
 
 # -- DER by hand -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from dawan_node.crypto.certificates import to_pem
 from dawan_node.crypto.revocation import RevocationList, RevocationRule, Revocations, load_revocation_list
 from dawan_node.crypto.trust import Trust
 from tests.crypto.certificate_recipes import (
+    ALTERNATIVE_NAMES,
+    AUTHORITY_KEY_IDENTIFIER,
     BOTH,
     DAY,
     ECDSA_SHA1,
@@ -41,6 +43,8 @@ from tests.crypto.certificate_recipes import (
     revocation_list,
     root,
     tlv,
+    unknown_feature,
+    unsupported_name,
     usage,
     utc_time,
     with_serial,
@@ -300,6 +304,18 @@ def encodings() -> Iterator[tuple[str, tuple[Any, ...]]]:
     yield "larger than 16 KiB", raw(fine + bytes(16 * 1024), "malformed")
     huge = (x509.UnrecognizedExtension(UNKNOWN.oid, tlv(0x04, bytes(16 * 1024))), False)
     yield "well formed, larger than 16 KiB", of(having(leaf(GZ), odd=huge), "malformed")
+    yield (
+        "an alternative name that the library does not know",
+        of(having(leaf(GZ), names=unsupported_name(ALTERNATIVE_NAMES)), "malformed"),
+    )
+    yield (
+        "an issuer's name that the library does not know",
+        of(having(leaf(GZ), odd=unsupported_name(AUTHORITY_KEY_IDENTIFIER)), "malformed"),
+    )
+    yield (
+        "a TLS feature that the library does not know",
+        of(having(leaf(GZ), odd=unknown_feature()), "malformed"),
+    )
     yield "PEM", raw(to_pem([fine]).encode(), "malformed")
     yield "a bit of the signature flipped", raw(fine[:-1] + bytes([fine[-1] ^ 1]), "unknown_authority")
     yield "the signed part changed", raw(fine.replace(b"gz1.gz", b"gz2.gz", 1), "unknown_authority")

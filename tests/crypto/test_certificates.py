@@ -6,11 +6,23 @@ import ssl
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from dawan_node.crypto import authority, certificates
 from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
 from dawan_node.errors import UntrustedCertificate
-from tests.crypto.certificate_recipes import DAY, NOW, below, leaf, root
+from tests.crypto.certificate_recipes import (
+    ALTERNATIVE_NAMES,
+    AUTHORITY_KEY_IDENTIFIER,
+    DAY,
+    NOW,
+    below,
+    having,
+    leaf,
+    root,
+    unknown_feature,
+    unsupported_name,
+)
 from tests.crypto.negative_certificates import CASES, CONTROLS, GZ, HK, ROOTS, Case
 
 
@@ -100,3 +112,33 @@ def test_a_certified_key_hides_its_secret_and_serves_tls_without_touching_the_di
     )
     assert made.private_key.hex() not in repr(made) and repr(made.private_key) not in repr(made)
     certificates.load_into_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made)
+
+
+@pytest.mark.parametrize(
+    "extension", [unsupported_name(ALTERNATIVE_NAMES), unsupported_name(AUTHORITY_KEY_IDENTIFIER), unknown_feature()]
+)
+def test_an_authority_that_the_library_does_not_read_is_left_out(extension: tuple[x509.ExtensionType, bool]) -> None:
+    odd = having(root(), odd=extension).der()
+    assert not certificates.is_loadable_authority(odd)
+    assert certificates.parse_authorities([odd]) == []
+
+
+def test_an_authority_that_openssl_only_refuses_beside_one_of_its_subject_is_left_out() -> None:
+    fine = root()
+    unusable = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.1"), b"\0")  # no bit string
+    odd = having(root(key=fine.key), odd=(unusable, False))
+    assert certificates.is_loadable_authority(fine.der())
+    assert not certificates.is_loadable_authority(odd.der())
+
+
+def test_authorities_that_certify_each_other_cost_no_more_than_the_leafs_own_signatures() -> None:
+    pair = [root("gz"), root("gz")]
+    crossed = [
+        root("gz", key=pair[number % 2].key, issuer=pair[1 - number % 2], serial=0x100 + number).der()
+        for number in range(7)
+    ]
+    roots = {"gz": [pair[0].der(), *crossed]}
+    certificates.validate_node_certificate(leaf(pair[0]).der(), roots, NOW)
+    before = certificates._issued.cache_info().misses
+    certificates.validate_node_certificate(leaf(pair[0]).der(), roots, NOW)
+    assert certificates._issued.cache_info().misses - before <= 8

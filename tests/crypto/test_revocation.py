@@ -21,6 +21,8 @@ from dawan_node.crypto.revocation import (
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import UntrustedCertificate
 from tests.crypto.certificate_recipes import (
+    AUTHORITY_KEY_IDENTIFIER,
+    CERTIFICATE_ISSUER,
     DAY,
     ECDSA_SHA256,
     HOUR,
@@ -35,6 +37,7 @@ from tests.crypto.certificate_recipes import (
     root,
     sequence,
     tlv,
+    unsupported_name,
     usage,
     utc_time,
 )
@@ -119,6 +122,14 @@ LISTS: dict[str, tuple[Callable[[], bytes], str]] = {
         "crl_extension",
     ),
     "larger than the cap": (lambda: bytes(revocation.LIST_BYTES_MAX + 1), "crl_size"),
+    "with a name that the library does not know": (
+        lambda: revocation_list(GZ, extensions=(unsupported_name(AUTHORITY_KEY_IDENTIFIER),)),
+        "crl_malformed",
+    ),
+    "with an entry with a name that the library does not know": (
+        lambda: revocation_list(GZ, 7, entry_extensions=(unsupported_name(CERTIFICATE_ISSUER),)),
+        "crl_malformed",
+    ),
     "empty": (lambda: b"", "crl_malformed"),
     "cut short": (lambda: revocation_list(GZ)[:-1], "crl_malformed"),
     "with bytes after it": (lambda: revocation_list(GZ) + b"\0", "crl_malformed"),

@@ -105,7 +105,7 @@ class Intruder:
                 if other.name != node.name
             ],
             Trust(file.roots),
-            lambda org, node: (self.genesis.chain_id,),
+            lambda certificate: (self.genesis.chain_id,),
             node.p2p,
             self,
             SystemClock(),

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dawan_node.cli import devnet_creation
+
 ROOT = Path(__file__).resolve().parents[2]
 _SUBNET = "10.77.0"
 _START_S = 40.0
@@ -181,7 +183,7 @@ def _free_ports(count: int) -> tuple[int, ...]:
     """Ports nobody listens on, below the range that outgoing connections use."""
     found: list[int] = []
     while len(found) < count:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = secrets.choice(devnet_creation.PORTS)  # this worker's share
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -13,6 +13,7 @@ from network_kit import Load, Network, until
 from dawan_node.cli.devnet_network import DevnetNode
 from dawan_node.cli.main import cli
 from dawan_node.errors import DawanError
+from dawan_node.node.home import Home
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -20,11 +21,13 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 CUT_S = 60
 
 
-def at_home(network: Network, node: DevnetNode, *command: str) -> None:
-    """Run a command as the operator of ``node``."""
-    secret = str(network.devnet.passphrase_file)
-    home = str(network.devnet.home(node).path)
-    done = CliRunner().invoke(cli, [*command, "--home", home, "--passphrase-file", secret])
+def at_home(
+    network: Network, node: DevnetNode, *command: str, home_of: Home | None = None, passphrase: bool = True
+) -> None:
+    """Run a command as the operator of ``node``, or of the folder ``home_of``."""
+    secret = ["--passphrase-file", str(network.devnet.passphrase_file)] if passphrase else []
+    home = str((home_of or network.devnet.home(node)).path)
+    done = CliRunner().invoke(cli, [*command, "--home", home, *secret])
     assert done.exit_code == 0, done.output
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from cryptography import x509
 
 from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
-from dawan_node.crypto.certificates import CertifiedKey
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.revocation import Revocations, Revoked, load_revocation_list
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.crypto.trust import Trust
@@ -156,7 +156,7 @@ class Loopback:
         *,
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
-        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
+        channels: Callable[[NodeCertificate], Collection[bytes]] = lambda certificate: (TRADE,),
         trusted: AnyTrust | None = None,
         clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
@@ -172,7 +172,7 @@ class Loopback:
     async def pair(
         self,
         settings: NetworkSettings = QUICK,
-        channels: Callable[[str, str], Collection[bytes]] = lambda org, node: (TRADE,),
+        channels: Callable[[NodeCertificate], Collection[bytes]] = lambda certificate: (TRADE,),
     ) -> tuple[Network, Recorder, Network, Recorder]:
         """gz1 and hk1, connected; hk1 dialled."""
         gz, gz_saw = await self.start("gz1", [entry("hk1")], settings=settings, channels=channels)
@@ -203,7 +203,7 @@ async def puppet(network: Network, name: str, org: str | None = None, *, trusted
     meetings = Meetings(
         who,
         PeerBook(name, known, clock.monotonic_ms()),
-        lambda org, node: (TRADE,),
+        lambda certificate: (TRADE,),
         lambda der: trusted.judge(der, datetime.now(UTC)),
         clock,
     )

@@ -229,8 +229,10 @@ def test_an_organisation_admitted_to_a_channel_gains_it_and_one_suspended_loses_
     async def scenario() -> None:
         async with Loopback() as net:
             channels = {"gz1": {TRADE}, "hk1": {TRADE}}
-            gz, gz_saw = await net.start("gz1", [entry("hk1")], channels=lambda org, node: channels["gz1"])
-            hk, hk_saw = await net.start("hk1", [entry("gz1", address(gz))], channels=lambda org, node: channels["hk1"])
+            gz, gz_saw = await net.start("gz1", [entry("hk1")], channels=lambda certificate: channels["gz1"])
+            hk, hk_saw = await net.start(
+                "hk1", [entry("gz1", address(gz))], channels=lambda certificate: channels["hk1"]
+            )
             await until(lambda: gz_saw.up and hk_saw.up)
             nodes = {"gz1": (gz, entry("hk1")), "hk1": (hk, entry("gz1", address(gz)))}
             order = [first, *({"gz1", "hk1"} - {first})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
@@ -173,11 +174,16 @@ def test_a_certificate_that_changes_hands_is_refused() -> None:
         judge_resident(trust(), replace(known, org="gz"), leaf, wall_ms, wall_ms)
 
 
+ROOT = certificate_recipes.root()
+LEAF_KEY = certificate_recipes.leaf(ROOT).key
+
+
 @pytest.mark.parametrize("leaf", [b"", b"junk", authority("hk").certificate])
 def test_the_name_in_a_certificate_that_has_none_is_not_made_up(leaf: bytes) -> None:
     assert claimed_node(leaf) == "that node"
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")  # a serial below 1
 @given(st.data())
 def test_a_damaged_certificate_is_described_or_called_unreadable_and_never_raises(data: st.DataObject) -> None:
     damaged = bytearray(certificate("hk", "hk1").certificate)
@@ -193,13 +199,35 @@ def test_a_damaged_certificate_is_described_or_called_unreadable_and_never_raise
     assert "a peer refused this node's TLS certificate" in explain_attempt(alert, attempt)
 
 
+@given(st.data())
+def test_whatever_an_authority_signs_is_accepted_or_refused_with_a_reason(data: st.DataObject) -> None:
+    # A member's own CA may sign any bytes, and they come this far when OpenSSL does not mind them.
+    def damage(tbs: bytes) -> bytes:
+        changed = bytearray(tbs)
+        for _ in range(data.draw(st.integers(1, 3))):
+            changed[data.draw(st.integers(4, len(changed) - 1))] = data.draw(st.integers(0, 255))
+        return bytes(changed)
+
+    leaf = certificate_recipes.leaf(ROOT, key=LEAF_KEY, patch=damage).der()
+    with contextlib.suppress(HandshakeRefused):
+        judge_newcomer(Trust({"gz": [ROOT.der()]}), leaf, round(certificate_recipes.NOW.timestamp() * 1_000))
+
+
+def test_a_name_of_a_kind_the_library_refuses_is_malformed() -> None:
+    # The common name's tag says BIT STRING, which only one rare attribute may have.
+    named = certificate_recipes.tlv(0x0C, b"gz1")
+    patch = certificate_recipes.replaced(named, certificate_recipes.tlv(0x03, b"gz1"))
+    leaf = certificate_recipes.leaf(ROOT, patch=patch).der()
+    with pytest.raises(HandshakeRefused, match="not a readable certificate"):
+        judge_newcomer(Trust({"gz": [ROOT.der()]}), leaf, round(certificate_recipes.NOW.timestamp() * 1_000))
+
+
 def test_a_certificate_of_a_version_that_does_not_exist_gets_the_refusal_it_deserves() -> None:
     now = certificate_recipes.NOW
-    root = certificate_recipes.root()
     fourth = certificate_recipes.replaced(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"))
-    leaf = certificate_recipes.leaf(root, patch=fourth).der()
+    leaf = certificate_recipes.leaf(ROOT, patch=fourth).der()
     with pytest.raises(HandshakeRefused, match="issue that node a new certificate"):
-        judge_newcomer(Trust({"gz": [root.der()]}), leaf, round(now.timestamp() * 1_000))
+        judge_newcomer(Trust({"gz": [ROOT.der()]}), leaf, round(now.timestamp() * 1_000))
 
 
 # What the dialler learns

@@ -114,6 +114,6 @@ class SecureNode:
 def secure_node(**options: Any) -> Iterator[SecureNode]:
     """Start the node for the body of a ``with``."""
     clock = SteppedClock()
-    tls = ServerTls(certificate("gz", "gz1"), "gz", trust(), clock)
+    tls = ServerTls(certificate("gz", "gz1"), lambda judged: judged.org == "gz", trust(), clock)
     with running(node=FakeNode(CHANNELS), tls=tls, **options) as server:
         yield SecureNode(server, tls, clock)

@@ -173,9 +173,9 @@ class FakeNode:
         self.calls.append("channels")
         return tuple(self.members_by_channel)
 
-    def members_of(self, channel: str) -> frozenset[str]:
-        self.calls.append("members_of")
-        return self.members_by_channel.get(channel, frozenset())
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        self.calls.append("is_member")
+        return org in self.members_by_channel.get(channel, frozenset())
 
     def channel(self, channel: str) -> ChannelInfo:
         self._require(channel)

@@ -17,7 +17,7 @@ from dawan_node.node.access import Cell, method_cell, methods
 from dawan_node.rpc import jsonrpc
 from dawan_node.rpc.access import MEMBERS, NETWORK, OPERATOR, Kind
 from dawan_node.rpc.api import ApiError, EventPosition, NodeApi
-from dawan_node.rpc.caller import ANONYMOUS, LOCAL, Caller, certified
+from dawan_node.rpc.caller import ANONYMOUS, LOCAL, Caller
 from dawan_node.rpc.client import build_body, sign_transaction
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.methods import ROUTES
@@ -73,7 +73,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "txpool_status": {},
 }
 # hk is on trade and not on cargo; nosuc is nowhere. All names are of one length, so that replies can be compared.
-HK = certified("hk", "erp", own_org="gz")
+HK = Caller("hk", "erp", Kind.OUTSIDER)
 FOREIGN, MISSING = "cargo", "nosuc"
 ABOUT_A_CHANNEL = [name for name, route in ROUTES.items() if route.names_channel]
 
@@ -246,7 +246,7 @@ def test_an_outsider_cannot_tell_a_foreign_channel_from_none(method: str) -> Non
         # The same questions to the node, and none that looks at a channel: the time it takes is the same class.
         assert asked == node.calls
         if not isinstance(foreign, list):
-            assert set(asked) <= {"members_of"}
+            assert set(asked) <= {"is_member"}
             count += 1
     assert count >= 8
 
@@ -279,7 +279,7 @@ def test_a_suspended_organisation_is_an_outsider_from_the_next_call_on() -> None
 
 def test_lists_and_status_show_a_member_its_own_channels_only_and_nothing_of_peers() -> None:
     node = FakeNode(CHANNELS)
-    for caller, channels in ((LOCAL, ["trade", "cargo"]), (HK, ["trade"]), (certified("sz", "erp", "gz"), [])):
+    for caller, channels in ((LOCAL, ["trade", "cargo"]), (HK, ["trade"]), (Caller("sz", "erp", Kind.OUTSIDER), [])):
         listed, status = json.loads(
             ask(
                 node,
@@ -330,7 +330,7 @@ def test_the_view_of_an_outsider_has_no_foreign_channel_whatever_a_handler_forgo
         outcome = function(FOREIGN, *rest)
         if inspect.isawaitable(outcome):
             asyncio.run(outcome)  # type: ignore[arg-type]
-    assert set(node.calls) == {"members_of"}
+    assert set(node.calls) == {"is_member"}
 
 
 def test_the_view_offers_exactly_what_the_node_does() -> None:

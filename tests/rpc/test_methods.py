@@ -107,6 +107,8 @@ def test_status_and_version_are_as_documented() -> None:
         "channels": ["trade"],
         "rtt_ms": 3,
         "behind": {"trade": 0},
+        "software": "",
+        "clock_skew_ms": None,
     }
     assert result("txpool_status", ["trade"])["by_org"] == [{"org": "gz", "count": 2, "bytes": 700}]
 
