@@ -35,13 +35,14 @@ def home_tls(folder: Path, passphrase_file: Path | None, node: str | None, *, is
     from dawan_node.node.clock import node_clock
     from dawan_node.node.config import load
     from dawan_node.node.home import read_certificate
+    from dawan_node.node.verification import home_roots
     from dawan_node.rpc.client_tls import ClientTls
 
     home: Home = load_home(folder)
     config = load(home.config_file, environment=os.environ)
     home = config.home(folder)
     clock = node_clock(home.data, faults=config.devnet.faults)
-    roots = consortium.load(home.consortium_file).roots
+    roots = home_roots(home, consortium.load(home.consortium_file), config.node.org)
     trust = Trust(roots, _revocations(home, roots, RevocationRule(config.p2p.revocation), clock.now()))
     if not home.tls_certificate.exists():
         raise ConfigError(
