@@ -20,13 +20,14 @@ from dawan_node.cli.devnet_network import Devnet
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_from_request, make_authority, request_for
 from dawan_node.crypto.certificates import to_pem
-from dawan_node.node import doctor
+from dawan_node.node import consortium, doctor
 from dawan_node.node.checkup import certificates, clock, disk, limits, links, patient, signer, versions
 from dawan_node.node.checkup.finding import Finding, Verdict, ok
 from dawan_node.node.checkup.links import PeerProbe
 from dawan_node.node.checkup.patient import Answers, Patient, admit, holder
 from dawan_node.node.clock import SystemClock
 from dawan_node.node.home import Home
+from dawan_node.node.verification import home_roots
 from dawan_node.p2p.probe import ProbeReport, Step
 from dawan_node.storage.lock import NodeLock
 from dawan_node.storage.wal import Wal, WalMissing, WalRecord, inspect
@@ -309,6 +310,10 @@ def test_an_authority_registered_by_vote_counts_once_the_node_can_tell(
     request = request_for(secret, "gz", "gz1", ["127.0.0.1"])
     home.tls_certificate.write_text(to_pem([issue_from_request(voted, request, "gz", now)]))
     home.authority_certificate.write_text(to_pem([voted.certificate]))
+
+    begun = consortium.load(home.consortium_file)
+    assert home_roots(home, begun, "gz")["gz"] == (*begun.roots["gz"], voted.certificate)
+    assert home_roots(home, begun, "gz")["hk"] == begun.roots["hk"]
 
     [stopped] = certificates.check_chain(admit(home, {}, None, offline=True))
     assert stopped.verdict is Verdict.WARN and "with the node running" in stopped.fix

@@ -28,7 +28,7 @@ from dawan_node.node.clock import SystemClock, node_clock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
-from dawan_node.node.verification import known_roots, own_request
+from dawan_node.node.verification import home_roots, known_roots, own_request
 from dawan_node.rpc.client import Client
 from dawan_node.rpc.client_tls import ClientTls
 
@@ -102,7 +102,9 @@ def admit(home: Home, environment: Mapping[str, str], passphrase: bytes | None, 
     pid = holder(home.data / "node.lock")
     answers = None
     if pid is not None and config is not None and not offline:
-        answers = _ask(config, keys, trust, clock or SystemClock())
+        asked = _try(lambda: home_roots(home, consortium, config.node.org))[0] if consortium is not None else None
+        own = None if asked is None or trust is None else Trust(asked, trust.revocations)
+        answers = _ask(config, keys, own, clock or SystemClock())
         if consortium is not None and answers.authorities:
             trust, list_troubles = _trust(home, consortium, rule, clock or SystemClock(), answers.authorities)
     return Patient(
