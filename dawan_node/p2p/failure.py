@@ -60,7 +60,8 @@ def explain_attempt(error: OSError, attempt: Attempt) -> str:
         if reason.endswith(f"ALERT_{alert}"):
             return (
                 f"{attempt.peer} refused this node's TLS certificate {_title(attempt.own_certificate)}: {meaning} "
-                f"({reason}). Fix: renew under the registered CA (`cert renew`); not admitted yet, or suspended: await the vote"
+                f"({reason}). Fix: renew below the registered CA: `cert renew`; "
+                "not admitted yet or suspended: await the vote"
             )
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return f"{attempt.peer} showed no TLS certificate ({reason}): a stranger, or a node that only looked at ours"
