@@ -127,12 +127,13 @@ def connected(rpc: str | None, home: Path, *, submits: bool = False) -> Iterator
             ) from None
         if isinstance(error, TlsFailed):
             raise CommandFailed(ExitCode.UNREACHABLE, f"no connection to {url}", str(error), error.fix) from None
-        raise CommandFailed(
-            ExitCode.UNREACHABLE,
-            "no node answers",
-            str(error),
-            "Start it with `dawan-node run`, or name another with --rpc or DAWAN_RPC.",
-        ) from None
+        # Something took the request and said nothing in HTTP: a port of TLS, or of another protocol.
+        fix = (
+            "Is it the JSON-RPC port, and https:// if the node has [rpc] tls = true?"
+            if error.sent
+            else "Start it with `dawan-node run`, or name another with --rpc or DAWAN_RPC."
+        )
+        raise CommandFailed(ExitCode.UNREACHABLE, "no node answers", str(error), fix) from None
 
 
 def refusal(error: RpcError) -> CommandFailed:

@@ -28,14 +28,14 @@ def home_tls(folder: Path, passphrase_file: Path | None, node: str | None, *, is
     from dawan_node.node.config import load
     from dawan_node.node.home import read_certificate
     from dawan_node.node.network_trust import network_trust
-    from dawan_node.node.verification import known_roots, own_request
+    from dawan_node.node.verification import home_roots
     from dawan_node.rpc.client_tls import ClientTls
 
     home: Home = load_home(folder)
     config = load(home.config_file, environment=os.environ)
     home = config.home(folder)
     clock = node_clock(home.data, faults=config.devnet.faults)
-    roots = known_roots(consortium.load(home.consortium_file), own_request(home))
+    roots = home_roots(home, consortium.load(home.consortium_file), config.node.org)
     trust, troubles = network_trust(home, roots, RevocationRule(config.p2p.revocation), clock.now())
     for path, why in troubles:
         raise ConfigError(

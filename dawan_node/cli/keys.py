@@ -257,9 +257,10 @@ def _rotate_on_channels(client: Any, rotation: Rotation, chosen: tuple[str, ...]
 
     known = {name: _identity_key(client, name, rotation) for name in {*client.channel_list(), *chosen}}
     on = sorted(name for name, key in known.items() if key is not None)
-    if not on or (absent := sorted(set(chosen) - set(on))):
-        where = "any channel of this node" if not on else f"channel {absent[0]}"
-        raise _not_rotated(rotation, f"{where} has no such identity", "Ask the node of a channel that has it.")
+    absent = sorted(set(chosen) - set(on))
+    if absent or not on:
+        why = f"channel {absent[0]} has no such identity" if absent else "no channel of this node has such an identity"
+        raise _not_rotated(rotation, why, "Ask the node of a channel that has it.")
     new = "0x" + rotation.new.public_key.hex()
     for name in on:
         if known[name] == new or (chosen and name not in chosen):

@@ -18,6 +18,7 @@ from dawan_node.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from dawan_node.node.join_request import JoinRequest
     from dawan_node.node.requesting import Admission
 
 
@@ -98,12 +99,14 @@ def join_request(
     click.echo(f"  node key    {request.public_key}")
     for each in request.identity:
         click.echo(f"  {each.name:<11} {each.public_key}")
-    click.echo("It is public. Next: hand it to whoever " + _next(request.channels))
+    click.echo("It is public. Next: hand it to whoever " + _next(request))
 
 
-def _next(channels: tuple[str, ...]) -> str:
-    if channels:
-        return f"proposes the admission to {', '.join(channels)}."
+def _next(request: JoinRequest) -> str:
+    if request.channels and request.names is None:  # its organisation is a member: no vote is needed
+        return f"is an administrator of {request.org} and runs `dawan-node tx send governance register_node`."
+    if request.channels:
+        return f"proposes the admission to {', '.join(request.channels)}: `dawan-node network admit`."
     return "runs `dawan-node network assemble`, and compare the line `agreed file` with the other parties."
 
 

@@ -61,8 +61,10 @@ def initialise(
     Raises OperatorError (ConfigError, KeystoreError) when something is there already or a name is not allowed.
     """
     _check(home, plan)
+    # Before anything is written: a wrong folder or passphrase must not leave half a home that blocks the next try.
+    given = _given_authority(home, plan, authority_passphrase or passphrase)
     keystore.make_private_folder(home.keys)
-    _make_tls(home, plan, passphrase, authority_passphrase or passphrase, now)
+    _make_tls(home, plan, passphrase, given, now)
     identities = {
         name: keystore.create_signing_key(home.identity_key(name), name, passphrase, cost=plan.cost).public_key
         for name in plan.identities
@@ -124,29 +126,32 @@ def _check(home: Home, plan: Plan) -> None:
             raise ConfigError(f"address {address!r}", str(error), "Correct it.") from None
 
 
-def _make_tls(home: Home, plan: Plan, passphrase: bytes, authority_passphrase: bytes, now: datetime) -> None:
+def _make_tls(home: Home, plan: Plan, passphrase: bytes, given: CertifiedKey | None, now: datetime) -> None:
     """The TLS key with its certificate, or with the request for it."""
     hosts = [parse_address(address)[0] for address in plan.addresses]
     if plan.external_authority:
         store_tls_key(home.tls_key, ec.generate_private_key(ec.SECP256R1()), plan.name, passphrase, plan.cost)
         write_request(home, NodeSection(name=plan.name, org=plan.org), hosts, passphrase)
         return
-    authority = _authority(home, plan, passphrase, authority_passphrase, now)
+    authority = given or _new_authority(home, plan, passphrase, now)
     tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
     folder = plan.authority or home.authority_key.parent
     AuthorityFolder(folder, plan.org).record_issued(tls.certificate, now)
     _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
 
 
-def _authority(home: Home, plan: Plan, passphrase: bytes, given_passphrase: bytes, now: datetime) -> CertifiedKey:
+def _given_authority(home: Home, plan: Plan, passphrase: bytes) -> CertifiedKey | None:
     if plan.authority is None:
-        made = make_authority(plan.org, now)
-        name = f"{plan.org} CA"
-        _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
-        return made
-    certificate = AuthorityFolder(plan.authority, plan.org).certificate()
-    key = keystore.load(plan.authority / home.authority_key.name, given_passphrase)
-    return CertifiedKey(certificate, key.secret)
+        return None
+    key = keystore.load(plan.authority / home.authority_key.name, passphrase)
+    return CertifiedKey(AuthorityFolder(plan.authority, plan.org).certificate(), key.secret)
+
+
+def _new_authority(home: Home, plan: Plan, passphrase: bytes, now: datetime) -> CertifiedKey:
+    made = make_authority(plan.org, now)
+    name = f"{plan.org} CA"
+    _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
+    return made
 
 
 def _store_certified(

@@ -29,9 +29,7 @@ def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(bytes_max + 1)
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read", error.strerror or "unknown reason", "Check the path and --home, or run `init`."
-        ) from None
+        raise ConfigError(f"{path} cannot be read", error.strerror or "unknown reason", _origin(path)) from None
     if len(data) > bytes_max:
         raise ConfigError(
             f"{path} is not a file of this program", f"it is larger than {bytes_max // 1024} KiB", "Check the path."
@@ -40,6 +38,15 @@ def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML", str(error), "Correct that line.") from None
+
+
+def _origin(path: Path) -> str:
+    """Where a file that is not there should have come from."""
+    if path.name == "consortium.toml":
+        return "Check the path and --home; the agreed network comes in with `network verify --from FOLDER`."
+    if path.name == "join-request.toml":
+        return "Check the path and --home, or make it with `network join-request`."
+    return "Check the path and --home, or run `init`."
 
 
 def convert(source: str, document: object, kind: type[T]) -> T:

@@ -19,7 +19,7 @@ from dawan_node.errors import ConfigError, KeystoreError, OperatorError, Untrust
 from dawan_node.node.agreed_facts import consortium_hash, describe_differences, differences
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, load_document, public_key_bytes
-from dawan_node.node.home import Home, read_own_certificate
+from dawan_node.node.home import Home, read_certificates, read_own_certificate
 from dawan_node.node.join_request import JoinRequest, check_genuine
 from dawan_node.node.join_request import load as load_request
 
@@ -122,6 +122,18 @@ def known_roots(consortium: Consortium, request: JoinRequest | None) -> Mapping[
     if request is None or request.org in consortium.roots:
         return consortium.roots
     return {**consortium.roots, request.org: request.authorities}
+
+
+def home_roots(home: Home, consortium: Consortium, org: str) -> Mapping[str, Sequence[bytes]]:
+    """The same, and for ``org``, whose home it is, also its own keys/ca: a vote may have registered it since.
+
+    Raises ConfigError for an own file that cannot be read.
+    """
+    roots = known_roots(consortium, own_request(home))
+    if not home.authority_certificate.exists():
+        return roots
+    own = [*roots.get(org, ()), *read_certificates(home.authority_certificate)]
+    return {**roots, org: tuple(dict.fromkeys(own))}
 
 
 def check_genesis_files(folder: Path, consortium: Consortium) -> list[OperatorError]:

@@ -60,8 +60,8 @@ def explain_attempt(error: OSError, attempt: Attempt) -> str:
         if reason.endswith(f"ALERT_{alert}"):
             return (
                 f"{attempt.peer} refused this node's TLS certificate {_title(attempt.own_certificate)}: {meaning} "
-                f"({reason}). Fix: check that the peer's consortium.toml lists this organisation's CA certificate, or "
-                "renew with a certificate of the registered CA: `dawan-node cert renew`"
+                f"({reason}). Fix: renew below the registered CA: `cert renew`; "
+                "not admitted yet or suspended: await the vote"
             )
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return f"{attempt.peer} showed no TLS certificate ({reason}): a stranger, or a node that only looked at ours"

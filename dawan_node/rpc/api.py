@@ -74,6 +74,17 @@ class ApiError(DawanError):
         return cls(-32602 if path else -32000, message, hint=hint, path=path)
 
     @classmethod
+    def refused(cls, refusal: Refusal, tx_id: str = "") -> ApiError:
+        """A transaction was not admitted; ``tx_id`` (0x…) when its bytes could be read."""
+        return cls(
+            refusal.code,
+            refusal.detail or refusal.reason,
+            reason=refusal.reason,
+            path=refusal.path,
+            extra={"tx_id": tx_id} if tx_id else None,
+        )
+
+    @classmethod
     def pruned(cls, height: int, oldest: int) -> ApiError:
         """1302: that height is older than the history this node keeps (design section 6)."""
         return cls(1302, f"height {height} is no longer kept", hint=f"the oldest kept height is {oldest}")

@@ -49,7 +49,8 @@ class ClientTls:
         if found.org != self.org or self.name not in ("", found.name):
             meant = f"{self.name}.{self.org}" if self.name else f"a node of {self.org}"
             raise TlsFailed(
-                f"the server is {found.name}.{found.org}, not {meant}", "Check the address, or name the node you mean."
+                f"the server is {found.name}.{found.org}, not {meant}",
+                f"Check the address; if that node is meant: --rpc-node {found.name}.{found.org}.",
             )
 
     def explain(self, error: BaseException, *, sent: bool) -> TlsFailed | None:

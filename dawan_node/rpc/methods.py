@@ -36,7 +36,6 @@ from dawan_node.rpc.api import (
     EventPosition,
     NodeApi,
     OrgInfo,
-    Refusal,
     SubmitOutcome,
     TxStatus,
     Wait,
@@ -203,7 +202,7 @@ async def _tx_assemble(api: NodeApi, body: bytes, suite: str, public_key: bytes,
 async def _tx_submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int) -> Any:
     (outcome,) = await api.submit(channel, [tx], wait, timeout_ms)
     if outcome.refusal is not None:
-        raise _refused(outcome.refusal, outcome.tx_id)
+        raise ApiError.refused(outcome.refusal, to_hex(outcome.tx_id) if outcome.tx_id else "")
     return _verdict(channel, outcome, _schemas(api, channel))
 
 
@@ -372,25 +371,13 @@ def _arguments(api: NodeApi, channel: str, module: str, command: str, args: dict
 
 
 def _verdict(channel: str, outcome: SubmitOutcome, schemas: ModuleSchemas) -> dict[str, Any]:
-    shape: dict[str, Any] = {
-        "tx_id": to_hex(outcome.tx_id) if outcome.tx_id else None,
-        "status": str(outcome.status),
-    }
+    tx_id = to_hex(outcome.tx_id) if outcome.tx_id else ""
+    shape: dict[str, Any] = {"tx_id": tx_id or None, "status": str(outcome.status)}
     if outcome.receipt is not None:
         shape["receipt"] = shapes.receipt(channel, outcome.receipt, schemas)
     if outcome.refusal is not None:
-        shape["error"] = jsonrpc.error_object(_refused(outcome.refusal, outcome.tx_id))
+        shape["error"] = jsonrpc.error_object(ApiError.refused(outcome.refusal, tx_id))
     return shape
-
-
-def _refused(refusal: Refusal, tx_id: bytes) -> ApiError:
-    return ApiError(
-        refusal.code,
-        refusal.detail or refusal.reason,
-        reason=refusal.reason,
-        path=refusal.path,
-        extra={"tx_id": to_hex(tx_id)} if tx_id else None,
-    )
 
 
 def _no_transaction(tx_id: bytes, hint: str = "") -> ApiError:

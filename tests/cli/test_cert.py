@@ -112,6 +112,13 @@ def test_a_home_that_waits_for_its_certificate_says_exactly_what_is_missing(made
     assert "no TLS certificate yet" in str(problem) and "cert install" in problem.fix
 
 
+def test_a_wrong_folder_for_the_authority_leaves_no_home_in_the_way_of_the_next_try(made: Path, tmp_path: Path) -> None:
+    order = ("init", "--name", "gz3", "--org", "gz", "--home", tmp_path / "h", "--devnet", "--passphrase-file",
+             made / "passphrase", "--ca")  # fmt: skip
+    assert "ca.key.json is missing" in refused(*order, made / "gz1/keys")
+    assert not (tmp_path / "h").exists()
+
+
 def test_an_authority_at_hand_and_elsewhere_at_once_is_refused(made: Path, tmp_path: Path) -> None:
     said = refused("init", "--name", "gz3", "--org", "gz", "--home", tmp_path / "h", "--external-ca", "--ca",
                    made / "gz1/keys/ca", "--passphrase-file", made / "passphrase")  # fmt: skip

@@ -212,8 +212,8 @@ def test_rotation_refuses_what_the_chain_does_not_fit(dawan: CommandLine, chain:
     said = rotate(dawan)
     assert said.exit_code == 4 and "not the key in" in said.stderr
     chain.keys, chain.elsewhere = {}, ("trade",)
-    assert "has no such identity" in rotate(dawan).stderr
-    assert "no such" in rotate(dawan, "--channel", "nowhere").stderr
+    assert "no channel of this node has such an identity" in rotate(dawan).stderr
+    assert "channel nowhere has no such identity" in rotate(dawan, "--channel", "nowhere").stderr
     assert chain.rotations == 0 and current(dawan).seed() == SECRET
 
 

@@ -311,7 +311,7 @@ CASES: dict[str, Case] = {
         ),
         online,
         ("hk1 (127.0.0.1:", "it refuses this node", "TLS certificate 'gz1' (serial", 'issued by "gz root CA"'),
-        "Check that the peer's consortium.toml lists this organisation's CA certificate",
+        "Renew below the registered CA: `cert renew`; not admitted yet or suspended: await the vote",
     ),
     "15 the network has another name here": Case(
         lambda lab: lab.edit(lab.home.consortium_file, 'network = "dawan-devnet"', 'network = "dawan-devnot"'),

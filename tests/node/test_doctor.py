@@ -8,21 +8,26 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet
-from dawan_node.node import doctor
-from dawan_node.node.checkup import clock, disk, limits, links, signer, versions
+from dawan_node.crypto import keystore
+from dawan_node.crypto.authority import issue_from_request, make_authority, request_for
+from dawan_node.crypto.certificates import to_pem
+from dawan_node.node import consortium, doctor
+from dawan_node.node.checkup import certificates, clock, disk, limits, links, patient, signer, versions
 from dawan_node.node.checkup.finding import Finding, Verdict, ok
 from dawan_node.node.checkup.links import PeerProbe
 from dawan_node.node.checkup.patient import Answers, Patient, admit, holder
 from dawan_node.node.clock import SystemClock
 from dawan_node.node.home import Home
+from dawan_node.node.verification import home_roots
 from dawan_node.p2p.probe import ProbeReport, Step
 from dawan_node.storage.lock import NodeLock
 from dawan_node.storage.wal import Wal, WalMissing, WalRecord, inspect
@@ -293,6 +298,36 @@ def test_a_library_that_is_not_there_is_named() -> None:
         raise metadata.PackageNotFoundError(name)
 
     assert verdicts(versions.check_libraries(("PyNaCl",), missing, REQUIRES)) == [Verdict.FAIL]
+
+
+def test_an_authority_registered_by_vote_counts_once_the_node_can_tell(
+    devnet: Devnet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, now = Home(tmp_path / "gz1"), datetime.now(UTC)
+    shutil.copytree(devnet.home(devnet.nodes[0]).path, home.path)
+    voted = make_authority("gz", now)
+    secret = keystore.load(home.tls_key, devnet.passphrase_file.read_bytes().strip()).secret
+    request = request_for(secret, "gz", "gz1", ["127.0.0.1"])
+    home.tls_certificate.write_text(to_pem([issue_from_request(voted, request, "gz", now)]))
+    home.authority_certificate.write_text(to_pem([voted.certificate]))
+
+    begun = consortium.load(home.consortium_file)
+    assert home_roots(home, begun, "gz")["gz"] == (*begun.roots["gz"], voted.certificate)
+    assert home_roots(home, begun, "gz")["hk"] == begun.roots["hk"]
+
+    [stopped] = certificates.check_chain(admit(home, {}, None, offline=True))
+    assert stopped.verdict is Verdict.WARN and "with the node running" in stopped.fix
+
+    def seen(*registered: bytes) -> Verdict:
+        page = {"items": [{"id": "gz", "ca": ["0x" + der.hex() for der in registered]}], "cursor": None}
+        node = Mock(channel_list=lambda: ["trade"], module_query=lambda *_, **__: page)
+        said = Answers(authorities=patient._registered(node))
+        monkeypatch.setattr(patient, "holder", lambda _: 1)
+        monkeypatch.setattr(patient, "_ask", lambda *_: said)
+        return certificates.check_chain(admit(home, {}, None, offline=False))[0].verdict
+
+    assert seen(voted.certificate) is Verdict.OK
+    assert seen(make_authority("gz", now).certificate) is Verdict.FAIL
 
 
 def test_a_peers_other_release_is_a_warning(home: Home) -> None:

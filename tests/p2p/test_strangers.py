@@ -173,7 +173,10 @@ def test_when_one_end_does_not_know_the_root_both_ends_say_which_certificate_and
             told = views(hk)["gz1"].last_failure
             assert f"peer 'gz1' of gz ({address(gz)}) refused this node's TLS certificate 'hk1' (serial" in told
             assert 'issued by "hk root CA": no CA certificate its network lists has issued it' in told
-            assert "Fix: check that the peer's consortium.toml lists this organisation's CA certificate" in told
+            assert (
+                "Fix: renew below the registered CA: `cert renew`; not admitted yet or suspended: await the vote"
+                in told
+            )
             narrow, _ = await net.start("mo1", [entry("gz1", address(gz))], trusted=trust("mo", "hq"))
             await until(lambda: views(narrow)["gz1"].last_failure)
             found = views(narrow)["gz1"].last_failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from dawan_node.errors import ConfigError, UntrustedCertificate
@@ -21,6 +22,16 @@ def check_chain(patient: Patient) -> list[Finding]:
         return [not_run(CHECK, "chain", "the consortium is not known", "See what `configuration` says.")]
     now = patient.clock.now()
     problems = check_node_certificate(patient.home, patient.config.node, patient.trust.roots, now)
+    if problems and not patient.trust_is_current and _is_of_own_authority(patient, now):
+        return [
+            warn(
+                CHECK,
+                "tls.pem",
+                "is accepted under keys/ca of this home, and HOME/network does not list that authority",
+                "the files say how the network began; what was registered by vote since, the channels say",
+                "Run doctor again with the node running, which asks them. If no vote registered it: cert renew.",
+            )
+        ]
     found = [failed(CHECK, "tls.pem", problem) for problem in problems]
     found += [failed(CHECK, "CA", problem) for problem in check_registered_authorities(patient.consortium, now)]
     if not problems:
@@ -39,6 +50,18 @@ def check_chain(patient: Patient) -> list[Finding]:
         else:
             found.append(ok(CHECK, "tls.pem", "accepted under the registered CA, and for this node's TLS key"))
     return found
+
+
+def _is_of_own_authority(patient: Patient, now: datetime) -> bool:
+    """Whether only the organisation's own keys/ca, and no file of the network, makes the certificate good."""
+    home, config = patient.home, patient.config
+    if config is None or not home.authority_certificate.exists():
+        return False
+    try:
+        roots = {config.node.org: read_certificates(home.authority_certificate)}
+    except ConfigError:
+        return False  # the check of the dates says what is wrong with it
+    return not check_node_certificate(home, config.node, roots, now)
 
 
 def check_dates(patient: Patient) -> list[Finding]:
@@ -87,7 +110,7 @@ def check_lists(patient: Patient) -> list[Finding]:
                 "revocation lists",
                 text,
                 f'[p2p] revocation = "{rule}": {effect}',
-                "Ask that organisation: cert crl there; the file belongs in network/crl/ORG.crl.pem.",
+                "There: cert crl, then cert publish; or hand over the file, as network/crl/ORG.crl.pem here.",
             )
             for text in missing
         ]

@@ -6,7 +6,7 @@ Made once, before the checks. What could not be read is None; the check whose bu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ from dawan_node.node.config import Config, local_host, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys, unlock
 from dawan_node.node.network_trust import network_trust
-from dawan_node.node.verification import known_roots, own_request
+from dawan_node.node.verification import home_roots, known_roots, own_request
 from dawan_node.rpc.client import Client
 from dawan_node.rpc.client_tls import ClientTls
 
@@ -32,6 +32,9 @@ T = TypeVar("T")
 ASK_S: Final = 5.0
 # The kernel lists the locks of all processes; more than this is not read.
 _LOCKS_BYTES_MAX: Final = 1024 * 1024
+# Organisations asked for at once, and how often: ten times the alliance.
+_PAGE: Final = 100
+_PAGES_MAX: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Answers:
     status: Mapping[str, Any] = field(default_factory=dict)
     version: Mapping[str, Any] = field(default_factory=dict)
     peers: tuple[Mapping[str, Any], ...] = ()
+    authorities: Mapping[str, Sequence[bytes]] = field(default_factory=dict)  # (DER) that the channels registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Patient:
     answers: Answers | None = None  # None: it does not run, or nobody asked (offline)
 
     @property
+    def trust_is_current(self) -> bool:
+        """Whether ``trust`` has what the channels registered, and not only what HOME/network says."""
+        return self.answers is not None and bool(self.answers.authorities)
+
+    @property
     def tls(self) -> CertifiedKey | None:
         """What a link needs; there only with a passphrase."""
         return None if self.keys is None else self.keys.tls
@@ -81,10 +90,17 @@ def admit(home: Home, environment: Mapping[str, str], passphrase: bytes | None, 
         keys, keys_trouble = _try(lambda: unlock(home, passphrase))
     trust: Trust | None = None
     list_troubles: tuple[tuple[str, str], ...] = ()
+    rule = RevocationRule(config.p2p.revocation if config is not None else RevocationRule.SOFT)
     if consortium is not None:
-        rule = RevocationRule(config.p2p.revocation if config is not None else RevocationRule.SOFT)
-        trust, list_troubles = _trust(home, consortium, rule, clock or SystemClock())
+        trust, list_troubles = _trust(home, consortium, rule, clock or SystemClock(), {})
     pid = holder(home.data / "node.lock")
+    answers = None
+    if pid is not None and config is not None and not offline:
+        asked = _try(lambda: home_roots(home, consortium, config.node.org))[0] if consortium is not None else None
+        own = None if asked is None or trust is None else Trust(asked, trust.revocations)
+        answers = _ask(config, keys, own, clock or SystemClock())
+        if consortium is not None and answers.authorities:
+            trust, list_troubles = _trust(home, consortium, rule, clock or SystemClock(), answers.authorities)
     return Patient(
         home=home,
         clock=clock or SystemClock(),
@@ -99,9 +115,7 @@ def admit(home: Home, environment: Mapping[str, str], passphrase: bytes | None, 
         keys=keys,
         keys_trouble=keys_trouble,
         pid=pid,
-        answers=_ask(config, keys, trust, clock or SystemClock())
-        if pid is not None and config is not None and not offline
-        else None,
+        answers=answers,
     )
 
 
@@ -134,17 +148,43 @@ def _ask(config: Config, keys: NodeKeys | None, trust: Trust | None, clock: Syst
         tls = ClientTls(keys.tls, trust, config.node.org, config.node.name, clock.now)
     try:
         with Client(url, timeout_s=ASK_S, tls=tls) as client:
-            return Answers(status=client.node_status(), version=client.node_version(), peers=tuple(client.net_peers()))
+            return Answers(
+                status=client.node_status(),
+                version=client.node_version(),
+                peers=tuple(client.net_peers()),
+                authorities=_registered(client),
+            )
     except (DawanError, OSError) as error:
         return Answers(trouble=f"{url}: {error}")
 
 
+def _registered(client: Client) -> Mapping[str, Sequence[bytes]]:
+    """Every organisation's authorities as the channels have them: the first that knows an organisation says it."""
+    found: dict[str, Sequence[bytes]] = {}
+    for channel in client.channel_list():
+        cursor = None
+        for _ in range(_PAGES_MAX):
+            page = client.module_query(channel, "governance", "organisations", limit=_PAGE, cursor=cursor)
+            for org in page["items"]:
+                found.setdefault(org["id"], tuple(bytes.fromhex(der.removeprefix("0x")) for der in org["ca"]))
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+    return found
+
+
 def _trust(
-    home: Home, consortium: Consortium, rule: RevocationRule, clock: SystemClock
+    home: Home,
+    consortium: Consortium,
+    rule: RevocationRule,
+    clock: SystemClock,
+    registered: Mapping[str, Sequence[bytes]],
 ) -> tuple[Trust, tuple[tuple[str, str], ...]]:
     # What is wrong with a join-request is said by the check of the signer.
     request, _ = _try(lambda: own_request(home))
-    trust, troubles = network_trust(home, known_roots(consortium, request), rule, clock.now())
+    # Where file and channels both speak, the channels win, as they do for the node.
+    roots = {**known_roots(consortium, request), **registered}
+    trust, troubles = network_trust(home, roots, rule, clock.now())
     return trust, tuple((path.name, why) for path, why in troubles)
 
 
