@@ -61,10 +61,10 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
-    from dawan_node.cli import devnet, devnet_network
+    from dawan_node.cli import devnet, devnet_creation
     from dawan_node.cli.devnet_processes import Processes
 
-    network = devnet_network.create(home, options.nodes)
+    network = devnet_creation.create(home, options.nodes)
     processes = Processes(network)
     stop = threading.Event()
     try:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.signatures import PrivateKey
+from dawan_node.crypto.trust import Trust
 from dawan_node.node.clock import SystemClock
 from dawan_node.p2p.framing import KIB, MIB, FrameDecoder, Topic, encode_frame
 from dawan_node.p2p.meeting import LocalIdentity
@@ -93,9 +94,9 @@ async def bench_link(size: int, seconds: float) -> float:
             role=Role.VALIDATOR,
             key=keys[name],
             tls=issue_node_certificate(authority, "gz", name, [], now),
-            roots={"gz": [authority.certificate]},
         )
-        return Network(identity, peers, lambda org: (CHAIN,), listen, handlers[name], SystemClock())
+        trust = Trust({"gz": [authority.certificate]})
+        return Network(identity, peers, trust, lambda certificate: (CHAIN,), listen, handlers[name], SystemClock())
 
     server = network("gz2", "127.0.0.1:0", [PeerAddress("gz1", "gz", keys["gz1"].public_key)])
     await server.start()

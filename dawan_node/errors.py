@@ -11,7 +11,7 @@
     │   ├── InvalidGenesis        a genesis no channel may start from
     │   ├── InvalidMessage        a peer's frame or consensus message
     │   │   └── HandshakeRefused  (p2p.handshake) a peer that is not who it should be, with the remedy
-    │   ├── UntrustedCertificate  an X.509 certificate no connection may rest on; carries a stable reason
+    │   ├── UntrustedCertificate  an X.509 certificate or revocation list that does not count; stable reason
     │   ├── InvalidQuery          (execution.executor) a query no module declares, or wrong parameters
     │   └── BadValue              (rpc.values) a JSON value that is not of the ledger type it stands for
     ├── StorageError              the disk is in doubt: the node stops voting and exits (design section 6)
@@ -19,6 +19,7 @@
     ├── HistoryPruned             (storage.state_store) a height whose state is not kept any more
     ├── NetworkError              one peer or link failed: that link is dropped
     │   └── Unreachable           (rpc.client) no node answers
+    │       └── TlsFailed         (rpc.client) TLS did not come about, or with another node than the one meant
     ├── SigningRefused            the signer guard will not sign two things for one slot
     ├── ApiError                  (rpc.api) a request the node understood and will not answer; has a code
     ├── RpcError                  (rpc.client) the same, as a client sees it
@@ -89,7 +90,10 @@ class InvalidMessage(InvalidInput):
 
 
 class UntrustedCertificate(InvalidInput):
-    """An X.509 certificate that breaks a rule of crypto.certificates. ``reason`` is a stable identifier."""
+    """A certificate or revocation list that breaks a rule of crypto.certificates or crypto.revocation.
+
+    ``reason`` is a stable identifier.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

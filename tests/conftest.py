@@ -5,6 +5,9 @@ Cheap tests come first so that a plain mistake is seen in seconds; tests that st
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 
@@ -17,6 +20,17 @@ hypothesis.settings.register_profile(
     max_examples=5_000,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that configures logging in this process must not change what the next test hears."""
+    root, ours = logging.getLogger(), logging.getLogger("dawan_node")
+    before = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

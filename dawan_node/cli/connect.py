@@ -2,6 +2,9 @@
 
 The address comes from ``--rpc``, else ``DAWAN_RPC`` (which ``devnet/env`` sets), else the ``[rpc] listen`` of the
 node.toml in ``--home`` (so that a command on the node's own machine needs no option), else the default port.
+
+Where the address is https (or that node.toml says ``tls = true``), the command presents the home's own certificate, for
+which it needs the passphrase, and talks to no other node than the one meant.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import home_option
-from dawan_node.rpc.client import Client, RpcError, Unreachable
+from dawan_node.cli.options import home_option, passphrase_option
+from dawan_node.node.ports import RPC_PORT
+from dawan_node.rpc.client import Client, RpcError, TlsFailed, Unreachable
 
-DEFAULT_URL: Final = "http://127.0.0.1:7110"
+if TYPE_CHECKING:
+    from dawan_node.rpc.client_tls import ClientTls
+
+DEFAULT_URL: Final = f"http://127.0.0.1:{RPC_PORT}"
 # Codes of formats C that say the chain or its pool refused a transaction.
 _REJECTED: Final = range(1, 1100)
 _WAIT_TIMED_OUT: Final = 1100
@@ -28,10 +35,40 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def rpc_options(function: _Function) -> _Function:
-    """``--rpc`` and ``--home``; they arrive as ``rpc`` (None when not given) and ``home``."""
+    """``--rpc`` and ``--home``; they arrive as ``rpc`` (None when not given) and ``home``.
+
+    ``--rpc-node`` and ``--passphrase-file``, which only https needs, stay in click's context, where ``connected``
+    finds them; a command that unlocks a key of its own asks ``passphrase_file_of_command`` for the latter.
+    """
+    function = click.option(
+        "--rpc-node",
+        metavar="NAME.ORG",
+        envvar="DAWAN_RPC_NODE",
+        expose_value=False,
+        callback=_keep,
+        help="The node an https address must belong to (or DAWAN_RPC_NODE). Default: of this home's organisation.",
+    )(function)
+    function = passphrase_option(function, expose_value=False, callback=_keep)
     return click.option("--rpc", metavar="URL", help="JSON-RPC of the node (or DAWAN_RPC; else from --home).")(
         home_option(function)
     )
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    ctx.meta[f"dawan.{param.name}"] = value
+    return value
+
+
+def passphrase_file_of_command() -> Path | None:
+    """What ``--passphrase-file`` of the running command says: one passphrase for all keys it unlocks."""
+    file: Path | None = _kept("passphrase_file")
+    return file
+
+
+def _kept(name: str) -> Any:
+    """The value of an option that ``_keep`` was given; None outside a command, or without the option."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(f"dawan.{name}")
 
 
 def channel_option(function: _Function) -> _Function:
@@ -49,10 +86,22 @@ def url_of(rpc: str | None, home: Path) -> str:
     file = home / "node.toml"
     if not file.exists():
         return DEFAULT_URL
-    from dawan_node.node.config import load
+    from dawan_node.node.config import load, local_host, parse_address
 
     settings = load(file, environment=os.environ).rpc
-    return f"{'https' if settings.tls else 'http'}://{settings.listen}"
+    host, port = parse_address(settings.listen)
+    host = local_host(host)
+    return f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def tls_for(url: str, rpc: str | None, home: Path) -> ClientTls | None:
+    """The home's certificate for an https address, None for a plain one. Raises ConfigError or KeystoreError."""
+    if not url.lower().startswith("https:"):
+        return None
+    from dawan_node.cli.home_tls import home_tls
+
+    is_own_node = not (rpc or os.environ.get("DAWAN_RPC", ""))
+    return home_tls(home, passphrase_file_of_command(), _kept("rpc_node"), is_own_node=is_own_node)
 
 
 @contextmanager
@@ -62,8 +111,9 @@ def connected(rpc: str | None, home: Path, *, submits: bool = False) -> Iterator
     ``submits``: a broken connection then means "state unknown" (5), not "cannot reach" (3).
     """
     url = url_of(rpc, home)
+    tls = tls_for(url, rpc, home)
     try:
-        with Client(url) as client:
+        with Client(url, tls=tls) as client:
             yield client
     except RpcError as error:
         raise refusal(error) from None
@@ -75,12 +125,15 @@ def connected(rpc: str | None, home: Path, *, submits: bool = False) -> Iterator
                 str(error),
                 "Ask `tx status`, or submit the same bytes again: that is always safe.",
             ) from None
-        raise CommandFailed(
-            ExitCode.UNREACHABLE,
-            "no node answers",
-            str(error),
-            "Start it with `dawan-node run`, or name another with --rpc or DAWAN_RPC.",
-        ) from None
+        if isinstance(error, TlsFailed):
+            raise CommandFailed(ExitCode.UNREACHABLE, f"no connection to {url}", str(error), error.fix) from None
+        # Something took the request and said nothing in HTTP: a port of TLS, or of another protocol.
+        fix = (
+            "Is it the JSON-RPC port, and https:// if the node has [rpc] tls = true?"
+            if error.sent
+            else "Start it with `dawan-node run`, or name another with --rpc or DAWAN_RPC."
+        )
+        raise CommandFailed(ExitCode.UNREACHABLE, "no node answers", str(error), fix) from None
 
 
 def refusal(error: RpcError) -> CommandFailed:

@@ -6,15 +6,13 @@ production. ``up`` stays in the foreground and stops everything on Ctrl-C; the o
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -25,6 +23,7 @@ from dawan_node.cli import devnet_network
 from dawan_node.cli.connect import connected
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.devnet_processes import Processes
+from dawan_node.cli.devnet_shift import parse_shift, shift_words
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.health import Finding, examine
 from dawan_node.cli.options import output_option, print_json, print_table
@@ -34,6 +33,8 @@ from dawan_node.rpc.client import Client, RpcError, Unreachable, build_body, sig
 #: From the first process to the first block: seconds on a quiet machine, more while others compile.
 START_S: Final = 60.0
 _POLL_S: Final = 0.05
+# An error object; more would not fit on a line.
+_ADMIN_ANSWER_BYTES_MAX: Final = 4096
 CHANNEL: Final = "trade"
 
 
@@ -68,7 +69,12 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
     fresh = not devnet_network.exists(home)
     if fresh:
         click.echo(f"Making keys, certificates and genesis of {count} organisations' nodes in {home} ...")
-    network = devnet_network.create(home, count) if fresh else devnet_network.load(home)
+    if fresh:
+        from dawan_node.cli.devnet_creation import create
+
+        network = create(home, count)
+    else:
+        network = devnet_network.load(home)
     processes = Processes(network)
     stop = threading.Event()
 
@@ -197,6 +203,45 @@ def partition(home: Path, groups: str) -> None:
     click.echo(f"Cut: {words}" if sides else "All links may come up again.")
 
 
+# -1h is a time here, and must not be read as the option -h.
+@devnet.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@_home_option
+@click.argument("shift", metavar="+21d|-1h|now", required=False)
+@click.argument("nodes", metavar="[NODE...]", nargs=-1)
+def clock(home: Path, shift: str | None, nodes: tuple[str, ...]) -> None:
+    """Move the clocks of NODE... (default: all that run): by days, hours, minutes or seconds, or back to `now`.
+
+    Without an argument say how far each clock is ahead. A moved clock stays so over a restart of the node.
+    """
+    network = devnet_network.load(home)
+    processes = Processes(network)
+    running = [node for node in network.nodes if processes.pid(node) is not None]
+    chosen = [network.find(text) for text in nodes] or running
+    former_ms = {node: _admin(node, "clock", {})["ahead_ms"] for node in chosen}
+    set_ms = former_ms
+    if shift is not None:
+        by_ms = None if shift == "now" else parse_shift(shift)
+        goal_ms = {node: 0 if by_ms is None else ahead_ms + by_ms for node, ahead_ms in former_ms.items()}
+        from concurrent.futures import ThreadPoolExecutor
+
+        # All at once: validators refuse a proposal whose time is far from their own clock.
+        with ThreadPoolExecutor(max(1, len(chosen))) as pool:
+            for _ in pool.map(lambda node: _admin(node, "clock", {"ahead_ms": goal_ms[node]}), chosen):
+                pass
+        set_ms = goal_ms
+    for node, ahead_ms in set_ms.items():
+        now = datetime.now(UTC) + timedelta(milliseconds=ahead_ms)
+        click.echo(f"{node.name}: {now:%Y-%m-%d %H:%M:%S} UTC, {shift_words(ahead_ms)}")
+    if shift is None:
+        return
+    click.echo("Block time moves with the clocks of the validators and cannot go back.")
+    if any(ahead_ms < former_ms[node] for node, ahead_ms in set_ms.items()):
+        click.echo(
+            "Blocks go on from the time of the last one, a millisecond each, until the clocks have caught up; "
+            "a transaction must be valid beyond that time."
+        )
+
+
 @devnet.command()
 @_home_option
 @click.argument("node", default="")
@@ -215,11 +260,12 @@ def tx(home: Path, node: str, output: str) -> None:
             "Start it: `dawan-node devnet start`, or name another NODE.",
         )
     key = network.identity_keys()["gz-supplier"]
-    number = f"DEV-{time.time_ns() // 1_000_000}"
-    today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    now_ms = _admin(target, "clock", {})["now_ms"]
+    number = f"DEV-{now_ms}"
+    today = time.strftime("%Y-%m-%d", time.gmtime(now_ms // 1000 + 8 * 3600))
     args = {"number": number, "buyer": "gz-buyer", "issue_date": today, "due_date": today, "total": ["CNY", 123_450]}
     with connected(target.rpc_url, home, submits=True) as client:
-        answer = _submit(client, key, "receivable", "record_invoice", args)
+        answer = _submit(client, key, "receivable", "record_invoice", args, now_ms)
     if output == "json":
         print_json(answer)
         return
@@ -275,8 +321,9 @@ def _first_block(network: Devnet, stop: threading.Event) -> int:
 
         def look() -> bool:
             try:
-                answer = _submit(client, keys["gz-admin"], "governance", "tick", {})
-            except (RpcError, Unreachable) as error:
+                now_ms = _admin(network.nodes[0], "clock", {})["now_ms"]
+                answer = _submit(client, keys["gz-admin"], "governance", "tick", {}, now_ms)
+            except (RpcError, Unreachable, OperatorError) as error:
                 trouble[0] = str(error)
                 return False
             heights.append(answer["receipt"]["height"])
@@ -297,6 +344,8 @@ def _until(look: Callable[[], bool], stop: threading.Event) -> bool:
 
 
 def _tell(network: Devnet, invoices: Path | None) -> None:
+    import asyncio
+
     from dawan_node.cli.demo_trade import run_demo
     from dawan_node.rpc.client import AsyncClient
 
@@ -327,9 +376,12 @@ def _print_screen(network: Devnet) -> None:
 # Talking to nodes
 
 
-def _submit(client: Client, key: Any, module: str, command: str, args: dict[str, Any]) -> Any:
+def _submit(client: Client, key: Any, module: str, command: str, args: dict[str, Any], now_ms: int) -> Any:
+    """``now_ms``: by the clock of the network, which may have been moved."""
     chain_id = bytes.fromhex(client.channel_get(CHANNEL)["chain_id"][2:])
-    body = build_body(chain_id, module, command, args, valid_until_ms=time.time_ns() // 1_000_000 + 600_000)
+    # Block time is not before the last block's, even where the clocks were set back.
+    head_ms = int(datetime.fromisoformat(client.chain_head(CHANNEL)["timestamp"]).timestamp() * 1000)
+    body = build_body(chain_id, module, command, args, valid_until_ms=max(now_ms, head_ms) + 600_000)
     return client.tx_submit(CHANNEL, sign_transaction(key, body), wait="committed", timeout_ms=10_000)
 
 
@@ -372,7 +424,11 @@ def _row(node: DevnetNode, processes: Processes) -> dict[str, Any]:
     return row | {name: channel[name] for name in ("state", "height", "view", "primary")} | {"peers": peers}
 
 
-def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> None:
+def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> Any:
+    """The answer to one of the ops port's actions for test networks. Raises OperatorError."""
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(  # noqa: S310 - a loopback URL of our own state file
         f"{node.ops_url}/admin/{action}",
         data=json.dumps(argument).encode(),
@@ -381,8 +437,11 @@ def _admin(node: DevnetNode, action: str, argument: dict[str, Any]) -> None:
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            answer.read()
-    except (urllib.error.URLError, OSError) as error:
+            return json.loads(answer.read())
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        why = str(error)
+        if isinstance(error, urllib.error.HTTPError):
+            why = f"{why}: {error.read(_ADMIN_ANSWER_BYTES_MAX).decode(errors='replace')}"
         raise OperatorError(
-            f"{node.name} refused to {action} links", str(error), "Is it running, and is this a test network?"
+            f"{node.name} did not do `{action}`", why, "Is it running, and is this a test network?"
         ) from None

@@ -8,10 +8,7 @@ from pathlib import Path
 import click
 
 from dawan_node.cli.options import home_option, obtain_passphrase, output_option, passphrase_option, print_json
-from dawan_node.crypto.keystore import DEVNET, PRODUCTION
-from dawan_node.node.config import OPS_PORT, P2P_PORT, RPC_PORT
-from dawan_node.node.home import Home
-from dawan_node.node.setup import Plan, initialise
+from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
 
 
 @click.command()
@@ -33,6 +30,11 @@ from dawan_node.node.setup import Plan, initialise
     type=click.Path(path_type=Path, dir_okay=False),
     help="Passphrase of --ca, where it is another one.",
 )
+@click.option(
+    "--external-ca",
+    is_flag=True,
+    help="The organisation's certificate authority is elsewhere: write a request for it (HOME/keys/tls.csr.pem).",
+)
 @passphrase_option
 @click.option("--devnet", is_flag=True, help="Cheap key protection and fault injection: for local test networks only.")
 @output_option
@@ -47,6 +49,7 @@ def init(
     identity: tuple[str, ...],
     ca: Path | None,
     ca_passphrase_file: Path | None,
+    external_ca: bool,
     passphrase_file: Path | None,
     devnet: bool,
     output: str,
@@ -54,8 +57,12 @@ def init(
     """Make this party's keys and folders.
 
     Writes HOME with the node key, the TLS key and certificate, the certificate authority of the organisation, an empty
-    write-ahead log and node.toml. HOME/network/party.toml is public: hand it to whoever runs `network assemble`.
+    write-ahead log and node.toml. Nothing of it leaves this machine; `network join-request` writes what is public.
     """
+    from dawan_node.crypto.keystore import DEVNET, PRODUCTION
+    from dawan_node.node.home import Home
+    from dawan_node.node.setup import Plan, initialise
+
     settings: dict[str, str | bool | int | tuple[str, ...]] = {
         "p2p.listen": listen,
         "rpc.listen": rpc_listen,
@@ -72,27 +79,30 @@ def init(
         identities=identity,
         settings=settings,
         authority=ca,
+        external_authority=external_ca,
         cost=DEVNET if devnet else PRODUCTION,
     )
     passphrase = obtain_passphrase(passphrase_file, prompt="New passphrase for this node's keys", confirm=True)
     ca_passphrase = obtain_passphrase(ca_passphrase_file) if ca_passphrase_file else None
-    party = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
+    made = initialise(Home(home), plan, passphrase, datetime.now(UTC), authority_passphrase=ca_passphrase)
+    identities = {made_for: "0x" + key.hex() for made_for, key in made.identities.items()}
+    if external_ca:
+        click.echo(f"to be signed by your authority: {Home(home).tls_request}; then: cert install CHAIN.pem", err=True)
     if output == "json":
         print_json(
             {
                 "home": str(home),
-                "name": party.name,
-                "org": party.org,
-                "public_key": party.public_key,
-                "addresses": list(party.addresses),
-                "identities": {made.name: made.public_key for made in party.identity},
-                "party_file": str(Home(home).party_file),
+                "name": name,
+                "org": org,
+                "public_key": "0x" + made.node.hex(),
+                "addresses": list(plan.addresses),
+                "identities": identities,
             }
         )
         return
-    click.echo(f"Node {party.name} of {party.org} is ready in {home}.")
-    click.echo(f"  node key    {party.public_key}")
-    for made in party.identity:
-        click.echo(f"  {made.name:<11} {made.public_key}")
-    click.echo(f"  to hand over (public): {Home(home).party_file}")
-    click.echo("Next: when all parties' files are together, one of them runs `dawan-node network assemble`.")
+    click.echo(f"Node {name} of {org} is ready in {home}.")
+    click.echo(f"  node key    0x{made.node.hex()}")
+    for made_for, key in identities.items():
+        click.echo(f"  {made_for:<11} {key}")
+    click.echo("Next: with the consortium.toml that all parties agreed on,")
+    click.echo(f"  dawan-node network join-request --home {home} CONSORTIUM.TOML")

@@ -10,7 +10,6 @@ what happened, why, and what to do next.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from typing import IO, Any, Final
@@ -18,6 +17,7 @@ from typing import IO, Any, Final
 import click
 
 from dawan_node.cli.exit_codes import ExitCode, exit_code_of
+from dawan_node.cli.lazy import TableGroup
 from dawan_node.errors import DawanError, OperatorError
 
 ENTRY_POINTS: Final = "dawan_node.cli"
@@ -28,16 +28,19 @@ COMMANDS: Final = {
     "network": ("dawan_node.cli.network", "network", "Put a consortium together and check it."),
     "run": ("dawan_node.cli.run", "run", "Run the node."),
     "status": ("dawan_node.cli.status", "status", "Is it healthy, and if not, whose fault is it?"),
+    "doctor": ("dawan_node.cli.doctor", "doctor", "Clock, ports, links, disk, certificates, keys: what is wrong?"),
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
+    "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
-    "keys": ("dawan_node.cli.keys", "keys", "Make, list, import and export keys."),
+    "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
+    "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),
     "version": ("dawan_node.cli.version", "version", "Versions of the program and what it stands on."),
 }
 
 
-class LazyGroup(click.Group):
+class RootGroup(TableGroup):
     """The root command. Subcommands come from the table, then from entry points."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,26 +49,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's file. None for an unknown name."""
-        from importlib import import_module
-
-        if cmd_name in COMMANDS:
-            module, attribute, _ = COMMANDS[cmd_name]
-            command = getattr(import_module(module), attribute)
-        elif cmd_name in (others := _entry_points()):
-            command = others[cmd_name].load()
-        else:
-            return None
+        if cmd_name in COMMANDS or cmd_name not in (others := _entry_points()):
+            return super().get_command(ctx, cmd_name)
+        command = others[cmd_name].load()
         return command if isinstance(command, click.Command) else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, but an unknown name is answered with the nearest valid one."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            close = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            hint = f" The nearest one is {close[0]}." if close else ""
-            ctx.fail(f"There is no command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in ``--help``, without importing any command."""
@@ -101,12 +88,14 @@ class Failure(click.ClickException):
         click.echo(f"error: {self.message}", file=file, err=file is None)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=RootGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 def cli() -> None:
     """A node of the Dawan District Blockchain Alliance.
 
     First steps: `dawan-node devnet up` starts four nodes on this machine. To take part in a real consortium:
-    `init`, exchange party.toml, `network verify`, `run`.
+    `init`, `network join-request`, `network verify --from`, `run`.
     """
 
 

@@ -43,12 +43,15 @@ def output_option(function: _Function) -> _Function:
     )(function)
 
 
-def passphrase_option(function: _Function) -> _Function:
-    """``--passphrase-file``; a passphrase is never an argument or an environment variable, where others can see it."""
+def passphrase_option(function: _Function, **more: Any) -> _Function:
+    """``--passphrase-file``; a passphrase is never an argument or an environment variable, where others can see it.
+
+    ``more`` is for ``click.option``."""
     return click.option(
         "--passphrase-file",
         type=click.Path(path_type=Path, dir_okay=False),
         help="File with the passphrase, mode 0600. Otherwise: systemd credential, else a prompt.",
+        **more,
     )(function)
 
 

@@ -29,6 +29,8 @@ from dawan_node.rpc.values import BadValue, from_hex, from_json, to_hex, to_inst
 SUITE: Final = "ed25519"
 #: Longer than a person waits for a commit, shorter than a transaction may wait for its block.
 VALID_FOR_S: Final = 600
+#: How long a governance transaction may take to become final before a command gives up on knowing.
+TIMEOUT_S: Final = 20
 
 
 def prepare(
@@ -160,13 +162,27 @@ def report(verdict: dict[str, Any], channel: str, output: str, meaning: str) -> 
     else:
         show_receipt(found)
     if verdict["status"] == "expired" or (found is not None and found["code"] != 0):
-        reason = found["reason"] if found is not None else "it expired before a block took it"
-        raise CommandFailed(
-            ExitCode.REJECTED,
-            f"transaction {verdict['tx_id']} changed nothing",
-            f"{reason} ({meaning.rstrip('.')})" if meaning else reason,
+        raise changed_nothing(
+            f"transaction {verdict['tx_id']}",
+            verdict,
+            meaning,
             "A resend gives the same answer: correct the cause, then build and sign a new transaction.",
         )
+
+
+def changed_nothing(title: str, verdict: dict[str, Any], meaning: str, fix: str) -> CommandFailed:
+    """The chain's refusal as a failure of the command (4); ``title`` says of what."""
+    found = verdict.get("receipt")
+    if found is not None:
+        reason = found["reason"]
+    else:
+        reason = "it expired before a block took it" if verdict["status"] == "expired" else verdict["status"]
+    return CommandFailed(
+        ExitCode.REJECTED,
+        f"{title} changed nothing",
+        f"{reason} ({meaning.rstrip('.')})" if meaning else reason,
+        fix,
+    )
 
 
 def show_receipt(found: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ def status(rpc: str | None, home: Path, output: str) -> None:
                     for channel, health in zip(channels, healths, strict=True)
                 ],
                 "peers": peers,
+                "certificates": report.get("certificates", []),
             }
         )
     else:
@@ -85,10 +86,14 @@ def _show(report: dict[str, Any], channels: list[dict[str, Any]], healths: list[
     ]
     print_table(_COLUMNS, rows)
     findings = [finding for health in healths for finding in health.findings]
-    if findings:
+    certificates = report.get("certificates", [])
+    if findings or certificates:
         click.echo()
     for finding in findings:
         click.echo(f"{'!!' if finding.grave else ' !'} {finding.channel}: {finding.text}")
+    for warning in certificates:
+        # Not grave: links that are up stay up, and commits go on.
+        click.echo(f" ! {warning['text']}. {warning['fix']}")
 
 
 def _as_json(findings: tuple[Finding, ...]) -> list[dict[str, Any]]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.connect import channel_option, connected, rpc_options
+from dawan_node.cli.connect import channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.options import obtain_passphrase, output_option, passphrase_option, print_json, print_table
+from dawan_node.cli.options import output_option, print_json, print_table
 
 if TYPE_CHECKING:
     from dawan_node.crypto.signatures import PrivateKey
@@ -61,7 +61,6 @@ def trade() -> None:
     help="Customer's identifier in the document (0088:3456789012098) = its identity on the channel. Repeatable.",
 )
 @click.option("--due", "due_days", type=click.IntRange(0, 366), help="Days to assume where no due date is given.")
-@passphrase_option
 @channel_option
 @rpc_options
 @output_option
@@ -72,7 +71,6 @@ def import_ubl(
     buyer: str | None,
     mappings: tuple[str, ...],
     due_days: int | None,
-    passphrase_file: Path | None,
     channel: str | None,
     rpc: str | None,
     home: Path,
@@ -88,8 +86,10 @@ def import_ubl(
     identities = _identities(mappings)
     entries = [_read(file, due_days) for file in _documents(files)]
     if key is not None and not dry_run:
+        from dawan_node.cli.sending import signing_key
+
         _find_buyers(entries, identities, buyer)
-        private = _signing_key(key, home, passphrase_file)
+        private = signing_key(key, home, passphrase_file_of_command())
         with connected(rpc, home, submits=True) as client:
             _record(client, channel or "trade", private, entries)
     rows = [entry.row() for entry in entries]
@@ -195,15 +195,6 @@ def _find_buyers(entries: list[Entry], identities: Mapping[str, str], default: s
                 f"no identity of the channel is known for {named}",
                 f"Give --map '{named}=NAME' or --buyer NAME.",
             )
-
-
-def _signing_key(key: str, home: Path, passphrase_file: Path | None) -> PrivateKey:
-    from dawan_node.crypto import keystore
-    from dawan_node.node.home import Home
-
-    path = Path(key) if "/" in key or key.endswith(".json") else Home(home).identity_key(key)
-    keystore.describe(path)  # a missing file is said before the passphrase is asked for
-    return keystore.load_signing_key(path, obtain_passphrase(passphrase_file, prompt=f"Passphrase of {path.name}"))
 
 
 def _record(client: Any, channel: str, key: PrivateKey, entries: list[Entry]) -> None:

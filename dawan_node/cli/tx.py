@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
+from dawan_node.cli.connect import channel_of, channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import home_option, output_option, passphrase_option, print_json
 from dawan_node.cli.sending import (
@@ -218,7 +218,6 @@ def submit(file: str, wait: str, timeout: int, channel: str | None, rpc: str | N
 @click.option("--args", "arguments", default="{}", help="As for `tx build`.")
 @click.option("--key", required=True, help="Key name in --home, or a key file.")
 @click.option("--timeout", type=click.IntRange(1, 60), default=10, show_default=True, help="Seconds to wait.")
-@passphrase_option
 @channel_option
 @rpc_options
 @output_option
@@ -228,7 +227,6 @@ def send(
     arguments: str,
     key: str,
     timeout: int,
-    passphrase_file: Path | None,
     channel: str | None,
     rpc: str | None,
     home: Path,
@@ -240,7 +238,7 @@ def send(
     that would be another transaction; `tx status` knows.
     """
     args = _json_argument(arguments)
-    private = signing_key(key, home, passphrase_file)
+    private = signing_key(key, home, passphrase_file_of_command())
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel)
         verdict, meaning = send_transaction(client, place, private, module, command, args, timeout)

@@ -9,7 +9,6 @@ import click
 
 from dawan_node import __version__
 from dawan_node.cli.options import output_option, print_json
-from dawan_node.crypto.signatures import ED25519, ed25519_library
 
 PROTOCOL = 1
 _NAMED = ("plyvel", "cryptography", "msgspec", "aiohttp")
@@ -19,6 +18,8 @@ _NAMED = ("plyvel", "cryptography", "msgspec", "aiohttp")
 @output_option
 def version(output: str) -> None:
     """Versions of the program and what it stands on."""
+    from dawan_node.crypto.signatures import ED25519, ed25519_library
+
     facts: dict[str, object] = {
         "version": __version__,
         "protocol": PROTOCOL,

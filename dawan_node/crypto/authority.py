@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -25,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from dawan_node.crypto.certificates import (
     CERTIFICATE_BYTES_MAX,
     SIGNATURE_ALGORITHMS,
+    UNREADABLE,
     CertifiedKey,
     der_of,
     dns_name,
@@ -295,7 +295,7 @@ def _parse_request(request: bytes) -> x509.CertificateSigningRequest:
         parsed = x509.load_der_x509_csr(request)
         # The library decodes these on first use; what it cannot decode is refused here and nowhere later.
         _ = parsed.extensions, parsed.subject, parsed.public_key(), parsed.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("request_malformed", f"not a readable certificate request: {error}") from None
     return parsed
 

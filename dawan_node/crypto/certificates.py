@@ -22,6 +22,7 @@ crypto.authority's work.
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,18 @@ _KNOWN_EXTENSIONS: Final = {
     x509.SubjectAlternativeName.oid,
 }
 
+#: What the library raises for a certificate, request or list, or a part of one, that it cannot read. Others choose the
+#: bytes: what is not named here reaches whoever asked, and a channel's bytes would reach every node at once.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    KeyError,  # a TLS feature (RFC 7633) that it has no name for
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -67,6 +80,8 @@ class NodeCertificate:
     not_after: datetime
     fingerprint: bytes
     public_key: bytes  # SubjectPublicKeyInfo, DER
+    #: Fingerprints of the registered authorities its chain goes through, up to the root.
+    authorities: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +178,7 @@ def validate_node_certificate(
         )
     [(org, candidates)] = paths.items()
     _check_common(certificate, now)
-    _check_some_path(certificate, candidates, now, check_path)
+    path = _good_path(certificate, candidates, now, check_path)
     name = _check_leaf(certificate, org, roots)
     return NodeCertificate(
         org=org,
@@ -172,6 +187,7 @@ def validate_node_certificate(
         not_after=certificate.not_valid_after_utc,
         fingerprint=fingerprint(leaf),
         public_key=public_key_of(certificate),
+        authorities=frozenset(fingerprint(authority.public_bytes(serialization.Encoding.DER)) for authority in path),
     )
 
 
@@ -187,8 +203,11 @@ def _parse(der: bytes) -> x509.Certificate:
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except x509.DuplicateExtension:
         raise UntrustedCertificate("duplicate_extension", "an extension occurs twice") from None
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("malformed", f"not a readable certificate: {error}") from None
+    # Its last field is a string of bits, of which the library accepts a number that is not whole bytes.
+    if der[-len(certificate.signature) - 1] != 0:
+        raise UntrustedCertificate("malformed", "not a readable certificate: its signature is not whole bytes")
     return certificate
 
 
@@ -214,14 +233,32 @@ def _check_serial(der: bytes) -> None:
         position = start + length if tag == 0xA0 else start
 
 
+@functools.lru_cache(maxsize=1_024)  # every authority of some hundred organisations; asked again at each change of one
+def is_loadable_authority(der: bytes) -> bool:
+    """Whether both libraries can read a certificate, this one's and OpenSSL, into which TLS loads it.
+
+    What organisations registered on a channel was never read by any library: the chain keeps it as bytes.
+    """
+    # Twice: OpenSSL looks into a certificate only when it compares it with one of the same subject, and what it cannot
+    # use then (an extension it knows and cannot decode) would keep it from loading any of them.
+    try:
+        _parse(der).public_key()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der + der)
+    except (UntrustedCertificate, ssl.SSLError, *UNREADABLE):
+        return False
+    return True
+
+
 def parse_authorities(authorities: Sequence[bytes]) -> list[x509.Certificate]:
     """The readable certificates an organisation registered: its damaged file must not shut out other organisations."""
     parsed = []
     for der in authorities[:AUTHORITIES_PER_ORG_MAX]:
         try:
-            parsed.append(_parse(der))
-        except UntrustedCertificate:
+            certificate = _parse(der)
+            certificate.public_key()
+        except (UntrustedCertificate, *UNREADABLE):
             continue
+        parsed.append(certificate)
     return parsed
 
 
@@ -246,13 +283,13 @@ def _paths(leaf: x509.Certificate, authorities: Sequence[bytes]) -> list[list[x5
     return found
 
 
-def _check_some_path(
+def _good_path(
     leaf: x509.Certificate,
     candidates: list[list[x509.Certificate]],
     now: datetime,
     check_path: Callable[[Sequence[x509.Certificate]], None] | None,
-) -> None:
-    """Require one path whose authorities keep every rule; the first failure speaks for all."""
+) -> list[x509.Certificate]:
+    """The first path whose authorities keep every rule; where none does, the first failure speaks for all."""
     first: UntrustedCertificate | None = None
     for path in candidates:
         try:
@@ -265,11 +302,15 @@ def _check_some_path(
         except UntrustedCertificate as error:
             first = first or error
         else:
-            return
-    if first is not None:
-        raise first
+            return path
+    assert first is not None, "whoever fits an organisation has a path"
+    raise first
 
 
+# Eight authorities that certify each other make hundreds of paths, with signatures to verify at each step of each:
+# 0.4 s of the event loop for every connection of a member that had them registered. A pair is verified once; that it
+# fits does not change.
+@functools.lru_cache(maxsize=1_024)
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)

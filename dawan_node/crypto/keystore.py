@@ -142,7 +142,7 @@ def create(
     _require_cost(path, cost)
     sealed = AESGCM(_stretch(passphrase, salt, cost)).encrypt(nonce, secret, file.associated_data())
     file = msgspec.structs.replace(file, cipher=_Cipher("aes-256-gcm", "0x" + nonce.hex(), "0x" + sealed.hex()))
-    _write_new(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+    write_new(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     return _info(path, file)
 
 
@@ -203,7 +203,7 @@ def read_passphrase_file(path: Path, *, guarded: bool = True) -> bytes:
     are guarded by systemd itself.
     """
     if guarded:
-        data = _read_guarded(path, "passphrase file", PASSPHRASE_BYTES_MAX)
+        data = read_guarded(path, "passphrase file", PASSPHRASE_BYTES_MAX)
     else:
         try:
             data = path.read_bytes()[:PASSPHRASE_BYTES_MAX]
@@ -226,6 +226,73 @@ def make_private_folder(folder: Path) -> None:
                 _sync_folder(parent.parent)
     with _private_folder(folder):
         pass
+
+
+def read_guarded(path: Path, noun: str, bytes_max: int) -> bytes:
+    """The content of a regular file of ours that nobody else can read; checks and read are of the same open file.
+
+    ``noun`` names it in messages; the folder of a "key file" must be private too. Raises KeystoreError.
+    """
+    with _private_folder(path.parent) if noun == "key file" else _anywhere(path.parent) as folder:
+        try:
+            # O_NONBLOCK: a named pipe put in place of the file must not block the start.
+            descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except OSError as error:
+            if path.is_symlink():
+                raise KeystoreError(
+                    f"{noun} {path} is refused",
+                    "it is a symbolic link, which somebody else may redirect",
+                    "Put the file itself there.",
+                ) from None
+            if isinstance(error, FileNotFoundError):
+                raise KeystoreError(
+                    f"{noun} {path} is missing", "there is no such file", "Check the path, or run `init` first."
+                ) from None
+            raise _unreadable(path, noun, error) from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeystoreError(
+                    f"{noun} {path} is refused", "it is not a regular file", "Put the file itself there."
+                )
+            _require_private(path, noun, status)
+            if status.st_size > bytes_max:
+                raise KeystoreError(
+                    f"{noun} {path} is refused", f"it is larger than {bytes_max} bytes", "Name the right file."
+                )
+            return os.read(descriptor, bytes_max)
+        finally:
+            os.close(descriptor)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file of mode 0600 in a private folder, durable when this returns; an existing one is never replaced.
+
+    Raises KeystoreError; nothing is left behind then.
+    """
+    make_private_folder(path.parent)
+    with _private_folder(path.parent) as folder:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path.name, flags, 0o600, dir_fd=folder)
+        except FileExistsError:
+            raise KeystoreError(
+                f"{path} exists",
+                "a key is never overwritten",
+                "Choose another name, or move the old file away yourself.",
+            ) from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.fsync(folder)
+        except OSError as error:
+            # Not durable, so nobody has been told of this key yet: leave no half-written file behind.
+            os.unlink(path.name, dir_fd=folder)
+            raise _unwritable(path, error) from None
 
 
 def _require_passphrase(passphrase: bytes) -> None:
@@ -266,7 +333,7 @@ def _stretch(passphrase: bytes, salt: bytes, cost: Cost) -> bytes:
 
 
 def _read(path: Path) -> tuple[KeyInfo, _File]:
-    data = _read_guarded(path, "key file", FILE_BYTES_MAX)
+    data = read_guarded(path, "key file", FILE_BYTES_MAX)
     try:
         file = msgspec.json.decode(data, type=_File)
     except msgspec.DecodeError:
@@ -303,40 +370,6 @@ def _unwritable(path: Path, error: OSError) -> KeystoreError:
     return KeystoreError(
         f"{path} cannot be written", error.strerror or "unknown reason", "Check the disk and the folder's mode."
     )
-
-
-def _read_guarded(path: Path, noun: str, bytes_max: int) -> bytes:
-    """The content of a regular file of ours that nobody else can read; checks and read are of the same open file."""
-    with _private_folder(path.parent) if noun == "key file" else _anywhere(path.parent) as folder:
-        try:
-            # O_NONBLOCK: a named pipe put in place of the file must not block the start.
-            descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        except OSError as error:
-            if path.is_symlink():
-                raise KeystoreError(
-                    f"{noun} {path} is refused",
-                    "it is a symbolic link, which somebody else may redirect",
-                    "Put the file itself there.",
-                ) from None
-            if isinstance(error, FileNotFoundError):
-                raise KeystoreError(
-                    f"{noun} {path} is missing", "there is no such file", "Check the path, or run `init` first."
-                ) from None
-            raise _unreadable(path, noun, error) from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise KeystoreError(
-                    f"{noun} {path} is refused", "it is not a regular file", "Put the file itself there."
-                )
-            _require_private(path, noun, status)
-            if status.st_size > bytes_max:
-                raise KeystoreError(
-                    f"{noun} {path} is refused", f"it is larger than {bytes_max} bytes", "Name the right file."
-                )
-            return os.read(descriptor, bytes_max)
-        finally:
-            os.close(descriptor)
 
 
 def _require_private(path: Path, noun: str, status: os.stat_result) -> None:
@@ -379,32 +412,6 @@ def _private_folder(folder: Path) -> Iterator[int]:
     with _anywhere(folder) as descriptor:
         _require_private(folder, "key folder", os.fstat(descriptor))
         yield descriptor
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    make_private_folder(path.parent)
-    with _private_folder(path.parent) as folder:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path.name, flags, 0o600, dir_fd=folder)
-        except FileExistsError:
-            raise KeystoreError(
-                f"{path} exists",
-                "a key is never overwritten",
-                "Choose another name, or move the old file away yourself.",
-            ) from None
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.fsync(folder)
-        except OSError as error:
-            # Not durable, so nobody has been told of this key yet: leave no half-written file behind.
-            os.unlink(path.name, dir_fd=folder)
-            raise _unwritable(path, error) from None
 
 
 def _sync_folder(folder: Path) -> None:

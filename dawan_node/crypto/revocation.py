@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from dawan_node.crypto.certificates import (
     AUTHORITIES_PER_ORG_MAX,
     SIGNATURE_ALGORITHMS,
+    UNREADABLE,
     extension_of,
     is_strong_key,
     parse_authorities,
@@ -231,7 +232,7 @@ def _der_of_block(block: bytes) -> bytes:
         if not end:
             raise ValueError("its end line is missing")
         parsed = x509.load_pem_x509_crl(_BEGIN + body + _END + b"\n")
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("crl_malformed", f"not a readable revocation list: {error}") from None
     return parsed.public_bytes(Encoding.DER)
 
@@ -247,7 +248,7 @@ def _parse(data: bytes, org: str) -> x509.CertificateRevocationList:
         # The library decodes these on first use; what it cannot decode is refused here and nowhere later.
         _ = parsed.extensions, parsed.issuer, parsed.last_update_utc, parsed.next_update_utc
         _ = parsed.signature_algorithm_oid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("crl_malformed", f"not a readable revocation list of {org}: {error}") from None
     return parsed
 
@@ -316,6 +317,6 @@ def _entries(parsed: x509.CertificateRevocationList, title: str) -> dict[int, Re
             known = found.get(revoked.serial)
             if known is None or revoked.at < known.at:
                 found[revoked.serial] = revoked
-    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise UntrustedCertificate("crl_malformed", f"an entry of {title} cannot be read: {error}") from None
     return found

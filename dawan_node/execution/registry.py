@@ -109,9 +109,7 @@ def load_module(name: str, version: int) -> Module:
 
     Raises UnknownModule.
     """
-    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
-    loaded = next(iter(points)).load() if points else _load_builtin(name)
-    versions: dict[int, Module] = {loaded.version: loaded} if isinstance(loaded, Module) else loaded
+    versions = _load_versions(name)
     module = versions.get(version)
     if module is None:
         known = ", ".join(str(number) for number in sorted(versions))
@@ -119,6 +117,18 @@ def load_module(name: str, version: int) -> Module:
     if (module.name, module.version) != (name, version):
         raise DeclarationError(f"the entry point {name} names {module!r}")
     return module
+
+
+def installed_modules() -> tuple[Module, ...]:
+    """Every module that is installed here, in its newest version, by name."""
+    names = {point.name for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)} | BUILTIN.keys()
+    return tuple(versions[max(versions)] for versions in map(_load_versions, sorted(names)))
+
+
+def _load_versions(name: str) -> dict[int, Module]:
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
+    loaded = next(iter(points)).load() if points else _load_builtin(name)
+    return {loaded.version: loaded} if isinstance(loaded, Module) else loaded
 
 
 def _load_builtin(name: str) -> Any:

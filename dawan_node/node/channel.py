@@ -37,6 +37,7 @@ from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.serving import Serving
+from dawan_node.node.topics import Standing, Treatment, treatment
 from dawan_node.node.worker import Worker
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import (
@@ -239,10 +240,15 @@ class Channel:
         """One payload of a peer. Raises InvalidInput for what no honest peer sends."""
         budget = self._budgets.of(peer.name)
         budget.frame(len(payload))
+        standing = self._standing_of(peer)
+        match treatment(topic, standing):
+            case Treatment.IGNORED:
+                return
+            case Treatment.REFUSED:
+                raise InvalidMessage(f"{standing.value} {peer.name} of {peer.org} may not send {topic.name} here")
         match topic:
             case Topic.CONSENSUS:
-                # Validators speak to validators; what others say proves nothing that catch-up does not bring.
-                if self._index_of(peer) < 0 or not budget.consensus(len(payload)):
+                if not budget.consensus(len(payload)):
                     return
                 with self._stages.measure("consensus_decode", 0):
                     message = decode_message(payload)
@@ -253,8 +259,6 @@ class Channel:
                 self._on_fetch(peer, payload)
             case Topic.SYNC:
                 self._on_sync(peer, payload)
-            case _:
-                raise InvalidMessage(f"nothing of a channel travels on topic {topic}")
 
     def on_peer_up(self, peer: PeerId) -> None:
         """A link is up: say how far we are."""
@@ -473,9 +477,20 @@ class Channel:
         return self._names_by_key.get(keys[index]) if index < len(keys) else None
 
     @property
+    def members(self) -> frozenset[str]:
+        """The organisations that are active on this channel."""
+        return self.admission.active_orgs
+
+    @property
     def validators(self) -> ValidatorSet:
         """The set that votes on the next block."""
         return self._validators
+
+    def _standing_of(self, peer: PeerId) -> Standing:
+        """What the peer is to this channel now. The network has judged it too, when the link came up."""
+        if self._index_of(peer) >= 0:
+            return Standing.VALIDATOR
+        return Standing.OBSERVER if peer.org in self.members else Standing.OUTSIDER
 
     def _index_of(self, peer: PeerId) -> int:
         index = self._validators.index_of(peer.public_key)

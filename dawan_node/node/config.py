@@ -8,6 +8,7 @@ genesis, so that two nodes can never differ in them by configuration.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -16,13 +17,14 @@ import msgspec
 
 from dawan_node.errors import ConfigError
 from dawan_node.node.home import Home
+from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
 from dawan_node.node.toml_file import check_keys, nearest, read_toml
 from dawan_node.primitives.names import is_label
 
 ENVIRONMENT_PREFIX: Final = "DAWAN_"
-P2P_PORT: Final = 7100
-RPC_PORT: Final = 7110
-OPS_PORT: Final = 7120
+# An address of another party is printed and dialled: nothing but what a resolver takes (DNS limits a name to 253).
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,10 +44,15 @@ class NodeSection(Section, frozen=True):
 
 
 class P2PSection(Section, frozen=True):
-    """Where peers reach this node: it listens on ``listen`` and tells them ``advertise``."""
+    """Where peers reach this node: it listens on ``listen`` and tells them ``advertise``.
+
+    ``revocation``: what it makes of organisations whose revocation list is missing or out of date. ``soft`` accepts
+    their certificates and warns; ``hard`` refuses their nodes until a current list is there. Revoked is refused always.
+    """
 
     listen: str = f"127.0.0.1:{P2P_PORT}"
     advertise: tuple[str, ...] = ()
+    revocation: Literal["soft", "hard"] = "soft"
 
 
 class RpcSection(Section, frozen=True):
@@ -80,7 +87,7 @@ class LogSection(Section, frozen=True):
 
 
 class DevnetSection(Section, frozen=True):
-    """``faults``: accept commands that cut this node's links. Only for local test networks."""
+    """``faults``: accept commands that cut this node's links and move its clock. Only for local test networks."""
 
     faults: bool = False
 
@@ -144,7 +151,16 @@ def parse_address(text: str) -> tuple[str, int]:
         if not (host.startswith("[") and host.endswith("]")):
             raise ValueError(f"{text!r}: an IPv6 address stands in square brackets")
         host = host[1:-1]
+        if not _IPV6.fullmatch(host):
+            raise ValueError(f"{text!r}: there is no IPv6 address in the brackets")
+    elif not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r}: a host is a name of letters, digits, '-', '_' and '.', or an IP address")
     return host, int(port)
+
+
+def local_host(host: str) -> str:
+    """Where this machine reaches a listener on ``host``: one on every address, at this machine's own."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def is_loopback(host: str) -> bool:

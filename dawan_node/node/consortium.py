@@ -13,13 +13,14 @@ same genesis bytes for each channel, and so the same chain id: comparing one has
     [[channel]]    name, orgs, validators, modules = ["receivable@1"], [channel.params], [channel.policy]
 
 ``operator`` is the organisation whose people run an organisation's nodes; without it, the organisation itself. Nodes
-under one operator fail and lie together, so the fault facts below count seats by operator.
+under one operator fail and lie together, so node.fault_facts counts seats by operator.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ import msgspec
 from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import ConfigError, InvalidGenesis
 from dawan_node.node.config import parse_address
+from dawan_node.node.fault_facts import ChannelFacts, fault_facts
 from dawan_node.node.home import read_certificates
 from dawan_node.node.toml_file import convert, nearest, read_toml
 from dawan_node.primitives.genesis import (
@@ -43,11 +45,12 @@ from dawan_node.primitives.genesis import (
     ValidatorEntry,
 )
 from dawan_node.primitives.names import is_identifier, is_label
-from dawan_node.primitives.validators import fault_bound, quorum
 
 # Every channel runs it: without governance nobody could ever be added or removed.
 GOVERNANCE: Final = "governance@1"
 _UNPINNED: Final = bytes(32)
+# Control, format (direction marks among them), surrogate, line and paragraph separators.
+_UNREADABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -124,55 +127,6 @@ class Document(Part, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelFacts:
-    """What a channel's validators can bear. Seats are validators; ``seats`` counts them by operator."""
-
-    channel: str
-    chain_id: bytes
-    n: int
-    f: int
-    quorum: int
-    seats: tuple[tuple[str, int], ...]
-    survives_loss_of: tuple[str, ...]  # the channel goes on when all nodes of this operator stop
-    can_stop: tuple[str, ...]  # without this operator there is no quorum
-    can_fork: tuple[str, ...]  # if this operator lies, two histories may be certified
-
-    def warnings(self) -> list[str]:
-        """A sentence for each operator the channel depends on alone."""
-        found = []
-        for operator, seats in self.seats:
-            if operator in self.can_fork:
-                found.append(
-                    f"{operator} alone could fork channel {self.channel}: it runs {seats} of {self.n} validators, "
-                    f"at most {self.f} may be faulty"
-                )
-            if operator in self.can_stop:
-                found.append(
-                    f"{operator} alone could stop channel {self.channel}: without it {self.n - seats} of {self.n} "
-                    f"validators are left, {self.quorum} are needed"
-                )
-        return found
-
-
-def fault_facts(channel: str, chain_id: bytes, operators: Iterable[str]) -> ChannelFacts:
-    """The facts for a channel with one validator per entry of ``operators``."""
-    seats = Counter(operators)
-    n = seats.total()
-    f, q = fault_bound(n), quorum(n)
-    return ChannelFacts(
-        channel=channel,
-        chain_id=chain_id,
-        n=n,
-        f=f,
-        quorum=q,
-        seats=tuple(sorted(seats.items())),
-        survives_loss_of=tuple(sorted(operator for operator, count in seats.items() if n - count >= q)),
-        can_stop=tuple(sorted(operator for operator, count in seats.items() if n - count < q)),
-        can_fork=tuple(sorted(operator for operator, count in seats.items() if count > f)),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Consortium:
     """A complete, checked ``consortium.toml`` with the CA certificates it names."""
 
@@ -208,11 +162,7 @@ class Consortium:
 
     def genesis(self, name: str) -> Genesis:
         """The genesis of a channel, the same bytes for every party. Raises ConfigError."""
-        channel = next((channel for channel in self.document.channel if channel.name == name), None)
-        if channel is None:
-            raise ConfigError(
-                f"there is no channel {name!r} in the consortium", nearest(name, list(self.channels)), "Check the name."
-            )
+        channel = _channel(self.document, name)
         try:
             genesis = self._genesis(channel)
             genesis.check()
@@ -221,12 +171,6 @@ class Consortium:
                 f"channel {name} has no valid genesis", str(error), "Correct consortium.toml with all parties."
             ) from None
         return genesis
-
-    def facts(self, name: str) -> ChannelFacts:
-        """What the channel survives. Raises ConfigError."""
-        operators = {org.id: org.operator or org.id for org in self.document.org}
-        genesis = self.genesis(name)
-        return fault_facts(name, genesis.chain_id, (operators[validator.org] for validator in genesis.validators))
 
     def _genesis(self, channel: Channel) -> Genesis:
         members = set(channel.orgs)
@@ -282,28 +226,47 @@ def parse_document(source: str, table: object) -> Document:
     return document
 
 
+def is_complete(document: Document) -> bool:
+    """Whether nothing is missing that ``network assemble`` fills in; a template is not complete."""
+    return not _missing(document)
+
+
 def check_complete(source: str, document: Document) -> None:
     """Require every key, address and CA file of a document. Raises ConfigError naming what is missing."""
-    missing = [f"public_key of {kind} {entry.name}" for kind, entry in _keyed(document) if not entry.public_key]
-    missing += [f"addresses of validator {node.name}" for node in document.validator if not node.addresses]
-    missing += [f"ca of organisation {org.id}" for org in document.org if not org.ca]
+    missing = _missing(document)
     if missing:
         raise ConfigError(
             f"{source} is not complete",
             f"{missing[0]} is missing" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            "Let every party run `init`, then run `network assemble` with their party.toml files.",
+            "Let every party run `init` and `network join-request`, then run `network assemble` with their requests.",
         )
+
+
+def channel_facts(document: Document, name: str) -> ChannelFacts:
+    """What a channel of the document survives; a template is enough. Raises ConfigError for an unknown channel."""
+    channel = _channel(document, name)
+    operators = {org.id: org.operator or org.id for org in document.org}
+    orgs = {node.name: node.org for node in document.validator}
+    return fault_facts(
+        name, (operators[orgs[node]] for node in channel.validators), (operators[org] for org in channel.orgs)
+    )
+
+
+def is_readable(text: str) -> bool:
+    """Whether a name for people holds nothing that moves a terminal's cursor or turns the direction of the text.
+
+    1 to 200 characters: twice the longest name of the alliance's members, and still one line.
+    """
+    return 1 <= len(text) <= 200 and not any(unicodedata.category(c) in _UNREADABLE for c in text)
 
 
 def public_key_bytes(text: str) -> bytes:
     """The bytes of ``0x`` and lower-case hex; empty for anything else, which the genesis refuses by its length."""
-    digits = text.removeprefix("0x")
-    if text == digits or digits != digits.lower():
-        return b""
     try:
-        return bytes.fromhex(digits)
+        data = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         return b""
+    return data if text == "0x" + data.hex() else b""  # fromhex also takes spaces and capitals
 
 
 def split_module(text: str) -> tuple[str, int]:
@@ -314,6 +277,20 @@ def split_module(text: str) -> tuple[str, int]:
     return name, int(version)
 
 
+def _missing(document: Document) -> list[str]:
+    missing = [f"public_key of {kind} {entry.name}" for kind, entry in keyed_entries(document) if not entry.public_key]
+    missing += [f"addresses of validator {node.name}" for node in document.validator if not node.addresses]
+    return missing + [f"ca of organisation {org.id}" for org in document.org if not org.ca]
+
+
+def _channel(document: Document, name: str) -> Channel:
+    for channel in document.channel:
+        if channel.name == name:
+            return channel
+    names = [channel.name for channel in document.channel]
+    raise ConfigError(f"there is no channel {name!r} in the consortium", nearest(name, names), "Check the name.")
+
+
 def _default_policy(orgs: list[Org]) -> Policy:
     """Design section 7: more than half of the founding organisations; of all members where none is founding."""
     founding = sum(org.founding for org in orgs)
@@ -322,7 +299,8 @@ def _default_policy(orgs: list[Org]) -> Policy:
     return Policy(votes=len(orgs) // 2 + 1, electorate="members")
 
 
-def _keyed(document: Document) -> list[tuple[str, Node | Identity]]:
+def keyed_entries(document: Document) -> list[tuple[str, Node | Identity]]:
+    """Every entry that has a public key, with the name of its table."""
     return [
         *(("validator", node) for node in document.validator),
         *(("observer", node) for node in document.observer),
@@ -344,6 +322,8 @@ class _Checker:
             self._refuse(f"network = {document.network!r}", "a name is [a-z][a-z0-9-]{0,31}")
         if document.created.tzinfo is None:
             self._refuse("created has no time zone", "every party must read the same instant; write ...Z")
+        if not 1970 <= document.created.year < 9999:
+            self._refuse("created", "block time counts from 1970")
         if document.created.microsecond % 1000:
             self._refuse("created is finer than a millisecond", "block time is in milliseconds")
         self._check_names("organisation", [org.id for org in document.org])
@@ -351,12 +331,18 @@ class _Checker:
         self._check_names("identity", [identity.name for identity in document.identity])
         self._check_names("channel", [channel.name for channel in document.channel])
         for org in document.org:
+            for text in msgspec.structs.astuple(org.names):
+                if not is_readable(text):
+                    self._refuse(
+                        f"names of organisation {org.id}: {text!r}",
+                        "a name is 1 to 200 characters without control or direction marks",
+                    )
             if org.operator:
                 self._check_org(f"operator of organisation {org.id}", org.operator)
             for name in org.ca:
                 if Path(name).name != name:
                     self._refuse(f"ca of organisation {org.id}: {name!r}", "a CA file lies beside consortium.toml")
-        for kind, entry in _keyed(document):
+        for kind, entry in keyed_entries(document):
             self._check_member(kind, entry)
         for channel in document.channel:
             self._check_channel(channel)

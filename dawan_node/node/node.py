@@ -10,33 +10,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import dawan_node
 from dawan_node.consensus.report import Mode as ReplicaMode
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
+from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.errors import OperatorError
+from dawan_node.node.belonging import Belonging
 from dawan_node.node.budget import PeerBudgets
-from dawan_node.node.channel import Channel
-from dawan_node.node.clock import Clock
+from dawan_node.node.certificate_watch import CertificateWatch
+from dawan_node.node.certificates import Certificates
+from dawan_node.node.channel import Channel, ChannelParts
+from dawan_node.node.clock import DevnetClock, SystemClock
 from dawan_node.node.config import Config, parse_address
-from dawan_node.node.consortium import Consortium, public_key_bytes
-from dawan_node.node.home import Home, NodeKeys
+from dawan_node.node.consortium import Consortium
+from dawan_node.node.directory import Directory, OwnPlace
+from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.restore import open_channel
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
+from dawan_node.node.verification import require_own_certificate, served_channels
 from dawan_node.node.verifier import Mode, Verifier, choose_mode
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.meeting import LocalIdentity
 from dawan_node.p2p.network import Network, NetworkSettings
-from dawan_node.p2p.peers import PeerAddress, PeerId, PeerState, Role
+from dawan_node.p2p.peers import PeerId, PeerState, Role
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
+from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.storage.leveldb import library_version
 from dawan_node.storage.wal import Wal, WalMissing
 
@@ -50,7 +58,7 @@ _NOT_SERVING: Final = (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.S
 class Node:
     """One running node. Build it with the event loop running, then ``await run(stop)``."""
 
-    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: Clock) -> None:
+    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: SystemClock) -> None:
         """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then."""
         self._config: Final = config
         self._clock: Final = clock
@@ -62,50 +70,55 @@ class Node:
         name, org = config.node.name, config.node.org
         role = Role.VALIDATOR if consortium.is_validator(name) else Role.OBSERVER
         signer = NodeSigner(keys.node)
-        names = consortium.channels_for(org)
+        names = served_channels(home, consortium, org)
         genesis = {channel: _genesis(home, consortium, channel) for channel in names}
         self._wal = _open_log(home, name)
         self._log_writer = None if self._wal is None else LogWriter(self._wal)
-        self._network: Final = Network(
-            LocalIdentity(
-                consortium.network, name, org, role, signer, keys.tls, consortium.roots, dawan_node.__version__
-            ),
-            [
-                PeerAddress(
-                    node.name,
-                    node.org,
-                    public_key_bytes(node.public_key),
-                    node.addresses,
-                    Role.VALIDATOR if consortium.is_validator(node.name) else Role.OBSERVER,
-                )
-                for node in consortium.nodes
-                if node.name != name
-            ],
-            _channel_finder(consortium, genesis),
-            config.p2p.listen,
-            self,
-            clock,
-            NetworkSettings(faults=config.devnet.faults),
-        )
         records = None if self._wal is None else self._wal.records()
         budgets = PeerBudgets(clock.monotonic_ms)
+        opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
             for channel in names:
-                parts = open_channel(
-                    genesis[channel],
-                    home.database(channel),
-                    config.storage.history,
-                    records,
-                    signer,  # whose key is not in the validator set signs nothing; governance may add it any day
-                    clock.wall_ms(),
+                opened.append(
+                    open_channel(
+                        genesis[channel],
+                        home.database(channel),
+                        config.storage.history,
+                        records,
+                        signer,  # whose key is not in the validator set signs nothing; a vote may add it any day
+                        clock.wall_ms(),
+                    )
                 )
-                self.channels[channel] = Channel(
+            own = OwnPlace(name, org, _own_authorities(home))
+            self._belonging: Final = Belonging(own, consortium, opened, RevocationRule(config.p2p.revocation), clock)
+            trust = self._belonging.directory.trust
+            require_own_certificate(home, config.node, trust, clock.now())
+            #: Who JSON-RPC is and whom it believes; None: it is plain, for this machine alone.
+            self._rpc_tls: Final = ServerTls(keys.tls, self._is_own, trust, clock.now) if config.rpc.tls else None
+            self._network: Final = Network(
+                LocalIdentity(consortium.network, name, org, role, signer, keys.tls, dawan_node.__version__),
+                self._belonging.directory.peers,
+                trust,
+                self._belonging.chain_ids_of,
+                config.p2p.listen,
+                self,
+                clock,
+                NetworkSettings(faults=config.devnet.faults),
+            )
+            for parts in opened:
+                running = Channel(
                     parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics, budgets
                 )
+                running.on_membership_changed = self._belonging.membership_changed
+                self.channels[running.name] = running
         except BaseException:
+            # A channel closes the store of its parts; those that no channel was made of yet are closed here.
+            for parts in opened[len(self.channels) :]:
+                parts.store.close()
             self._close_storage()
             raise
+        self._belonging.on_change = self._take_directory
         self._by_chain: Final = {channel.chain_id: channel for channel in self.channels.values()}
         if self._log_writer is not None:
             for running in self.channels.values():
@@ -114,12 +127,37 @@ class Node:
             # the key signed there must not be forgotten by a new segment (amendment U7).
             unserved = [record for record in records or () if record.channel_id not in self._by_chain]
             self._log_writer.add_channel(lambda: unserved)
-        self.service: Final = Service(name, org, consortium, self.channels, self._network, clock)
+        self._certificates: Final = Certificates(
+            name, org, keys.tls.certificate, own.authorities, lambda: self._belonging.directory.trust, clock
+        )
+        self._watch: Final = CertificateWatch(
+            home,
+            name,
+            org,
+            keys.tls,
+            lambda: self._belonging.directory.trust,
+            clock,
+            self._renew,
+            self._belonging.lists_changed,
+        )
+        self.service: Final = Service(
+            name,
+            org,
+            consortium,
+            self.channels,
+            self._network,
+            clock,
+            self._belonging.is_member,
+            self._certificates.warnings,
+        )
         dispatcher = Dispatcher(self.service)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
         admin: dict[str, Callable[[Mapping[str, Any]], Any]] = {"cut": self._cut} if config.devnet.faults else {}
+        if isinstance(clock, DevnetClock):
+            admin["clock"] = self._move_clock
         self._ops: Final = OpsServer(OpsActions(self._not_ready, self._metrics.render, admin=admin))
         self._metrics.register(self._samples)
+        self._metrics.register(self._certificates.samples)
 
     async def run(self, stop: asyncio.Event, started: Callable[[], None] = lambda: None) -> None:
         """Run until ``stop`` is set. Raises what ended the node early."""
@@ -128,9 +166,13 @@ class Node:
                 tasks = [group.create_task(channel.run(), name=channel.name) for channel in self.channels.values()]
                 if self._log_writer is not None:
                     tasks.append(group.create_task(self._log_writer.run(), name="log"))
+                self._watch.look(at_once=True)
                 await self._network.start()
                 tasks.append(group.create_task(self._network.wait(), name="network"))
-                await self._rpc.start(*parse_address(self._config.rpc.listen))
+                tasks.append(group.create_task(self._certificates.run(), name="expiry"))
+                tasks.append(group.create_task(self._watch.run(), name="certificates"))
+                tasks.append(group.create_task(self._belonging.run(), name="membership"))
+                await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
                     "node_started",
@@ -161,6 +203,11 @@ class Node:
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
 
+    def _is_own(self, certificate: NodeCertificate) -> bool:
+        """Whether a caller of JSON-RPC is of this node's organisation."""
+        directory = self._belonging.directory
+        return certificate.org == self._config.node.org and directory.is_own(certificate.authorities)
+
     # p2p.network.NetworkHandler
 
     def on_message(self, peer: PeerId, chain_id: bytes, topic: Topic, payload: bytes) -> None:
@@ -180,17 +227,41 @@ class Node:
         for channel in self._by_chain.values():
             channel.on_peer_down(peer)
 
+    # Certificates
+
+    def look_at_files(self) -> None:
+        """Take over certificates and revocation lists that changed on disk now (SIGHUP)."""
+        self._watch.wake()
+
+    def _renew(self, tls: CertifiedKey) -> None:
+        self._network.renew(tls)
+        if self._rpc_tls is not None:
+            self._rpc_tls.renew(tls)
+        self._certificates.renewed(tls.certificate)
+
+    def _take_directory(self, directory: Directory) -> None:
+        """Who belongs has changed: links that must go are cut now, and new peers are dialled."""
+        log.info(
+            "directory_changed",
+            extra=fields(peers=len(directory.peers), orgs=",".join(sorted(directory.trust.roots))),
+        )
+        try:
+            self._network.update(directory.peers, directory.trust)
+            if self._rpc_tls is not None:
+                self._rpc_tls.update(directory.trust)
+        except OperatorError as error:
+            # The directory leaves out what cannot be used; should something be left, every node of the channel meets it
+            # in the same block, and not one may stop for it. What was believed before is still believed.
+            log.critical("directory_refused", extra=fields(what=error.what, why=error.why, next=error.fix))
+
     # Health
 
     def _not_ready(self) -> Mapping[str, str]:
         """What keeps this node from serving: each check by name, with the reason. Empty: ready."""
-        failing: dict[str, str] = {}
+        failing = self._certificates.failing()
         for channel in self.channels.values():
             status = channel.driver.replica.status()
-            if (
-                status.state in (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.SYNCING)
-                or channel.catch_up.status().active
-            ):
+            if status.state in _NOT_SERVING or channel.catch_up.status().active:
                 failing[f"{channel.name}.state"] = f"{status.state.value}: {status.waiting_for}"
             last_ms = channel.driver.last_commit_ms
             oldest = min((part.oldest_ms for part in channel.pool.stats().by_organisation), default=None)
@@ -206,6 +277,22 @@ class Node:
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
         yield "dawan_p2p_peers", {}, connected
 
+    async def _move_clock(self, argument: Mapping[str, Any]) -> Any:
+        """Devnet only: set the wall clock ``ahead_ms`` before the machine's; without it only say how it is set."""
+        clock = self._clock
+        assert isinstance(clock, DevnetClock)
+        if "ahead_ms" in argument:
+            ahead_ms = argument["ahead_ms"]
+            if not isinstance(ahead_ms, int) or isinstance(ahead_ms, bool):
+                raise ApiError.invalid("ahead_ms must be an integer", path="ahead_ms")
+            try:
+                clock.move(ahead_ms)
+            except OperatorError as error:
+                raise ApiError.invalid(str(error), path="ahead_ms") from None
+            log.warning("clock_moved", extra=fields(ahead_ms=ahead_ms, now=clock.now().isoformat()))
+            self._certificates.report()
+        return {"ahead_ms": clock.ahead_ms, "now_ms": clock.wall_ms()}
+
     async def _cut(self, argument: Mapping[str, Any]) -> Any:
         """Devnet only: allow no links to the named nodes, and all others."""
         names = argument.get("names")
@@ -220,6 +307,11 @@ class Node:
             channel.close()
         if self._log_writer is not None:
             self._log_writer.close()
+
+
+def _own_authorities(home: Home) -> list[bytes]:
+    """The certificates of its organisation's authority that this home keeps; a second node's home has none."""
+    return read_certificates(home.authority_certificate) if home.authority_certificate.exists() else []
 
 
 def _genesis(home: Home, consortium: Consortium, channel: str) -> Genesis:
@@ -262,11 +354,3 @@ def _open_log(home: Home, name: str) -> Wal | None:
             ),
         )
         return None
-
-
-def _channel_finder(consortium: Consortium, genesis: Mapping[str, Genesis]) -> Callable[[str], Collection[bytes]]:
-    by_org = {
-        org.id: tuple(genesis[channel].chain_id for channel in consortium.channels_for(org.id) if channel in genesis)
-        for org in consortium.document.org
-    }
-    return lambda org: by_org.get(org, ())

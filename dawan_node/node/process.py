@@ -18,12 +18,13 @@ from typing import Final
 
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.node import consortium as consortium_file
-from dawan_node.node.clock import SystemClock
+from dawan_node.node.clock import node_clock
 from dawan_node.node.config import Config, parse_address
+from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home, NodeKeys
 from dawan_node.node.logs import fields
 from dawan_node.node.node import Node
-from dawan_node.node.verification import verify_home
+from dawan_node.node.verification import notices, verify_start
 from dawan_node.storage.files import make_private_directory
 from dawan_node.storage.lock import NodeLock
 
@@ -55,20 +56,35 @@ def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
 
 async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     consortium = consortium_file.load(home.consortium_file)
-    clock = SystemClock()
-    problems = verify_home(home, config.node, consortium, clock.now())
+    clock = node_clock(home.data, faults=config.devnet.faults)
+    problems = verify_start(home, config.node, consortium, clock.now())
     if problems:
         raise problems[0]
     _require_free_addresses(config)
+    _report_what_to_know(config, home, consortium)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     node = Node(config, home, keys, consortium, clock)
+    loop.add_signal_handler(signal.SIGHUP, node.look_at_files)
     # What exists now lives as long as the process; the collector need not look at it again.
     gc.collect()
     gc.freeze()
     await node.run(stop)
+
+
+def _report_what_to_know(config: Config, home: Home, consortium: Consortium) -> None:
+    """Nothing here is wrong; but an operator who does not know it will be surprised one day."""
+    for text in notices(home, config.node, consortium):
+        log.warning("notice", extra=fields(text=text))
+    for channel in consortium.channels_for(config.node.org):
+        facts = consortium_file.channel_facts(consortium.document, channel)
+        if facts.crash_only:  # amendment A10
+            log.warning(
+                "crash_only",
+                extra=fields(channel=channel, n=facts.n, text="one validator that lies can fork this channel"),
+            )
 
 
 def _require_free_addresses(config: Config) -> None:

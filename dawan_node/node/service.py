@@ -24,7 +24,6 @@ from dawan_node.node.ledger import Ledger, status_of
 from dawan_node.p2p.network import Network
 from dawan_node.p2p.peers import PeerState
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.names import is_label
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, SubmitOutcome, TxStatus, Wait
@@ -50,7 +49,12 @@ class Service:
         channels: Mapping[str, Channel],
         network: Network,
         clock: Clock,
+        is_member: Callable[[str, str, frozenset[bytes]], bool],
+        certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
     ) -> None:
+        """``is_member``: see NodeApi. ``certificates``: those near their end now."""
+        self._is_member: Final = is_member
+        self._certificates: Final = certificates
         self._name: Final = name
         self._org: Final = org
         self._consortium: Final = consortium
@@ -84,11 +88,19 @@ class Service:
         uptime_s = (self._clock.monotonic_ms() - self._started_ms) // 1000
         channels = tuple(self._channel_status(channel) for channel in self._channels.values())
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
-        return api.StatusInfo(self._name, self._org, self._consortium.network, uptime_s, channels, connected)
+        return api.StatusInfo(
+            self._name, self._org, self._consortium.network, uptime_s, channels, connected, self._certificates()
+        )
 
     def channels(self) -> tuple[str, ...]:
         """See NodeApi."""
         return tuple(self._channels)
+
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        """See NodeApi."""
+        found = self._channels.get(channel)
+        # The channel knows of a suspension with the block, the directory within a second of it.
+        return found is not None and org in found.members and self._is_member(channel, org, authorities)
 
     def channel(self, channel: str) -> api.ChannelInfo:
         """See NodeApi."""
@@ -99,7 +111,7 @@ class Service:
             found.chain_id,
             found.head.height,
             self.modules(channel),
-            tuple(org.id for org in found.genesis.orgs),
+            tuple(sorted(found.members)),
             tuple(found.validator_name(index) for index in range(validators.n)),
             validators.n,
             validators.f,
@@ -177,6 +189,8 @@ class Service:
                     tuple(channel.name for channel in shared),
                     peer.rtt_ms,
                     behind,
+                    peer.software,
+                    peer.clock_skew_ms,
                 )
             )
         return tuple(found)
@@ -328,8 +342,7 @@ class Service:
     def _channel(self, name: str) -> Channel:
         found = self._channels.get(name)
         if found is None:
-            shown = name if is_label(name) else "of that name"
-            raise ApiError.not_found("channel", shown, "channel_list names the channels you may see")
+            raise ApiError.no_channel(name)
         return found
 
     def _ledger(self, channel: str) -> Ledger:

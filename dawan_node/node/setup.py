@@ -1,4 +1,4 @@
-"""What ``init`` does: one party makes its own keys and folders, and a public file for the others.
+"""What ``init`` does: one party makes its own keys and folders.
 
 Nothing here knows another party. The write-ahead log is made together with the node key and never again: a key
 without its log may have signed things nobody remembers, so a node without a log only observes (design section 6).
@@ -13,14 +13,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.crypto.keystore import PRODUCTION, Cost, SecretKind
 from dawan_node.errors import ConfigError, OperatorError
-from dawan_node.node.assembly import Party, PartyIdentity
-from dawan_node.node.config import parse_address
-from dawan_node.node.home import Home, read_certificate
+from dawan_node.node.config import NodeSection, parse_address
+from dawan_node.node.home import Home
+from dawan_node.node.own_authority import AuthorityFolder
+from dawan_node.node.own_certificates import store_tls_key, write_request
 from dawan_node.primitives.names import is_label
 from dawan_node.storage.wal import Wal
 
@@ -38,53 +41,40 @@ class Plan:
     identities: tuple[str, ...] = ()
     settings: Mapping[str, str | bool | int | tuple[str, ...]] = field(default_factory=dict)
     authority: Path | None = None  # the keys/ca folder of another home; None makes a new authority here
+    external_authority: bool = False  # no authority here or in another home: a request is written for it
     cost: Cost = PRODUCTION
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The public keys of a new home."""
+
+    node: bytes
+    identities: Mapping[str, bytes]
 
 
 def initialise(
     home: Home, plan: Plan, passphrase: bytes, now: datetime, *, authority_passphrase: bytes | None = None
-) -> Party:
+) -> Made:
     """Make a home that ``run`` can use once the network is assembled; returns what is public of it.
 
     Raises OperatorError (ConfigError, KeystoreError) when something is there already or a name is not allowed.
     """
     _check(home, plan)
+    # Before anything is written: a wrong folder or passphrase must not leave half a home that blocks the next try.
+    given = _given_authority(home, plan, authority_passphrase or passphrase)
     keystore.make_private_folder(home.keys)
-    authority = _authority(home, plan, passphrase, authority_passphrase or passphrase, now)
-    hosts = [parse_address(address)[0] for address in plan.addresses]
-    tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
-    _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
-    for identity in plan.identities:
-        keystore.create_signing_key(home.identity_key(identity), identity, passphrase, cost=plan.cost)
+    _make_tls(home, plan, passphrase, given, now)
+    identities = {
+        name: keystore.create_signing_key(home.identity_key(name), name, passphrase, cost=plan.cost).public_key
+        for name in plan.identities
+    }
     home.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     Wal.create(home.wal)
-    keystore.create_signing_key(home.node_key, plan.name, passphrase, cost=plan.cost)
-    party = write_party(home, plan.name, plan.org, plan.addresses)
+    node = keystore.create_signing_key(home.node_key, plan.name, passphrase, cost=plan.cost)
     # Last: a home without it was not finished.
     home.config_file.write_text(render_config(plan), encoding="utf-8")
-    return party
-
-
-def write_party(home: Home, name: str, org: str, addresses: tuple[str, ...]) -> Party:
-    """Write the public half of a home, read from its key files without a passphrase. Raises KeystoreError."""
-    found = keystore.list_keys(home.keys)
-    ca = home.authority_certificate
-    party = Party(
-        format=1,
-        name=name,
-        org=org,
-        public_key=_hex(keystore.describe(home.node_key).public_key),
-        addresses=addresses,
-        ca=to_pem([read_certificate(ca)]) if ca.exists() else "",
-        identity=tuple(
-            PartyIdentity(name=info.name, public_key=_hex(info.public_key))
-            for info in found
-            if info.kind is SecretKind.ED25519 and info.path != home.node_key
-        ),
-    )
-    home.network.mkdir(mode=0o755, parents=True, exist_ok=True)
-    home.party_file.write_text(party.render(), encoding="utf-8")
-    return party
+    return Made(node.public_key, identities)
 
 
 def check_identity_name(name: str) -> None:
@@ -121,6 +111,10 @@ def _check(home: Home, plan: Plan) -> None:
     for what, name in (("a node", plan.name), ("an organisation", plan.org)):
         if not is_label(name):
             raise ConfigError(f"{name!r} cannot name {what}", "a name is [a-z][a-z0-9-]{0,31}", "Choose another name.")
+    if plan.external_authority and plan.authority is not None:
+        raise ConfigError(
+            "--ca and --external-ca", "one says that the authority is at hand, the other that it is not", "Give one."
+        )
     for name in plan.identities:
         check_identity_name(name)
     if len(set(plan.identities)) != len(plan.identities):
@@ -132,15 +126,32 @@ def _check(home: Home, plan: Plan) -> None:
             raise ConfigError(f"address {address!r}", str(error), "Correct it.") from None
 
 
-def _authority(home: Home, plan: Plan, passphrase: bytes, given_passphrase: bytes, now: datetime) -> CertifiedKey:
+def _make_tls(home: Home, plan: Plan, passphrase: bytes, given: CertifiedKey | None, now: datetime) -> None:
+    """The TLS key with its certificate, or with the request for it."""
+    hosts = [parse_address(address)[0] for address in plan.addresses]
+    if plan.external_authority:
+        store_tls_key(home.tls_key, ec.generate_private_key(ec.SECP256R1()), plan.name, passphrase, plan.cost)
+        write_request(home, NodeSection(name=plan.name, org=plan.org), hosts, passphrase)
+        return
+    authority = given or _new_authority(home, plan, passphrase, now)
+    tls = issue_node_certificate(authority, plan.org, plan.name, hosts, now)
+    folder = plan.authority or home.authority_key.parent
+    AuthorityFolder(folder, plan.org).record_issued(tls.certificate, now)
+    _store_certified(home.tls_key, home.tls_certificate, tls, f"{plan.name} TLS", passphrase, plan.cost)
+
+
+def _given_authority(home: Home, plan: Plan, passphrase: bytes) -> CertifiedKey | None:
     if plan.authority is None:
-        made = make_authority(plan.org, now)
-        name = f"{plan.org} CA"
-        _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
-        return made
-    certificate = read_certificate(plan.authority / home.authority_certificate.name)
-    key = keystore.load(plan.authority / home.authority_key.name, given_passphrase)
-    return CertifiedKey(certificate, key.secret)
+        return None
+    key = keystore.load(plan.authority / home.authority_key.name, passphrase)
+    return CertifiedKey(AuthorityFolder(plan.authority, plan.org).certificate(), key.secret)
+
+
+def _new_authority(home: Home, plan: Plan, passphrase: bytes, now: datetime) -> CertifiedKey:
+    made = make_authority(plan.org, now)
+    name = f"{plan.org} CA"
+    _store_certified(home.authority_key, home.authority_certificate, made, name, passphrase, plan.cost)
+    return made
 
 
 def _store_certified(
@@ -156,7 +167,3 @@ def _store_certified(
         cost=cost,
     )
     certificate_path.write_text(to_pem([made.certificate]), encoding="ascii")
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

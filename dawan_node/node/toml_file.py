@@ -23,21 +23,30 @@ FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The parsed file. Raises ConfigError when it is missing, too large or not TOML."""
+def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
+    """The parsed file. Raises ConfigError when it is missing, larger than ``bytes_max`` or not TOML."""
     try:
         with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except OSError as error:
+        raise ConfigError(f"{path} cannot be read", error.strerror or "unknown reason", _origin(path)) from None
+    if len(data) > bytes_max:
         raise ConfigError(
-            f"{path} cannot be read", error.strerror or "unknown reason", "Check the path and --home, or run `init`."
-        ) from None
-    if len(data) > FILE_BYTES_MAX:
-        raise ConfigError(f"{path} is not a file of this program", "it is larger than 4 MiB", "Check the path.")
+            f"{path} is not a file of this program", f"it is larger than {bytes_max // 1024} KiB", "Check the path."
+        )
     try:
         return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML", str(error), "Correct that line.") from None
+
+
+def _origin(path: Path) -> str:
+    """Where a file that is not there should have come from."""
+    if path.name == "consortium.toml":
+        return "Check the path and --home; the agreed network comes in with `network verify --from FOLDER`."
+    if path.name == "join-request.toml":
+        return "Check the path and --home, or make it with `network join-request`."
+    return "Check the path and --home, or run `init`."
 
 
 def convert(source: str, document: object, kind: type[T]) -> T:
@@ -72,6 +81,9 @@ def _unknown_keys(path: str, value: object, kind: inspect.Type) -> Iterator[tupl
                 yield path, key, list(fields)
             else:
                 yield from _unknown_keys(f"{path}{key}.", inner, fields[key])
+    elif isinstance(kind, inspect.UnionType):
+        for option in kind.types:  # a table or nothing
+            yield from _unknown_keys(path, value, option)
     elif isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
         for number, inner in enumerate(value, 1):
             yield from _unknown_keys(f"{path.rstrip('.')}[{number}].", inner, kind.item_type)

@@ -4,7 +4,7 @@ TLS 1.3 with certificates on both sides proves that the peer holds a key its org
 here proves that it also holds its *node key*, the one the consortium file lists, and that both proofs belong to this
 very connection. Steps, the same on both sides, all CONTROL frames:
 
-    CHALLENGE  protocol version and 32 fresh random bytes
+    CHALLENGE  protocol version, 32 fresh random bytes, and what the sender's wall clock shows (ms UTC)
     HELLO      signed with the node key: who I am, both certificates of this connection as I see them,
                your challenge, the channels I share with your organisation
     ACCEPTED   I believe you and keep this connection         (or REFUSED, with the reason)
@@ -12,6 +12,9 @@ very connection. Steps, the same on both sides, all CONTROL frames:
 Why each part is signed: the challenge makes a recorded hello worthless on any other connection; the two certificate
 hashes make it worthless in the hands of a member that relays it to a third node, because that node sees another
 certificate (reliability.md row E5); the tag ``dawan:hello:v1`` keeps it from being read as any other signed object.
+
+The clock in the challenge lets each side see how far the two clocks are apart before that makes a block's timestamp
+untimely. It is unsigned and proves nothing about identity: it comes inside TLS, from a certificate already judged.
 
 A hello lists only chain ids that the peer's organisation belongs to: nobody learns that a channel exists by asking.
 
@@ -72,6 +75,7 @@ class Refusal(StrEnum):
     SIGNATURE = "signature"
     DUPLICATE = "duplicate"  # the two nodes are connected already
     UNWELCOME = "unwelcome"  # after misbehaviour, or a devnet partition
+    CHANNELS = "channels"  # the channels the two nodes share have changed: connect again
 
 
 class HandshakeRefused(InvalidMessage):
@@ -91,6 +95,7 @@ class Challenge(ProtocolStruct, frozen=True, tag=0):
 
     version: Uint
     challenge: Bytes32
+    wall_ms: Uint  # the sender's wall clock, UTC
 
 
 class SignedHello(ProtocolStruct, frozen=True, tag=1):
@@ -200,6 +205,11 @@ class Connection:
     peer_name: str
 
 
+def listing(chain_ids: Collection[bytes]) -> list[bytes]:
+    """What a hello says of these channels: each once, in order, not too many."""
+    return sorted(set(chain_ids))[:CHAIN_IDS_MAX]
+
+
 class Stage(Enum):
     """How far a handshake is."""
 
@@ -228,17 +238,18 @@ class Handshake:
         self.stage = Stage.CHALLENGE
         self.peer: PeerId | None = None
         self.hello: Hello | None = None
+        self.peer_wall_ms: int | None = None  # what the peer's clock showed when it sent its challenge
         self._local = local
         self._connection = connection
         self._challenge = challenge
-        self._chain_ids = sorted(set(chain_ids))[:CHAIN_IDS_MAX]
+        self._chain_ids = listing(chain_ids)
         self._find_peer = find_peer
         self._accepted_here = False
         self._accepted_there = False
 
-    def start(self) -> bytes:
-        """The first payload to send."""
-        return Challenge(PROTOCOL_VERSION, self._challenge).encode()
+    def start(self, wall_ms: int) -> bytes:
+        """The first payload to send, at ``wall_ms`` of this node's wall clock."""
+        return Challenge(PROTOCOL_VERSION, self._challenge, wall_ms).encode()
 
     def receive(self, payload: bytes) -> bytes | None:
         """Take one CONTROL payload; returns the payload to answer with, if any.
@@ -259,6 +270,7 @@ class Handshake:
                     "upgrade the older of the two",
                 )
             self.stage = Stage.HELLO
+            self.peer_wall_ms = message.wall_ms
             return self._signed_hello(message.challenge)
         if isinstance(message, SignedHello) and self.stage is Stage.HELLO:
             self.hello, self.peer = verify_hello(
@@ -285,6 +297,11 @@ class Handshake:
     def is_open(self) -> bool:
         """Whether both sides have accepted."""
         return self.stage is Stage.OPEN
+
+    @property
+    def listed_chain_ids(self) -> frozenset[bytes]:
+        """The channels this side listed."""
+        return frozenset(self._chain_ids)
 
     @property
     def shared_chain_ids(self) -> frozenset[bytes]:

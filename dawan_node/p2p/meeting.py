@@ -4,16 +4,20 @@ Runs the handshake, and settles which connection stays when two nodes have opene
 is the pair's *arbiter*: it accepts the first connection it can verify and refuses another as a duplicate, while the
 other node accepts whatever the arbiter accepted. So the two never close each other's choice, and no message is lost
 to a tie. A restarted peer shows another ``instance`` in its hello; its new connection replaces the old one at once.
+
+On the way each side learns how far the peer's clock is from its own: the challenge says what the peer's clock showed
+when it left. It left after TLS was done, and was here before the hello that answers this side's challenge: half the
+time between the two is taken off, and is as much as the result can be wrong.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
 
-from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
-from dawan_node.errors import UntrustedCertificate
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate, fingerprint
 from dawan_node.p2p.handshake import (
     CHALLENGE_BYTES,
     INSTANCE_BYTES,
@@ -26,8 +30,18 @@ from dawan_node.p2p.handshake import (
     Stage,
     refusal_payload,
 )
-from dawan_node.p2p.peers import PeerBook, PeerId, PeerState, Role
-from dawan_node.p2p.transport import Stream
+from dawan_node.p2p.peers import PeerBook, PeerState, Role
+from dawan_node.p2p.transport import Met, Stream
+
+
+class Clock(Protocol):
+    """The two clocks this part reads, in milliseconds."""
+
+    def wall_ms(self) -> int:
+        """UTC since 1970, for the validity of certificates."""
+
+    def monotonic_ms(self) -> int:
+        """Never goes back, for back-off and rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +54,7 @@ class LocalIdentity:
     role: Role
     key: HelloSigner
     tls: CertifiedKey
-    roots: Mapping[str, Sequence[bytes]] = field(repr=False)  # organisation -> registered CA certificates, DER
     software: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """A connection both nodes keep."""
-
-    stream: Stream
-    peer: PeerId
-    chain_ids: frozenset[bytes]
-    software: str
 
 
 class Meetings:
@@ -60,12 +63,12 @@ class Meetings:
     def __init__(
         self,
         identity: LocalIdentity,
-        own_fingerprint: bytes,
         book: PeerBook,
-        channels_for_org: Callable[[str], Collection[bytes]],
-        validate: Callable[[bytes], NodeCertificate],
-        monotonic_ms: Callable[[], int],
+        channels_for: Callable[[NodeCertificate], Collection[bytes]],
+        judge: Callable[[bytes], NodeCertificate],
+        clock: Clock,
     ) -> None:
+        """``judge``: whose a certificate (DER) is, now; raises HandshakeRefused."""
         self._local = LocalNode(
             network=identity.network,
             name=identity.name,
@@ -75,11 +78,10 @@ class Meetings:
             software=identity.software,
             instance=os.urandom(INSTANCE_BYTES),
         )
-        self._own_fingerprint = own_fingerprint
         self._book = book
-        self._channels_for_org = channels_for_org
-        self._validate = validate
-        self._monotonic_ms = monotonic_ms
+        self._channels_for = channels_for
+        self._judge = judge
+        self._clock = clock
         # What this node has accepted as arbiter: which instance of the peer, and on which connection.
         self._chosen: dict[str, tuple[bytes, Stream]] = {}
 
@@ -108,19 +110,24 @@ class Meetings:
                 return
 
     async def _shake_hands(self, stream: Stream, expected: str | None) -> Met:
-        certificate = self._certificate_of(stream)
+        clock = self._clock
+        begun_ms, skew_ms = clock.monotonic_ms(), 0
+        certificate = self._judge(stream.certificate)
         handshake = Handshake(
             self._local,
-            Connection(self._own_fingerprint, certificate.fingerprint, certificate.org, certificate.name),
+            Connection(fingerprint(stream.own_certificate), certificate.fingerprint, certificate.org, certificate.name),
             os.urandom(CHALLENGE_BYTES),
-            self._channels_for_org(certificate.org),
+            self._channels_for(certificate),
             self._book.find,
         )
-        await stream.send_control(handshake.start())
+        await stream.send_control(handshake.start(clock.wall_ms()))
         while handshake.stage is not Stage.VERIFIED:
             answer = handshake.receive(await stream.read_control())
-            if answer is not None:
+            if answer is not None:  # to the challenge, which has just come in
+                assert handshake.peer_wall_ms is not None
+                skew_ms = handshake.peer_wall_ms - clock.wall_ms()
                 await stream.send_control(answer)
+        round_trip_ms = clock.monotonic_ms() - begun_ms
         peer, hello = handshake.peer, handshake.hello
         assert peer is not None and hello is not None
         self._decide(peer.name, hello.instance, stream, expected)
@@ -128,13 +135,16 @@ class Meetings:
         while not handshake.is_open:
             handshake.receive(await stream.read_control())
         self._check_welcome(peer.name)  # a cut may have come while this waited
-        return Met(stream, peer, handshake.shared_chain_ids, hello.software)
-
-    def _certificate_of(self, stream: Stream) -> NodeCertificate:
-        try:
-            return self._validate(stream.certificate)
-        except UntrustedCertificate as error:
-            raise HandshakeRefused(Refusal.CERTIFICATE, f"TLS certificate refused: {error}") from None
+        return Met(
+            stream=stream,
+            peer=peer,
+            certificate=certificate,
+            listed_chain_ids=handshake.listed_chain_ids,
+            chain_ids=handshake.shared_chain_ids,
+            software=hello.software,
+            clock_skew_ms=skew_ms + round_trip_ms // 2,
+            round_trip_ms=round_trip_ms,
+        )
 
     def _decide(self, name: str, instance: bytes, stream: Stream, expected: str | None) -> None:
         """Whether to keep a verified connection. Raises HandshakeRefused."""
@@ -154,6 +164,8 @@ class Meetings:
             earlier[1].abort()  # the peer was restarted: nobody is at the other end of the old one
 
     def _check_welcome(self, name: str) -> None:
-        state = self._book.state(name, self._monotonic_ms())
+        if self._book.find(name) is None:
+            raise HandshakeRefused(Refusal.UNKNOWN_NODE, f"node {name!r} has just been removed from the list of nodes")
+        state = self._book.state(name, self._clock.monotonic_ms())
         if state in (PeerState.CUT, PeerState.SHUNNED):
             raise HandshakeRefused(Refusal.UNWELCOME, f"this node does not take connections of {name!r} now ({state})")

@@ -1,34 +1,36 @@
 """All of a node's links: listening, dialling, accepting, sending, and the picture an operator sees.
 
-One supervising task owns everything that runs here. It accepts connections, keeps one dialling task per peer that has
-an address, and runs every link as a child task. Trouble with a peer ends that peer's link; trouble that is our own
-(an exception nobody expected, a storage error raised by a handler) ends the supervisor, and ``wait`` raises it: the
-node is told, nothing dies in silence.
+One supervising task owns everything that runs here. It lets the ``door`` accept connections, keeps one dialling task
+per peer that has an address, and runs every link as a child task. Trouble with a peer ends that peer's link; trouble
+that is our own (an exception nobody expected, a storage error raised by a handler) ends the supervisor, and ``wait``
+raises it: the node is told, nothing dies in silence. There is at most one link per node (``meeting`` says which).
 
-Strangers cost little. Before the handshake is over a connection has a deadline and counts against a limit per IP
-address and in total; afterwards there is at most one link per node of the consortium file (``meeting`` says which).
+Everything it goes by may change while it runs: the list of nodes, the authorities and what they have revoked, the
+channels of each organisation (``update``), this node's own certificate (``renew``). What has become wrong about a
+link closes it, and the peer is told why; what is right stays up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
+import ssl
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from dawan_node.crypto.certificates import NodeCertificate, validate_node_certificate
-from dawan_node.errors import ConfigError, InvalidInput, InvalidMessage, NetworkError
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
+from dawan_node.errors import ConfigError, InvalidInput, InvalidMessage, UntrustedCertificate
+from dawan_node.p2p.dialling import Diallers
+from dawan_node.p2p.door import Door, DoorLimits, listening_socket
+from dawan_node.p2p.failure import Attempt, explain_attempt, explain_failure
 from dawan_node.p2p.framing import Frame, Topic, encode_frame
-from dawan_node.p2p.gossip import TokenBucket
-from dawan_node.p2p.handshake import HandshakeRefused, Refusal
-from dawan_node.p2p.meeting import LocalIdentity, Meetings, Met
+from dawan_node.p2p.handshake import HandshakeRefused, Refusal, refusal_payload
+from dawan_node.p2p.judgement import Trust, at, judge_newcomer, judge_resident, verdict
+from dawan_node.p2p.meeting import Clock, LocalIdentity, Meetings
 from dawan_node.p2p.peers import (
     SECOND_DIALLER_WAITS_MS,
     PeerAddress,
@@ -39,35 +41,18 @@ from dawan_node.p2p.peers import (
     TrafficCounters,
     parse_address,
 )
-from dawan_node.p2p.transport import (
-    Direction,
-    Link,
-    LinkSettings,
-    accept_stream,
-    explain_failure,
-    open_stream,
-    tls_contexts,
-)
+from dawan_node.p2p.standing import objection
+from dawan_node.p2p.tls import shown_certificate, tls_contexts
+from dawan_node.p2p.transport import Direction, Link, LinkSettings, Met, accept_stream, open_stream
 
 logger = logging.getLogger(__name__)
 
-# Connections the kernel may hold before this node looks at them.
-_BACKLOG: Final = 64
-# The accept loop rests this long when the machine has no file descriptors left.
-_ACCEPT_REST_S: Final = 0.5
-# Log lines about strangers: they decide how many there would be.
-_STRANGER_LINES_PER_S: Final = 5
-_STRANGER_LINES_BURST: Final = 20
-
-
-class Clock(Protocol):
-    """The two clocks this part reads, in milliseconds."""
-
-    def wall_ms(self) -> int:
-        """UTC since 1970, for the validity of certificates."""
-
-    def monotonic_ms(self) -> int:
-        """Never goes back, for back-off and rates."""
+#: Clocks further apart than this are reported. It is PREC of the timestamp rule (amendment L11): a primary that is more
+#: than PREC ahead of the others proposes blocks they find untimely, and whoever is behind finds theirs so.
+CLOCK_SKEW_MS_MAX: Final = 500
+#: Every link's certificate is judged again this often. Reliability.md row E2 allows 60 s from a revocation to the cut;
+#: half of that leaves as much for a loop that is busy and a peer that has to be told.
+JUDGE_AGAIN_S: Final = 30.0
 
 
 class NetworkHandler(Protocol):
@@ -96,6 +81,7 @@ class NetworkSettings:
     strangers_per_ip_max: int = 16
     strangers_max: int = 64
     second_dialler_waits_ms: int = SECOND_DIALLER_WAITS_MS
+    judge_again_s: float = JUDGE_AGAIN_S
     faults: bool = False
 
 
@@ -111,6 +97,7 @@ class PeerView:
     direction: Direction | None
     channels: tuple[bytes, ...]  # chain ids both sides share
     rtt_ms: int | None
+    clock_skew_ms: int | None  # its wall clock minus ours when the link came up
     queued_bytes: int
     software: str
     last_failure: str
@@ -124,43 +111,49 @@ class Network:
         self,
         identity: LocalIdentity,
         peers: Sequence[PeerAddress],
-        channels_for_org: Callable[[str], Collection[bytes]],
+        trust: Trust,
+        channels_for: Callable[[NodeCertificate], Collection[bytes]],
         listen: str | None,
         handler: NetworkHandler,
         clock: Clock,
         settings: NetworkSettings | None = None,
-        certificate_validator: Callable[[bytes], NodeCertificate] | None = None,
     ) -> None:
-        """``peers``: every other node of the consortium file (this node's own entry is ignored).
+        """``peers``: every other node of the network (this node's own entry is ignored).
 
-        ``channels_for_org``: the chain ids this node serves that an organisation belongs to. ``listen``: ``host:port``,
-        port 0 for a free one, None to dial only. ``certificate_validator`` judges a peer's certificate (DER) and raises
-        UntrustedCertificate; by default it goes by ``identity.roots``. Raises ConfigError.
+        ``trust``: whose certificates count. ``channels_for``: the chain ids this node serves that the node
+        with a certificate may hear of; what it answers may change, ``update`` looks again. ``listen``:
+        ``host:port``, port 0 for a free one, None to dial only. Raises ConfigError.
         """
         self._identity = identity
+        self._certified = identity.tls
+        self._trust = trust
+        self._channels_for = channels_for
         self._listen = listen
         self._handler = handler
         self._clock = clock
         self._settings = settings or NetworkSettings()
-        self._tls = tls_contexts(identity.tls, identity.roots)
+        self._tls = tls_contexts(self._certified, trust.roots)
         now_ms = clock.monotonic_ms()
         self._book = PeerBook(identity.name, peers, now_ms, self._settings.second_dialler_waits_ms)
-        self._meetings = Meetings(
-            identity,
-            self._tls.fingerprint,
-            self._book,
-            channels_for_org,
-            certificate_validator or self._validate_against_roots,
-            clock.monotonic_ms,
-        )
+        self._meetings = Meetings(identity, self._book, channels_for, self._judge, clock)
         self._counters = {name: TrafficCounters() for name in self._book.names}
         self._links: dict[str, Link] = {}
-        self._redial = {name: asyncio.Event() for name in self._book.names}
-        self._strangers: dict[str, int] = {}
-        self._stranger_lines = TokenBucket(_STRANGER_LINES_PER_S, _STRANGER_LINES_BURST, now_ms)
-        self._lines_suppressed = 0
+        self._diallers = Diallers(
+            self._book, self._reach, self._reached, self._explain_dial, self._settings.links.handshake_s, clock
+        )
+        self._judge_now = asyncio.Event()
+        self._door = Door(
+            DoorLimits(
+                self._settings.strangers_per_ip_max, self._settings.strangers_max, self._settings.links.handshake_s
+            ),
+            self._meet_stranger,
+            self._welcome,
+            self._explain_stranger,
+            clock.monotonic_ms,
+        )
         self._listener: socket.socket | None = None
         self._listen_address: str | None = None
+        self._group: asyncio.TaskGroup | None = None  # while it runs
         self._supervisor: asyncio.Task[None] | None = None
 
     # Life
@@ -168,7 +161,7 @@ class Network:
     async def start(self) -> None:
         """Listen and begin to dial. Raises ConfigError when the address cannot be listened on."""
         if self._listen is not None:
-            self._listener = _listening_socket(self._listen)
+            self._listener = listening_socket(self._listen)
             host, port = self._listener.getsockname()[:2]
             self._listen_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._supervisor = asyncio.create_task(self._supervise(), name="p2p")
@@ -194,6 +187,62 @@ class Network:
     def listen_address(self) -> str | None:
         """Where this node listens, with the port the system chose; None when it does not."""
         return self._listen_address
+
+    # Change
+
+    def update(self, peers: Sequence[PeerAddress], trust: Trust) -> None:
+        """Take over another list of nodes, other authorities and revocations, and the channels of each organisation.
+
+        A link that no longer fits (its node is not listed any more, or with another key, organisation or role; the
+        channels the two may share have changed) is closed before this returns, with a word to the peer: nothing is
+        delivered from it afterwards. Certificates are judged again right afterwards, link by link. New and changed
+        nodes are dialled, addresses of connected ones are used the next time. Raises ConfigError for a CA certificate
+        that cannot be used; nothing has changed then.
+        """
+        if trust.roots != self._trust.roots:  # OpenSSL knows of nothing else, and reads every authority anew
+            self._tls = tls_contexts(self._certified, trust.roots)
+        self._trust = trust
+        listed = {peer.name: peer.id for peer in peers}
+        now_ms = self._clock.monotonic_ms()
+        for name, link in tuple(self._links.items()):
+            refusal = objection(link.met, listed.get(name), self._channels_for)
+            if refusal is not None:
+                self._cast_out(link, refusal)
+                self._book.dial_soon(name, now_ms)
+        anew = self._book.update(peers, now_ms)
+        gone = set(self._counters).difference(self._book.names)
+        for name in gone:
+            del self._counters[name]
+            self._diallers.end(name)
+        for name in anew:
+            self._counters.setdefault(name, TrafficCounters())
+            self._diallers.end(name)
+            self._diallers.begin(name, self._group)
+        self._judge_now.set()
+        _log(logging.INFO, "network_updated", peers=len(self._book.names), gone=len(gone), anew=len(anew))
+
+    def renew(self, tls: CertifiedKey) -> None:
+        """Show another certificate from now on; links that are up stay up.
+
+        Raises ConfigError when the certificate is not one of this node that its peers would accept, or does not fit
+        its key; the old one stays in use then.
+        """
+        name, org = self._identity.name, self._identity.org
+        try:
+            judged = self._trust.judge(tls.certificate, at(self._clock.wall_ms()))
+        except UntrustedCertificate as error:
+            raise ConfigError(
+                "the new TLS certificate is not used", str(error), "Renew it with `dawan-node cert renew`"
+            ) from None
+        if (judged.name, judged.org) != (name, org):
+            raise ConfigError(
+                "the new TLS certificate is not used",
+                f"it is for node {judged.name!r} of {judged.org!r}, this is {name!r} of {org!r}",
+                "Request one for this node with `dawan-node cert request`",
+            )
+        self._tls = tls_contexts(tls, self._trust.roots)
+        self._certified = tls
+        _log(logging.INFO, "certificate_renewed", not_after=judged.not_after.isoformat())
 
     # Messages
 
@@ -258,8 +307,7 @@ class Network:
         """Allow links to ``names`` (all when None) again and dial them."""
         self._book.heal(names, self._clock.monotonic_ms())
         for name in self._book.names if names is None else names:
-            if name in self._redial:
-                self._redial[name].set()
+            self._diallers.wake(name)
         _log(logging.WARNING, "links_healed", peers="all" if names is None else ",".join(sorted(names)))
 
     # Supervision
@@ -267,137 +315,80 @@ class Network:
     async def _supervise(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 if self._listener is not None:
-                    group.create_task(self._accept(self._listener, group))
+                    group.create_task(self._door.accept(self._listener, group))
+                group.create_task(self._keep_judging())
                 for name in self._book.names:
-                    group.create_task(self._keep_dialling(name))
+                    self._diallers.begin(name, group)
         except BaseExceptionGroup as failures:
             _log(logging.ERROR, "p2p_failed", error=repr(failures.exceptions[0]))
             raise
         finally:
+            self._group = None
             if self._listener is not None:
                 self._listener.close()
 
-    async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:
-                self._log_stranger("accept_failed", "", error.strerror or str(error))
-                await asyncio.sleep(_ACCEPT_REST_S)
-                continue
-            ip = str(address[0])
-            settings = self._settings
-            if (
-                self._strangers.get(ip, 0) >= settings.strangers_per_ip_max
-                or sum(self._strangers.values()) >= settings.strangers_max
-            ):
-                connection.close()
-                self._log_stranger("connection_refused", ip, "too many connections before a handshake")
-                continue
-            self._strangers[ip] = self._strangers.get(ip, 0) + 1
-            task = group.create_task(self._serve_inbound(connection, ip))
-            # The transport closes the socket; this is for a task that is cancelled before its first step.
-            task.add_done_callback(partial(_close, connection))
+    # Accepting
 
-    async def _serve_inbound(self, connection: socket.socket, ip: str) -> None:
-        met: Met | None = None
-        try:
-            async with asyncio.timeout(self._settings.links.handshake_s):
-                stream = await accept_stream(connection, self._tls, self._settings.links)
-                met = await self._meetings.meet(stream, None)
-        except TimeoutError:
-            self._log_stranger("handshake_timeout", ip, f"no handshake in {self._settings.links.handshake_s:g} s")
-        except HandshakeRefused as error:
-            if error.refusal is not Refusal.DUPLICATE:  # that is how two dials of one pair end, nothing to report
-                self._log_stranger("handshake_refused", ip, str(error), refusal=error.refusal, by_peer=error.by_peer)
-        except OSError as error:
-            self._log_stranger("handshake_failed", ip, explain_failure(error))
-        except NetworkError as error:
-            self._log_stranger("handshake_failed", ip, str(error))
-        finally:
-            self._strangers[ip] -= 1
-            if not self._strangers[ip]:
-                del self._strangers[ip]
-        if met is not None:
-            await self._serve(met, Direction.IN)
+    async def _meet_stranger(self, connection: socket.socket) -> Met:
+        return await self._meetings.meet(await accept_stream(connection, self._tls, self._settings.links), None)
 
-    async def _keep_dialling(self, name: str) -> None:
-        """Dial ``name`` whenever the book says so, for as long as the network runs."""
-        wake = self._redial[name]
-        while True:
-            wake.clear()
-            wait_ms = self._book.dial_wait_ms(name, self._clock.monotonic_ms())
-            if wait_ms == 0:
-                await self._dial(name)
-                continue
-            try:
-                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1_000):
-                    await wake.wait()
-            except TimeoutError:
-                pass
+    async def _welcome(self, met: Met) -> None:
+        await self._serve(met, Direction.IN)
 
-    async def _dial(self, name: str) -> None:
-        address = self._book.begin_dial(name)
-        failure, refusal = "", None
-        met: Met | None = None
-        try:
-            host, port = parse_address(address)
-            async with asyncio.timeout(self._settings.links.handshake_s):
-                stream = await open_stream(host, port, self._tls, self._settings.links)
-                met = await self._meetings.meet(stream, name)
-        except TimeoutError:
-            failure = f"no answer in {self._settings.links.handshake_s:g} s"
-        except HandshakeRefused as error:
-            failure, refusal = str(error), error.refusal
-        except OSError as error:
-            failure = explain_failure(error)
-        except NetworkError as error:
-            failure = str(error)
-        if met is not None:
-            await self._serve(met, Direction.OUT)
-            return
-        self._book.dial_failed(name, self._clock.monotonic_ms(), failure)
-        level = logging.DEBUG if refusal is Refusal.DUPLICATE else logging.WARNING
-        _log(level, "dial_failed", peer=name, address=address, reason=failure, refusal=refusal or "none")
+    def _explain_stranger(self, error: OSError, ip: str) -> str:
+        return explain_attempt(error, Attempt(f"a peer at {ip}", self._certified.certificate, self._trust.roots))
+
+    async def _reach(self, name: str, address: str) -> Met:
+        host, port = parse_address(address)
+        stream = await open_stream(host, port, self._tls, self._settings.links)
+        return await self._meetings.meet(stream, name)
+
+    def _reached(self, met: Met) -> None:
+        assert self._group is not None
+        task = self._group.create_task(self._serve(met, Direction.OUT))
+        # For a task that is cancelled before its first step.
+        task.add_done_callback(lambda _: met.stream.abort())
+
+    async def _explain_dial(self, error: OSError, peer: PeerId, address: str) -> str:
+        shown = ""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            leaf = await shown_certificate(*parse_address(address), self._settings.links.handshake_s)
+            shown = "" if leaf is None else verdict(self._trust, leaf, self._clock.wall_ms())
+        return explain_attempt(
+            error,
+            Attempt(
+                f"peer {peer.name!r} of {peer.org} ({address})",
+                self._certified.certificate,
+                self._trust.roots,
+                peer.org,
+                shown,
+            ),
+        )
 
     # Links
 
     async def _serve(self, met: Met, direction: Direction) -> None:
         """Run a link to its end."""
         name = met.peer.name
-        link = Link(
-            met.stream,
-            met.peer,
-            met.chain_ids,
-            direction,
-            met.software,
-            self._counters[name],
-            self._settings.links,
-            self._receive,
-        )
+        refusal = self._changed_mind(met)
+        if refusal is not None:
+            await self._turn_away(met, direction, refusal)
+            return
+        link = Link(met, direction, self._counters[name], self._settings.links, self._receive, self._clock.wall_ms())
         if (replaced := self._links.get(name)) is not None:
             self._went_down(replaced, "replaced by a new connection")
             replaced.close("replaced by a new connection")
         self._links[name] = link
         self._book.connected(name, self._clock.monotonic_ms())
-        _log(
-            logging.INFO,
-            "peer_up",
-            peer=name,
-            org=link.peer.org,
-            address=link.remote,
-            direction=link.direction,
-            channels=len(link.chain_ids),
-            software=link.software,
-        )
+        self._log_up(link)
         reason = "stopped"
         try:
             self._handler.on_peer_up(link.peer, link.chain_ids)
             ended = await link.run()
             reason = explain_failure(ended) if isinstance(ended, OSError) else str(ended)
-            if isinstance(ended, InvalidInput):
+            if isinstance(ended, InvalidInput) and self._book.find(name) == link.peer:
                 self._strike(name, reason)
         finally:
             met.stream.abort()
@@ -405,11 +396,64 @@ class Network:
             if self._links.get(name) is link:
                 self._went_down(link, reason)
 
+    def _changed_mind(self, met: Met) -> HandshakeRefused | None:
+        """Why a connection is not kept after all: an update came while the two nodes were meeting."""
+        try:
+            self._judge(met.stream.certificate)
+        except HandshakeRefused as error:
+            return error
+        return objection(met, self._book.find(met.peer.name), self._channels_for)
+
+    async def _turn_away(self, met: Met, direction: Direction, refusal: HandshakeRefused) -> None:
+        name = met.peer.name
+        self._meetings.release(met.stream)
+        if direction is Direction.OUT and self._book.find(name) is not None:
+            self._book.dial_failed(name, self._clock.monotonic_ms(), str(refusal))
+            self._diallers.wake(name)
+        _log(logging.WARNING, "link_refused", peer=name, reason=str(refusal), refusal=refusal.refusal)
+        await met.stream.close(refusal_payload(refusal))
+
+    def _cast_out(self, link: Link, refusal: HandshakeRefused) -> None:
+        """End a link at once: nothing more is taken from it or sent on it but ``refusal``."""
+        level = logging.INFO if refusal.refusal is Refusal.CHANNELS else logging.WARNING
+        _log(level, "link_refused", peer=link.peer.name, reason=str(refusal), refusal=refusal.refusal)
+        self._went_down(link, str(refusal))
+        self._meetings.release(link.met.stream)
+        link.refuse(refusal)
+
+    def _judge(self, leaf_der: bytes) -> NodeCertificate:
+        return judge_newcomer(self._trust, leaf_der, self._clock.wall_ms())
+
+    async def _keep_judging(self) -> None:
+        """Judge the certificate of every link again, at each update and every so often."""
+        while True:
+            self._judge_now.clear()
+            for link in tuple(self._links.values()):
+                if self._links.get(link.peer.name) is link:
+                    self._judge_again(link)
+                await asyncio.sleep(0)  # a judgement takes milliseconds: votes go in between
+            try:
+                async with asyncio.timeout(self._settings.judge_again_s):
+                    await self._judge_now.wait()
+            except TimeoutError:
+                pass
+
+    def _judge_again(self, link: Link) -> None:
+        now_ms = self._clock.wall_ms()
+        met = link.met
+        try:
+            passed = judge_resident(self._trust, met.certificate, met.stream.certificate, now_ms, link.passed_ms)
+        except HandshakeRefused as refusal:
+            self._cast_out(link, refusal)
+        else:
+            if passed:
+                link.passed_ms = now_ms
+
     def _went_down(self, link: Link, reason: str) -> None:
         name = link.peer.name
         del self._links[name]
         self._book.disconnected(name, self._clock.monotonic_ms(), reason)
-        self._redial[name].set()
+        self._diallers.wake(name)
         _log(logging.INFO, "peer_down", peer=name, reason=reason)
         self._handler.on_peer_down(link.peer)
 
@@ -420,10 +464,6 @@ class Network:
     def _strike(self, name: str, why: str) -> None:
         shunned_ms = self._book.strike(name, self._clock.monotonic_ms(), why)
         _log(logging.WARNING, "peer_violation", peer=name, reason=why, shunned_ms=shunned_ms)
-
-    def _validate_against_roots(self, certificate: bytes) -> NodeCertificate:
-        now = datetime.fromtimestamp(self._clock.wall_ms() / 1_000, UTC)
-        return validate_node_certificate(certificate, self._identity.roots, now)
 
     def _view(self, name: str, now_ms: int) -> PeerView:
         peer = self._book.find(name)
@@ -438,39 +478,35 @@ class Network:
             direction=link.direction if link else None,
             channels=tuple(sorted(link.chain_ids)) if link else (),
             rtt_ms=link.rtt_ms if link else None,
+            clock_skew_ms=link.met.clock_skew_ms if link else None,
             queued_bytes=link.queued_bytes if link else 0,
-            software=link.software if link else "",
+            software=link.met.software if link else "",
             last_failure=self._book.last_failure(name),
             counters=msgspec.structs.replace(self._counters[name]),
         )
 
-    def _log_stranger(self, event: str, ip: str, reason: str, **more: Any) -> None:
-        """Like ``_log``, at a rate strangers cannot raise; what was left out is counted in the next line."""
-        if not self._stranger_lines.take(1, self._clock.monotonic_ms()):
-            self._lines_suppressed += 1
-            return
-        _log(logging.WARNING, event, ip=ip, reason=reason, suppressed=self._lines_suppressed, **more)
-        self._lines_suppressed = 0
-
-
-def _close(connection: socket.socket, _: asyncio.Task[None]) -> None:
-    connection.close()
-
-
-def _listening_socket(listen: str) -> socket.socket:
-    """A non-blocking listening socket. Raises ConfigError."""
-    host, port = parse_address(listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen for peers on {listen}",
-            os.strerror(error.errno) if error.errno else str(error),
-            "Stop the program that holds the port, or choose another under [p2p] listen in node.toml",
-        ) from None
-    listener.setblocking(False)
-    return listener
+    def _log_up(self, link: Link) -> None:
+        met = link.met
+        _log(
+            logging.INFO,
+            "peer_up",
+            peer=link.peer.name,
+            org=link.peer.org,
+            address=link.remote,
+            direction=link.direction,
+            channels=len(link.chain_ids),
+            software=met.software,
+            clock_skew_ms=met.clock_skew_ms,
+        )
+        # Only what is certain: the round trip may have gone one way in all its length.
+        if abs(met.clock_skew_ms) - met.round_trip_ms // 2 > CLOCK_SKEW_MS_MAX:
+            _log(
+                logging.WARNING,
+                "clock_skew",
+                peer=link.peer.name,
+                skew_ms=met.clock_skew_ms,
+                reason=f"clocks more than {CLOCK_SKEW_MS_MAX} ms apart make blocks untimely; check NTP on both nodes",
+            )
 
 
 def _encode(topic: Topic, chain_id: bytes, payload: bytes) -> bytes | None:

@@ -180,6 +180,32 @@ class PeerBook:
         """Every peer, in order of name."""
         return tuple(sorted(self._entries))
 
+    def update(self, peers: Iterable[PeerAddress], now_ms: int) -> tuple[str, ...]:
+        """Take over a new list; returns whose dialling begins anew: the new, and those found elsewhere or changed.
+
+        Whoever has another key, organisation or role is another party: what the old one did is forgotten. Only a
+        devnet's cut stays, which is about the name. A link that is up is not asked for its address.
+        """
+        entries: dict[str, _Entry] = {}
+        anew = []
+        for peer in peers:
+            if peer.name == self._local:
+                continue
+            entry = self._entries.get(peer.name)
+            if entry is None or entry.address.id != peer.id:
+                cut = entry is not None and entry.cut
+                entry = _Entry(peer, now_ms + self._courtesy_ms(peer.name), cut=cut)
+                anew.append(peer.name)
+            elif entry.address != peer:
+                entry.address = peer
+                if entry.connected_ms is None:
+                    entry.dialling = False
+                    self._dial_soon(entry, now_ms)
+                    anew.append(peer.name)
+            entries[peer.name] = entry
+        self._entries = entries
+        return tuple(anew)
+
     def find(self, name: str) -> PeerId | None:
         """Who ``name`` is, or None when the consortium file does not list it."""
         entry = self._entries.get(name)
@@ -227,6 +253,10 @@ class PeerBook:
         entry.last_failure = why
         self._schedule(entry, now_ms)
 
+    def dial_soon(self, name: str, now_ms: int) -> None:
+        """Whatever failed before is no reason to wait: begin with the first back-off again."""
+        self._dial_soon(self._entries[name], now_ms)
+
     def strike(self, name: str, now_ms: int, why: str) -> int:
         """``name`` broke the protocol; returns for how many milliseconds it is left alone."""
         entry = self._entries[name]
@@ -249,8 +279,7 @@ class PeerBook:
         for name, entry in self._entries.items():
             if entry.cut and (names is None or name in names):
                 entry.cut = False
-                entry.attempt = 0
-                entry.next_dial_ms = now_ms + self._courtesy_ms(name)
+                self._dial_soon(entry, now_ms)
 
     def state(self, name: str, now_ms: int) -> PeerState:
         """What to tell an operator about ``name``."""
@@ -272,6 +301,10 @@ class PeerBook:
     def addresses(self, name: str) -> tuple[str, ...]:
         """Where ``name`` says it listens."""
         return self._entries[name].address.addresses
+
+    def _dial_soon(self, entry: _Entry, now_ms: int) -> None:
+        entry.attempt = 0
+        entry.next_dial_ms = now_ms + self._courtesy_ms(entry.address.name)
 
     def _schedule(self, entry: _Entry, now_ms: int) -> None:
         name = entry.address.name

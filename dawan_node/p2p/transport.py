@@ -1,11 +1,6 @@
 """One TLS connection to one peer: opening it, the handshake's frames, and the link that lives on it.
 
-The asyncio shell around ``framing``, ``handshake`` and ``send_queue``.
-
-TLS is 1.3 only, with certificates on both sides. OpenSSL checks that the peer's chain ends in *some* registered root
-and that the peer holds the key; which organisation that makes it, and whether every rule of the network is kept, is
-decided afterwards by ``crypto.certificates`` on the certificate itself. Host names are not checked: identity is key
-and organisation root, an address is only a hint.
+The asyncio shell around ``framing``, ``handshake`` and ``send_queue``, on top of ``tls``.
 
 A ``Link`` runs three tasks: one reads and hands frames on in order, one writes what waits most urgently, one watches.
 Everything that can go wrong with a peer ends them together, and ``run`` returns the reason.
@@ -23,16 +18,17 @@ a blocked write      15 s  a peer that keeps talking but reads nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dawan_node.crypto.certificates import CertifiedKey, fingerprint, load_into_context
-from dawan_node.errors import ConfigError, InvalidInput, InvalidMessage, NetworkError
+from dawan_node.crypto.certificates import NodeCertificate
+from dawan_node.errors import InvalidInput, InvalidMessage, NetworkError
 from dawan_node.p2p.framing import KIB, MIB, Frame, FrameDecoder, Topic, encode_frame
 from dawan_node.p2p.gossip import TokenBucket
 from dawan_node.p2p.handshake import (
@@ -46,6 +42,7 @@ from dawan_node.p2p.handshake import (
 )
 from dawan_node.p2p.peers import PeerId, TrafficCounters
 from dawan_node.p2p.send_queue import SendQueue
+from dawan_node.p2p.tls import CLOSE_S, PatientReader, TlsContexts, connect, secure
 
 # One read takes what has arrived, up to this; larger reads only delay the other links on the same loop.
 _READ_BYTES: Final = 256 * KIB
@@ -55,8 +52,6 @@ _COALESCE_BYTES: Final = 64 * KIB
 _WRITE_BUFFER_BYTES: Final = 128 * KIB
 # Nobody needs more before both have accepted: five small frames.
 _HANDSHAKE_BYTES_MAX: Final = 64 * KIB
-# A closing connection gets this long for its last words.
-_CLOSE_S: Final = 1.0
 # A timer this late means that the whole process was stopped or starved.
 _STOOD_STILL_S: Final = 1.0
 # What a peer may gossip on average and at once: several times the full load of all channels.
@@ -66,12 +61,9 @@ _GOSSIP_BURST_BYTES: Final = 32 * MIB
 _CONTROL_PER_S: Final = 20
 _CONTROL_BURST: Final = 40
 
-# In TLS 1.3 a client has finished its part before the server has judged its certificate, and asyncio closes the
-# connection without sending the alert that would say why.
 _HUNG_UP: Final = (
-    "the peer closed the connection during the handshake; if this goes on it does not accept this node's TLS "
-    "certificate: check that the certificate is valid and that the peer's consortium.toml lists this organisation's CA "
-    "certificate, and see the peer's log"
+    "the peer closed the connection during the handshake without a word: it was stopped, or has no room for more "
+    "connections; if this goes on see the peer's log"
 )
 
 
@@ -93,47 +85,14 @@ class LinkSettings:
     write_s: float = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class TlsContexts:
-    """Both ends' TLS settings with this node's certificate, and that certificate's fingerprint."""
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext
-    fingerprint: bytes
-
-
-def tls_contexts(certified: CertifiedKey, roots: Mapping[str, Sequence[bytes]]) -> TlsContexts:
-    """Contexts that speak only TLS 1.3 and demand a certificate under one of ``roots`` (organisation -> DER).
-
-    Raises ConfigError when the certificate, its key or a root cannot be used.
-    """
-    authorities = b"".join(der for org in sorted(roots) for der in roots[org])
-    contexts = []
-    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
-        context = ssl.SSLContext(protocol)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_verify_locations(cadata=authorities)
-            load_into_context(context, certified)
-        except (ssl.SSLError, ValueError) as error:
-            raise ConfigError(
-                "TLS cannot start",
-                f"the node certificate, its key or a registered CA certificate is unusable ({error})",
-                "Check the certificates with `dawan-node network verify`",
-            ) from None
-        contexts.append(context)
-    server, client = contexts
-    # A resumed session shows no certificate, and there would be nothing to bind the handshake to.
-    server.num_tickets = 0
-    return TlsContexts(server, client, fingerprint(certified.certificate))
-
-
 class Stream:
-    """A TLS connection before it is a link: whole frames in and out, no queues yet."""
+    """A TLS connection before it is a link: whole frames in and out, no queues yet.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    ``own_certificate``: DER of what this node showed on it, which a renewal does not change afterwards.
+    """
+
+    def __init__(self, reader: PatientReader, writer: asyncio.StreamWriter, own_certificate: bytes) -> None:
+        self.own_certificate = own_certificate
         self.reader = reader
         self.writer = writer
         self.decoder = FrameDecoder()
@@ -148,19 +107,24 @@ class Stream:
         self.certificate = certificate
 
     async def send_control(self, payload: bytes) -> None:
-        """Send one CONTROL frame. Raises OSError."""
+        """Send one CONTROL frame. One that no longer gets through is no error: the next read tells why."""
         self.writer.write(encode_frame(Topic.CONTROL, b"", payload))
-        await self.writer.drain()
+        with contextlib.suppress(ConnectionError):  # a peer that refused and hung up has said why: still to be read
+            await self.writer.drain()
 
     async def read_control(self) -> bytes:
-        """The next frame's payload; HandshakeRefused when it is not CONTROL, NetworkError when the peer hangs up."""
+        """The next frame's payload.
+
+        Raises HandshakeRefused when it is not CONTROL, NetworkError when the peer hangs up, OSError (``ssl.SSLError``
+        included) when the connection breaks: with a TLS alert if that is how the peer refused.
+        """
         while not self.frames:
-            try:
-                data = await self.reader.read(_HANDSHAKE_BYTES_MAX)
-            except ConnectionResetError:
-                data = b""
+            data = await self.reader.read(_HANDSHAKE_BYTES_MAX)
             if not data:
-                raise NetworkError(_HUNG_UP)
+                failure = self.reader.failure
+                if failure is None or isinstance(failure, ConnectionError):
+                    raise NetworkError(_HUNG_UP)
+                raise failure
             try:
                 self.frames += self.decoder.feed(data)
             except InvalidMessage as error:
@@ -175,7 +139,7 @@ class Stream:
     async def close(self, last_words: bytes | None = None) -> None:
         """Close politely, a moment long, then at once. ``last_words`` is a CONTROL payload. Never raises."""
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(CLOSE_S):
                 if last_words is not None:
                     self.writer.write(encode_frame(Topic.CONTROL, b"", last_words))
                 self.writer.close()
@@ -192,54 +156,29 @@ class Stream:
 
 async def open_stream(host: str, port: int, tls: TlsContexts, settings: LinkSettings) -> Stream:
     """Dial. Raises OSError (``ssl.SSLError`` included), NetworkError."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_READ_BYTES)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.create_connection(
-        lambda: protocol,
-        host,
-        port,
-        ssl=tls.client,
-        server_hostname="",
-        ssl_handshake_timeout=settings.handshake_s,
-        ssl_shutdown_timeout=_CLOSE_S,
-    )
-    return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+    connection = await connect(host, port)
+    reader, writer = await secure(connection, tls.client, settings.handshake_s, server_side=False)
+    return Stream(reader, writer, tls.certificate)
 
 
 async def accept_stream(connection: socket.socket, tls: TlsContexts, settings: LinkSettings) -> Stream:
     """Take an accepted socket through TLS. Raises OSError (``ssl.SSLError`` included), NetworkError."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_READ_BYTES)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(
-        lambda: protocol,
-        connection,
-        ssl=tls.server,
-        ssl_handshake_timeout=settings.handshake_s,
-        ssl_shutdown_timeout=_CLOSE_S,
-    )
-    return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+    reader, writer = await secure(connection, tls.server, settings.handshake_s, server_side=True)
+    return Stream(reader, writer, tls.certificate)
 
 
-def explain_failure(error: OSError) -> str:
-    """What an operator should read about a connection that could not be opened, with the remedy where one is known."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the peer's TLS certificate is refused: {error.verify_message}; it must be valid now and issued under a "
-            "CA certificate that consortium.toml lists for its organisation ([[org]] ca)"
-        )
-    reason = getattr(error, "reason", None) or ""
-    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
-        return (
-            f"the peer refused this node's TLS certificate ({reason}); check that it has not expired and that the "
-            "peer's consortium.toml lists this organisation's CA certificate"
-        )
-    if "PROTOCOL" in reason or "VERSION" in reason or "WRONG" in reason or "HTTP" in reason:
-        return f"the other end does not speak TLS 1.3 ({reason}); is the port the peer-to-peer one?"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused: nothing listens there, or not yet"
-    return reason or error.strerror or str(error) or type(error).__name__
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A connection that both nodes keep, and what their handshake has found out."""
+
+    stream: Stream
+    peer: PeerId
+    certificate: NodeCertificate  # the peer's, as it was judged
+    listed_chain_ids: frozenset[bytes]  # the channels this node listed for the peer's organisation
+    chain_ids: frozenset[bytes]  # those that the peer listed too
+    software: str
+    clock_skew_ms: int  # the peer's wall clock minus this node's
+    round_trip_ms: int  # of the exchange that was measured by; the skew may be wrong by half of it
 
 
 class Link:
@@ -251,25 +190,25 @@ class Link:
 
     def __init__(
         self,
-        stream: Stream,
-        peer: PeerId,
-        chain_ids: frozenset[bytes],
+        met: Met,
         direction: Direction,
-        software: str,
         counters: TrafficCounters,
         settings: LinkSettings,
         receive: Callable[[Link, Frame], None],
+        passed_ms: int,
     ) -> None:
+        """``passed_ms``: wall clock at which the peer's certificate last passed every rule; now."""
         loop = asyncio.get_running_loop()
-        self.peer = peer
-        self.chain_ids = chain_ids
+        self.met = met
+        self.peer = met.peer
+        self.chain_ids = met.chain_ids
         self.direction = direction
-        self.software = software
         self.counters = counters
+        self.passed_ms = passed_ms
         self.rtt_ms: int | None = None
-        host, port = (stream.writer.get_extra_info("peername") or ("?", 0))[:2]
+        host, port = (met.stream.writer.get_extra_info("peername") or ("?", 0))[:2]
         self.remote = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._stream = stream
+        self._stream = met.stream
         self._settings = settings
         self._receive = receive
         self._now = loop.time
@@ -277,6 +216,7 @@ class Link:
         self._queue_filled = asyncio.Event()
         self._closing = asyncio.Event()
         self._close_reason = ""
+        self._last_words: bytes | None = None
         self._gossip_allowance = TokenBucket(_GOSSIP_BYTES_PER_S, _GOSSIP_BURST_BYTES, int(self._now() * 1_000))
         self._control_allowance = TokenBucket(_CONTROL_PER_S, _CONTROL_BURST, int(self._now() * 1_000))
         # The watch compares these with the clock.
@@ -304,6 +244,11 @@ class Link:
             self._close_reason = reason
             self._closing.set()
 
+    def refuse(self, refusal: HandshakeRefused) -> None:
+        """End the link soon and tell the peer why; what waits to be sent is not sent any more."""
+        self._last_words = refusal_payload(refusal)
+        self.close(str(refusal))
+
     async def run(self) -> InvalidInput | NetworkError | OSError:
         """Serve the link until it ends; returns why: InvalidInput is the peer's fault, the others nobody's."""
         tasks = [asyncio.create_task(each) for each in (self._read(), self._write(), self._watch())]
@@ -311,7 +256,9 @@ class Link:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             ended = await _end(tasks)
             if isinstance(ended, InvalidInput):
-                await self._stream.close(refusal_payload(HandshakeRefused(Refusal.MALFORMED, str(ended))))
+                self._last_words = refusal_payload(HandshakeRefused(Refusal.MALFORMED, str(ended)))
+            if self._last_words is not None:
+                await self._stream.close(self._last_words)
             return ended
         finally:
             # Cancelled from outside, the tasks still run. (A TaskGroup would do all this, but that of Python 3.11 loses
@@ -328,7 +275,7 @@ class Link:
         while True:
             data = await reader.read(_READ_BYTES)
             if not data:
-                raise NetworkError("the peer closed the connection")
+                raise reader.failure or NetworkError("the peer closed the connection")
             self._heard = True
             self.counters.bytes_in += len(data)
             frames = decoder.feed(data)

@@ -6,8 +6,9 @@ strings. Hexadecimal, RFC 3339 and money notation are the business of ``values``
 
 Rules for an implementation:
 
-- A channel that does not exist here, or that the caller may not see, raises ``ApiError.not_found("channel", name)``;
-  likewise a height or hash that is unknown. Methods that say ``| None`` return None instead of raising.
+- A channel that does not exist here raises ``ApiError.no_channel(name)``, as this package does itself for one that the
+  caller may not see; an unknown height or hash raises ``ApiError.not_found``. Methods that say ``| None`` return None
+  instead of raising.
 - ``ApiError`` and ``InvalidTransaction`` are the only exceptions with a meaning; any other is our own fault, is logged
   with a trace id and reaches the caller as -32603 without its text.
 - The methods marked *memory* answer from memory at once and are not coroutines. All others may wait for the store or
@@ -58,6 +59,11 @@ class ApiError(DawanError):
         return cls(-32001, f"no {kind} {name}", hint=hint)
 
     @classmethod
+    def no_channel(cls, name: str) -> ApiError:
+        """-32001 for a channel that is not here or that the caller may not see: nobody can tell which."""
+        return cls.not_found("channel", name, "channel_list names the channels you may see")
+
+    @classmethod
     def unavailable(cls, message: str, hint: str = "") -> ApiError:
         """-32002: cannot be answered now, but may be later (starting, catching up, draining)."""
         return cls(-32002, message, hint=hint)
@@ -66,6 +72,17 @@ class ApiError(DawanError):
     def invalid(cls, message: str, path: str = "", hint: str = "") -> ApiError:
         """-32602 when ``path`` names the offending parameter (``params.args.amount``), else -32000."""
         return cls(-32602 if path else -32000, message, hint=hint, path=path)
+
+    @classmethod
+    def refused(cls, refusal: Refusal, tx_id: str = "") -> ApiError:
+        """A transaction was not admitted; ``tx_id`` (0x…) when its bytes could be read."""
+        return cls(
+            refusal.code,
+            refusal.detail or refusal.reason,
+            reason=refusal.reason,
+            path=refusal.path,
+            extra={"tx_id": tx_id} if tx_id else None,
+        )
 
     @classmethod
     def pruned(cls, height: int, oldest: int) -> ApiError:
@@ -111,13 +128,23 @@ class ChannelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateWarning:
+    org: str
+    level: str  # "30 days", "14 days", "3 days" or "expired"
+    not_after_ms: int
+    text: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatusInfo:
     node: str
     org: str
     network: str
     uptime_s: int
     channels: tuple[ChannelStatus, ...]
-    peers: int  # connected now
+    peers: int | None  # connected now; None: not for this caller
+    certificates: tuple[CertificateWarning, ...] = ()  # those near their end, the worst first; empty for outsiders
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +369,8 @@ class PeerInfo:
     channels: tuple[str, ...]
     rtt_ms: int | None
     behind: Mapping[str, int]  # channel -> blocks this peer is behind us (0: level or ahead)
+    software: str = ""
+    clock_skew_ms: int | None = None  # its wall clock minus ours when the link came up
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +391,13 @@ class NodeApi(Protocol):
     def status(self) -> StatusInfo: ...
 
     def channels(self) -> tuple[str, ...]: ...
+
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        """Whether the organisation is active on the channel now, and what it showed is a certificate below authorities
+        (fingerprints) that this channel registered for it; False for a channel that does not exist here.
+
+        Asked before every call of another organisation: answer at once, and for every name alike."""
+        ...
 
     def channel(self, channel: str) -> ChannelInfo: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dawan_node.rpc.client import (
     READ_TIMEOUT_S,
@@ -18,23 +18,40 @@ from dawan_node.rpc.client import (
     Params,
     Unreachable,
     batch_results,
+    check_scheme,
     decode_reply,
     encode_payload,
+    failure,
     request_of,
     result_of,
     split_url,
     text_of,
 )
 
+if TYPE_CHECKING:
+    from dawan_node.rpc.client_tls import ClientTls
+
 _HEADER_BYTES_MAX: Final = 16 * 1024
 
 
 class AsyncClient(Methods):
-    """A pool of keep-alive connections for asyncio; at most ``connections_max`` calls run at once."""
+    """A pool of keep-alive connections for asyncio; at most ``connections_max`` calls run at once.
 
-    def __init__(self, url: str, *, timeout_s: float = READ_TIMEOUT_S, connections_max: int = 8) -> None:
+    ``tls`` (``client_tls.ClientTls``) goes with an ``https`` URL, and only with one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = READ_TIMEOUT_S,
+        connections_max: int = 8,
+        tls: ClientTls | None = None,
+    ) -> None:
         self.url: Final = url
         self._scheme, self._host, self._port = split_url(url)
+        self._tls: Final = tls
+        check_scheme(self._scheme, tls)
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -75,20 +92,22 @@ class AsyncClient(Methods):
         timeout_s = self._timeout_s + (wait_s + WAIT_SLACK_S if wait_s else 0.0)
         async with self._slots:
             while True:
-                reused = bool(self._idle)
+                reused, sent = bool(self._idle), False
                 try:
                     async with asyncio.timeout(timeout_s):
-                        return await self._round_trip(request)
-                except (ConnectionError, asyncio.IncompleteReadError) as error:
+                        streams = self._idle.pop() if self._idle else await self._connect()
+                        sent = True
+                        return await self._round_trip(streams, request)
+                except (OSError, asyncio.IncompleteReadError) as error:
                     # Stale connections of the pool are used up one by one; a fresh one that fails is final.
-                    if not reused:
-                        raise Unreachable(f"{self.url}: {text_of(error)}") from None
-                except (OSError, asyncio.LimitOverrunError, ValueError) as error:
-                    raise Unreachable(f"{self.url}: {text_of(error)}") from None
+                    if not (reused and isinstance(error, ConnectionError | asyncio.IncompleteReadError)):
+                        raise failure(self.url, error, sent=sent, tls=None if reused else self._tls) from None
+                except (asyncio.LimitOverrunError, ValueError) as error:
+                    raise Unreachable(f"{self.url}: {text_of(error)}", sent=sent) from None
 
-    async def _round_trip(self, request: bytes) -> Any:
-        """Send on a pooled or new connection and read one reply; the connection goes back only if it is sound."""
-        reader, writer = self._idle.pop() if self._idle else await self._connect()
+    async def _round_trip(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes) -> Any:
+        """Send and read one reply; the connection goes back to the pool only if it is sound."""
+        reader, writer = streams
         sound = False
         try:
             writer.write(request)
@@ -99,13 +118,22 @@ class AsyncClient(Methods):
             return decode_reply(status, data)
         finally:
             if sound:
-                self._idle.append((reader, writer))
+                self._idle.append(streams)
             else:
                 writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        tls = True if self._scheme == "https" else None
-        return await asyncio.open_connection(self._host, self._port, limit=_HEADER_BYTES_MAX, ssl=tls)
+        if self._tls is None:
+            return await asyncio.open_connection(self._host, self._port, limit=_HEADER_BYTES_MAX)
+        reader, writer = await asyncio.open_connection(
+            self._host, self._port, limit=_HEADER_BYTES_MAX, ssl=self._tls.context, server_hostname=""
+        )
+        try:
+            self._tls.check_server(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        except BaseException:
+            writer.transport.abort()
+            raise
+        return reader, writer
 
     def _host_header(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host

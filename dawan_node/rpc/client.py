@@ -4,6 +4,8 @@
     client = Client("http://127.0.0.1:7110")
     client.chain_head("trade")
 
+    client = Client("https://node.example:7110", tls=ClientTls(certified_key, trust, org="gz", name="gz1"))
+
     body = build_body(chain_id, "receivable", "confirm_invoice", {"invoice": key}, valid_until_ms=...)
     tx = sign_transaction(private_key, body)
     client.tx_submit("trade", tx, wait="committed")
@@ -42,12 +44,14 @@ if TYPE_CHECKING:
     import http.client
 
     from dawan_node.rpc.async_client import AsyncClient
+    from dawan_node.rpc.client_tls import ClientTls
 
 __all__ = [
     "AsyncClient",
     "Client",
     "Methods",
     "RpcError",
+    "TlsFailed",
     "TransactionKey",
     "Unreachable",
     "assemble_transaction",
@@ -122,6 +126,17 @@ class Unreachable(NetworkError):
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class TlsFailed(Unreachable):
+    """The two ends did not get through TLS, or the server is not the node that was meant.
+
+    ``fix`` says what to do next.
+    """
+
+    def __init__(self, message: str, fix: str, *, sent: bool = False) -> None:
+        super().__init__(message, sent=sent)
+        self.fix = fix
 
 
 # -- methods ---------------------------------------------------------------------------------------------------------
@@ -250,11 +265,16 @@ class Methods(ABC):
 
 
 class Client(Methods):
-    """One keep-alive connection; safe to share between threads, which then take turns."""
+    """One keep-alive connection; safe to share between threads, which then take turns.
 
-    def __init__(self, url: str, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+    ``tls`` (``client_tls.ClientTls``) goes with an ``https`` URL, and only with one.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = READ_TIMEOUT_S, tls: ClientTls | None = None) -> None:
         self.url: Final = url
         self._scheme, self._host, self._port = split_url(url)
+        self._tls: Final = tls
+        check_scheme(self._scheme, tls)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
@@ -315,14 +335,11 @@ class Client(Methods):
                     if response.will_close:
                         self._drop()
                     return decode_reply(response.status, data)
-                except (http.client.BadStatusLine, ConnectionError) as error:
-                    # Closed by the server between two calls: once more, on a fresh connection.
-                    self._drop()
-                    if not reused or attempt == 2:
-                        raise Unreachable(f"{self.url}: {text_of(error)}", sent=sent) from None
                 except (http.client.HTTPException, OSError) as error:
                     self._drop()
-                    raise Unreachable(f"{self.url}: {text_of(error)}", sent=sent) from None
+                    # Closed by the server between two calls: once more, on a fresh connection.
+                    if not (reused and attempt == 1 and isinstance(error, http.client.BadStatusLine | ConnectionError)):
+                        raise failure(self.url, error, sent=sent, tls=None if reused else self._tls) from None
         raise Unreachable(self.url)
 
     def _open(self, timeout_s: float) -> http.client.HTTPConnection:
@@ -330,9 +347,21 @@ class Client(Methods):
         import socket
 
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
-            connection = kind(self._host, self._port, timeout=min(CONNECT_TIMEOUT_S, timeout_s))
-            connection.connect()
+            limit_s = min(CONNECT_TIMEOUT_S, timeout_s)
+            connection: http.client.HTTPConnection
+            if self._tls is None:
+                connection = http.client.HTTPConnection(self._host, self._port, timeout=limit_s)
+                connection.connect()
+            else:
+                connection = secure = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=limit_s, context=self._tls.context
+                )
+                secure.connect()
+                try:
+                    self._tls.check_server(secure.sock.getpeercert(binary_form=True))
+                except TlsFailed:
+                    secure.close()
+                    raise
             # Header and body are two writes; without this the second waits for the server's delayed ACK.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connection = connection
@@ -359,6 +388,22 @@ def split_url(url: str) -> tuple[str, str, int]:
     if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/") or parts.query:
         raise Unreachable(f"{url}: expected a URL such as http://127.0.0.1:7110")
     return parts.scheme, host, port or (443 if parts.scheme == "https" else 80)
+
+
+def check_scheme(scheme: str, tls: ClientTls | None) -> None:
+    """Require a certificate exactly where there is TLS. Raises TlsFailed."""
+    if scheme == "https" and tls is None:
+        raise TlsFailed(
+            "an https address needs a client certificate", "Give the client `tls`, or the command the --home of a node."
+        )
+    if scheme == "http" and tls is not None:
+        raise TlsFailed("a client certificate is of no use without TLS", "Write https:// in the address.")
+
+
+def failure(url: str, error: BaseException, *, sent: bool, tls: ClientTls | None) -> Unreachable:
+    """What a broken exchange means. ``tls``: it was the first on its connection, and TLS may be why it broke."""
+    found = None if tls is None else tls.explain(error, sent=sent)
+    return found or Unreachable(f"{url}: {text_of(error)}", sent=sent)
 
 
 def request_of(call_id: int, method: str, params: Params | None) -> dict[str, Any]:

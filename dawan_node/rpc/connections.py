@@ -25,6 +25,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from dawan_node.errors import OperatorError
+from dawan_node.rpc.acceptor import Acceptor, listening_socket
 
 # A client that talks before its call is answered wants pipelining; no JSON-RPC client does. A stray CR LF may come.
 PIPELINED_BYTES_MAX: Final = 64 * 1024
@@ -287,30 +288,46 @@ class Listener:
         )
         self.gate: Final = Gate(limits, self._http)
         self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
 
-    async def start(self, host: str, port: int, name: str, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
-        """Listen; the address really bound (port 0 chooses a free one). Raises OperatorError when it is taken."""
-        loop = asyncio.get_running_loop()
+    async def start(
+        self, host: str, port: int, name: str, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> tuple[str, int]:
+        """Listen; the address really bound (port 0 chooses a free one). Raises OperatorError when it is taken.
+
+        ``tls`` is asked for the context of each new connection.
+        """
         try:
-            self._server = await loop.create_server(
-                lambda: Guard(self.gate), host, port, ssl=tls, backlog=128, reuse_address=True
-            )
+            if tls is not None:
+                listener = await listening_socket(host, port)
+                self._acceptor = Acceptor(listener, tls, lambda: Guard(self.gate), self._limits.receive_s)
+                self._acceptor.start()
+                bound = listener.getsockname()
+            else:
+                self._server = await asyncio.get_running_loop().create_server(
+                    lambda: Guard(self.gate), host, port, backlog=128, reuse_address=True
+                )
+                bound = self._server.sockets[0].getsockname()
         except OSError as error:
             raise OperatorError(
                 f"cannot listen on {host}:{port}",
                 error.strerror or str(error),
                 f"Stop what uses it, or choose another address in {name}.",
             ) from None
-        bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 
     async def stop(self) -> None:
         """Stop listening, let calls under way finish for ``drain_s``, cut the rest."""
-        if self._server is None:
+        server, self._server = self._server, None
+        acceptor, self._acceptor = self._acceptor, None
+        if server is not None:
+            server.close()
+        elif acceptor is not None:
+            await acceptor.stop()
+        else:
             return
-        self._server.close()
         self.gate.abort_waiting()
         await self._http.shutdown(self._limits.drain_s)
         self.gate.abort_all()
-        await self._server.wait_closed()
-        self._server = None
+        if server is not None:
+            await server.wait_closed()

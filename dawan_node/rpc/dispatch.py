@@ -1,4 +1,7 @@
-"""One HTTP body in, one reply out: parse, find the route, bind, call the node, encode.
+"""One HTTP body in, one reply out: parse, find the route, bind, judge the caller, call the node, encode.
+
+Judging comes after binding, so that a wrong parameter is answered alike whether or not the caller may see the channel
+beside it, and before anything of the node is touched.
 
 The calls of a batch run one after the other, in order, so that a client may read what it just wrote; the whole body
 has one time budget. Whatever goes wrong inside one call becomes that call's error object. An error nobody foresaw is
@@ -19,10 +22,13 @@ import msgspec
 from dawan_node.errors import InvalidTransaction, StorageError
 from dawan_node.primitives.codes import Code
 from dawan_node.rpc import jsonrpc
+from dawan_node.rpc.access import refusal
 from dawan_node.rpc.api import ApiError, NodeApi
+from dawan_node.rpc.caller import Caller
 from dawan_node.rpc.jsonrpc import BadCall, BatchReply, Call
 from dawan_node.rpc.methods import ROUTES, find_route
 from dawan_node.rpc.params import TIMEOUT_MS_MAX, Access, Route, bind
+from dawan_node.rpc.view import kind_of, view_for
 
 # The longest wait a client may ask for, and time to admit and to answer.
 REQUEST_MS_MAX: Final = TIMEOUT_MS_MAX + 5_000
@@ -59,8 +65,8 @@ class Dispatcher:
         self._request_ms_max = request_ms_max
         self._read_ms_max = read_ms_max
 
-    async def handle(self, data: bytes) -> bytes:
-        """The reply to one body; empty when it held only notifications."""
+    async def handle(self, data: bytes, caller: Caller) -> bytes:
+        """The reply to one body of ``caller``; empty when it held only notifications."""
         try:
             body = jsonrpc.parse_body(data)
         except ApiError as error:
@@ -69,7 +75,7 @@ class Dispatcher:
         deadline_ms = self._monotonic_ms() + self._request_ms_max
         if not body.is_batch:
             call = body.calls[0]
-            reply = await self._answer(call, deadline_ms)
+            reply = await self._answer(call, caller, deadline_ms)
             if isinstance(reply, bytes) and len(reply) > jsonrpc.REPLY_BYTES_MAX:
                 reply = jsonrpc.too_large_reply()
             if isinstance(call, Call) and call.is_notification:
@@ -80,7 +86,7 @@ class Dispatcher:
             if batch.is_full:
                 reply = jsonrpc.too_large_reply()
             else:
-                reply = await self._answer(call, deadline_ms)
+                reply = await self._answer(call, caller, deadline_ms)
             if isinstance(call, Call) and call.is_notification:
                 continue
             if isinstance(reply, bytes):
@@ -89,29 +95,33 @@ class Dispatcher:
                 batch.add_error(call.id, reply)
         return batch.encode()
 
-    async def _answer(self, call: Call | BadCall, deadline_ms: int) -> bytes | ApiError:
+    async def _answer(self, call: Call | BadCall, caller: Caller, deadline_ms: int) -> bytes | ApiError:
         """The encoded result of one call, or why there is none."""
         start_ms = self._monotonic_ms()
         if isinstance(call, BadCall):
             self._observe("unknown", call.error.code, 0)
             return call.error
-        outcome = await self._run(call, deadline_ms - start_ms)
+        outcome = await self._run(call, caller, deadline_ms - start_ms)
         method = call.method if call.method in ROUTES else "unknown"
         code = outcome.code if isinstance(outcome, ApiError) else 0
         self._observe(method, code, self._monotonic_ms() - start_ms)
         return outcome
 
-    async def _run(self, call: Call, budget_ms: int) -> bytes | ApiError:
+    async def _run(self, call: Call, caller: Caller, budget_ms: int) -> bytes | ApiError:
         try:
             route = find_route(call.method)
             arguments = bind(route, call.params)
+            channel = arguments["channel"] if route.names_channel else None
+            kind = kind_of(self._api, caller, channel)
+            if kind not in route.callers:
+                raise refusal(route.callers, kind, route.name, channel)
             if budget_ms <= 0:
                 raise ApiError(
                     jsonrpc.LIMIT_EXCEEDED,
                     "the batch ran out of time before this call; it was not executed",
                     hint="Send fewer calls in one batch, or tx_submitMany.",
                 )
-            result = await self._call(route, arguments, budget_ms)
+            result = await self._call(route, view_for(self._api, caller), arguments, budget_ms)
             return jsonrpc.encode_result(call.id, result)
         except ApiError as error:
             return error
@@ -122,7 +132,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - the boundary of one call: its fault must not end the others
             return self._internal_error(call.method, error)
 
-    async def _call(self, route: Route, arguments: dict[str, Any], budget_ms: int) -> Any:
+    async def _call(self, route: Route, node: NodeApi, arguments: dict[str, Any], budget_ms: int) -> Any:
         """Run the handler with its deadline. A submission cut off may still commit, and says so."""
         limit_ms = min(budget_ms, self._read_ms_max)
         if route.access is Access.SUBMIT:
@@ -130,7 +140,7 @@ class Dispatcher:
             limit_ms = arguments["timeout_ms"] + _SUBMIT_SLACK_MS
         try:
             async with asyncio.timeout(limit_ms / 1000):
-                return await route.handler(self._api, **arguments)
+                return await route.handler(node, **arguments)
         except TimeoutError:
             if route.access is Access.SUBMIT:
                 raise ApiError(Code.E_WAIT_TIMEOUT, "the wait for the transaction ended") from None

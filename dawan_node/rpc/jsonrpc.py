@@ -51,7 +51,10 @@ NOT_FOUND: Final = -32001
 UNAVAILABLE: Final = -32002
 NOT_SUPPORTED: Final = -32004
 LIMIT_EXCEEDED: Final = -32005
+UNAUTHENTICATED: Final = -32010
 FORBIDDEN: Final = -32011
+REVOKED: Final = -32012
+CERTIFICATE_EXPIRED: Final = -32013
 PRUNED: Final = 1302
 
 
@@ -79,10 +82,12 @@ def _table() -> Mapping[int, ErrorEntry]:
         ErrorEntry(NOT_SUPPORTED, "E_NOT_SUPPORTED", False, "This node does not offer that."),
         ErrorEntry(LIMIT_EXCEEDED, "E_LIMIT", True, "Ask for less at once; see the documented limits."),
         ErrorEntry(-32006, "E_VERSION", False, "Speak JSON-RPC 2.0 and protocol version 1."),
-        ErrorEntry(-32010, "E_UNAUTHENTICATED", False, "Present a client certificate of a member organisation."),
+        ErrorEntry(
+            UNAUTHENTICATED, "E_UNAUTHENTICATED", False, "Present a client certificate of a member organisation."
+        ),
         ErrorEntry(FORBIDDEN, "E_FORBIDDEN", False, "Your organisation or origin may not call this here."),
-        ErrorEntry(-32012, "E_REVOKED", False, "The certificate or key was revoked; enrol a new one."),
-        ErrorEntry(-32013, "E_CERT_EXPIRED", False, "The client certificate has expired; renew it."),
+        ErrorEntry(REVOKED, "E_REVOKED", False, "The certificate or key was revoked; enrol a new one."),
+        ErrorEntry(CERTIFICATE_EXPIRED, "E_CERT_EXPIRED", False, "The client certificate has expired; renew it."),
         ErrorEntry(1200, "E_NO_QUORUM", True, "Too few validators answer; see pbft_status."),
         ErrorEntry(1201, "E_BEHIND", True, "This node is catching up; ask another or wait."),
         ErrorEntry(1301, "E_PRUNED", False, "That block is no longer kept here; ask a node with full history."),

@@ -1,7 +1,7 @@
-"""The table of every JSON-RPC method: name, parameters, what it may do, and the function that answers it.
+"""The table of every JSON-RPC method: name, parameters, who may call it, and the function that answers it.
 
 Handlers are short: ask ``NodeApi``, shape the answer. Adding a method is adding a row to ``ROUTES``; the dispatcher,
-the documentation and the tests read the same table.
+the access matrix, the documentation and the tests read the same table.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dawan_node.primitives.transaction import (
     transaction_id,
 )
 from dawan_node.rpc import jsonrpc, shapes, values
+from dawan_node.rpc.access import MEMBERS, NETWORK, OPERATOR
 from dawan_node.rpc.api import (
     ApiError,
     At,
@@ -35,7 +36,6 @@ from dawan_node.rpc.api import (
     EventPosition,
     NodeApi,
     OrgInfo,
-    Refusal,
     SubmitOutcome,
     TxStatus,
     Wait,
@@ -202,7 +202,7 @@ async def _tx_assemble(api: NodeApi, body: bytes, suite: str, public_key: bytes,
 async def _tx_submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int) -> Any:
     (outcome,) = await api.submit(channel, [tx], wait, timeout_ms)
     if outcome.refusal is not None:
-        raise _refused(outcome.refusal, outcome.tx_id)
+        raise ApiError.refused(outcome.refusal, to_hex(outcome.tx_id) if outcome.tx_id else "")
     return _verdict(channel, outcome, _schemas(api, channel))
 
 
@@ -371,25 +371,13 @@ def _arguments(api: NodeApi, channel: str, module: str, command: str, args: dict
 
 
 def _verdict(channel: str, outcome: SubmitOutcome, schemas: ModuleSchemas) -> dict[str, Any]:
-    shape: dict[str, Any] = {
-        "tx_id": to_hex(outcome.tx_id) if outcome.tx_id else None,
-        "status": str(outcome.status),
-    }
+    tx_id = to_hex(outcome.tx_id) if outcome.tx_id else ""
+    shape: dict[str, Any] = {"tx_id": tx_id or None, "status": str(outcome.status)}
     if outcome.receipt is not None:
         shape["receipt"] = shapes.receipt(channel, outcome.receipt, schemas)
     if outcome.refusal is not None:
-        shape["error"] = jsonrpc.error_object(_refused(outcome.refusal, outcome.tx_id))
+        shape["error"] = jsonrpc.error_object(ApiError.refused(outcome.refusal, tx_id))
     return shape
-
-
-def _refused(refusal: Refusal, tx_id: bytes) -> ApiError:
-    return ApiError(
-        refusal.code,
-        refusal.detail or refusal.reason,
-        reason=refusal.reason,
-        path=refusal.path,
-        extra={"tx_id": to_hex(tx_id)} if tx_id else None,
-    )
 
 
 def _no_transaction(tx_id: bytes, hint: str = "") -> ApiError:
@@ -414,6 +402,7 @@ def _table() -> Mapping[str, Route]:
             _node_version,
             (),
             "{version, protocol, suite, python, leveldb, ed25519}",
+            NETWORK,
         ),
         Route(
             "node_status",
@@ -421,32 +410,37 @@ def _table() -> Mapping[str, Route]:
             (),
             "{node, org, network, uptime_s, channels: [{channel, height, state, view, primary, "
             "last_commit_age_ms}], peers}",
+            NETWORK,
         ),
-        Route("channel_list", _channel_list, (), "[name]"),
+        Route("channel_list", _channel_list, (), "[name]", NETWORK),
         Route(
             "channel_get",
             _channel_get,
             (CHANNEL,),
             "{channel, chain_id, height, modules: [{name, version}], orgs, validators, n, f, quorum}",
+            MEMBERS,
         ),
-        Route("chain_head", _chain_head, (CHANNEL,), "{height, block_hash, state_root, timestamp}"),
+        Route("chain_head", _chain_head, (CHANNEL,), "{height, block_hash, state_root, timestamp}", MEMBERS),
         Route(
             "chain_getBlock",
             _chain_get_block,
             (CHANNEL, AT, Param("full", read_flag, "transactions instead of ids", required=False, default=False)),
             "{height, header, block_hash, result, commit: {view, signers}, txs}",
+            MEMBERS,
         ),
         Route(
             "chain_getFinalityProof",
             _chain_get_finality_proof,
             (CHANNEL, AT),
             "{proof, decoded: {header, result, links, certificate}}",
+            MEMBERS,
         ),
         Route(
             "chain_getValidators",
             _chain_get_validators,
             (CHANNEL, AT),
             "{epoch, valset_hash, validators: [{index, name, org, suite, public_key}]}",
+            MEMBERS,
         ),
         Route(
             "tx_prepare",
@@ -467,6 +461,7 @@ def _table() -> Mapping[str, Route]:
                 ),
             ),
             "{body, signing_bytes, tx_id, nonce, valid_until}",
+            MEMBERS,
         ),
         Route(
             "tx_assemble",
@@ -478,12 +473,14 @@ def _table() -> Mapping[str, Route]:
                 Param("signature", hex_reader(SIGNATURE_BYTES), "signature over signing_bytes"),
             ),
             "{tx, tx_id}",
+            MEMBERS,
         ),
         Route(
             "tx_submit",
             _tx_submit,
             (CHANNEL, Param("tx", read_envelope, "the signed envelope"), WAIT, TIMEOUT),
             "{tx_id, status, receipt?}",
+            MEMBERS,
             Access.SUBMIT,
         ),
         Route(
@@ -491,20 +488,23 @@ def _table() -> Mapping[str, Route]:
             _tx_submit_many,
             (CHANNEL, Param("txs", read_envelopes, f"at most {TXS_PER_CALL_MAX} signed envelopes"), WAIT, TIMEOUT),
             "[{tx_id, status, receipt?, error?}]",
+            MEMBERS,
             Access.SUBMIT,
         ),
-        Route("tx_get", _tx_get, (CHANNEL, TX_ID), "the transaction, its status and its receipt"),
+        Route("tx_get", _tx_get, (CHANNEL, TX_ID), "the transaction, its status and its receipt", MEMBERS),
         Route(
             "tx_receipt",
             _tx_receipt,
             (CHANNEL, TX_ID),
             "{tx_id, channel, height, index, block_hash, code, reason, events: [{name, data}]}",
+            MEMBERS,
         ),
         Route(
             "tx_status",
             _tx_status,
             (CHANNEL, TX_ID),
             "{tx_id, status}: unknown, pending, committed, failed or expired",
+            MEMBERS,
         ),
         Route(
             "state_get",
@@ -518,13 +518,15 @@ def _table() -> Mapping[str, Route]:
                 Param("proof", read_flag, "add an offline-verifiable StateProof", required=False, default=False),
             ),
             "{value, height, proof?}; value is null when absent",
+            MEMBERS,
         ),
-        Route("module_list", _module_list, (CHANNEL,), "[{name, version}]"),
+        Route("module_list", _module_list, (CHANNEL,), "[{name, version}]", MEMBERS),
         Route(
             "module_describe",
             _module_describe,
             (CHANNEL, MODULE),
             "commands, queries, entities and events as JSON Schema",
+            MEMBERS,
         ),
         Route(
             "module_query",
@@ -538,6 +540,7 @@ def _table() -> Mapping[str, Route]:
                 Param("cursor", hex_reader(longest=1024), "cursor of the page before", required=False),
             ),
             "{items, cursor, height}; cursor is null on the last page",
+            MEMBERS,
         ),
         Route(
             "events_get",
@@ -549,13 +552,15 @@ def _table() -> Mapping[str, Route]:
                 Param("filter", read_filter, "{modules, names}", required=False),
             ),
             "{events: [{cursor, channel, height, index, n, tx_id, module, name, data}], cursor}",
+            MEMBERS,
         ),
-        Route("member_list", _member_list, (CHANNEL,), "{orgs, identities}"),
+        Route("member_list", _member_list, (CHANNEL,), "{orgs, identities}", MEMBERS),
         Route(
             "member_get",
             _member_get,
             (CHANNEL, Param("name", name_reader(is_label, "a member"), "organisation or identity")),
             "the organisation or identity, with its kind",
+            MEMBERS,
         ),
         Route(
             "pbft_status",
@@ -563,13 +568,21 @@ def _table() -> Mapping[str, Route]:
             (CHANNEL,),
             "{channel, state, epoch, view, primary, height, in_flight: [{height, phase, have, missing}], "
             "suspects: [{name, view}], waiting_for}",
+            OPERATOR,
         ),
-        Route("net_peers", _net_peers, (), "[{name, org, address, direction, channels, rtt_ms, behind}]"),
+        Route(
+            "net_peers",
+            _net_peers,
+            (),
+            "[{name, org, address, direction, channels, rtt_ms, behind, software, clock_skew_ms}]",
+            OPERATOR,
+        ),
         Route(
             "txpool_status",
             _txpool_status,
             (CHANNEL,),
             "{count, bytes, count_max, bytes_max, by_org: [{org, count, bytes}]}",
+            OPERATOR,
         ),
     )
     return MappingProxyType({route.name: route for route in routes})

@@ -15,6 +15,7 @@ from typing import Any, Final
 from dawan_node.primitives.names import is_event, is_identifier, is_label
 from dawan_node.primitives.transaction import TX_BYTES_MAX
 from dawan_node.rpc import jsonrpc
+from dawan_node.rpc.access import Rule
 from dawan_node.rpc.api import ApiError, At, EventFilter, EventPosition, Wait
 from dawan_node.rpc.values import BadValue, from_hex, from_int
 
@@ -54,17 +55,26 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method. The part of its name before the first ``_`` is its namespace."""
+    """One method. The part of its name before the first ``_`` is its namespace.
+
+    ``callers`` has no default: a method that nobody said who may call cannot be written.
+    """
 
     name: str
     handler: Handler
     params: tuple[Param, ...]
     result: str
+    callers: Rule
     access: Access = Access.READ
 
     @property
     def namespace(self) -> str:
         return self.name.partition("_")[0]
+
+    @property
+    def names_channel(self) -> bool:
+        """Whether a call is about one channel, and judged by it."""
+        return CHANNEL in self.params
 
 
 def bind(route: Route, params: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:

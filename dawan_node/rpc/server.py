@@ -4,8 +4,9 @@ What a browser on the same machine, a script on the internet or a careless proxy
 body is read: a Host that is not ours (DNS rebinding), a foreign Origin, any content type but ``application/json`` (so
 that no HTML form can post), compressed bodies. No CORS header is ever sent. Deadlines and caps are in ``connections``.
 
-Without TLS the server refuses to listen anywhere but on loopback. Metrics, health and administration live on their own
-port, so that the port members use cannot reach them.
+Without TLS the server refuses to listen anywhere but on loopback, and whoever calls is this machine's operator. With
+TLS a caller is who its certificate says, judged again for every request. Metrics, health and administration live on
+their own port, so that the port members use cannot reach them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,9 +23,12 @@ from aiohttp.client_exceptions import ClientPayloadError
 
 from dawan_node.errors import OperatorError
 from dawan_node.rpc import jsonrpc
+from dawan_node.rpc.access import unauthenticated
 from dawan_node.rpc.api import ApiError
+from dawan_node.rpc.caller import ANONYMOUS, LOCAL, Caller
 from dawan_node.rpc.connections import Gate, Guard, Limits, Listener
 from dawan_node.rpc.dispatch import Dispatcher, encode_transport_error
+from dawan_node.rpc.server_tls import ServerTls
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _OPS_BODY_BYTES_MAX: Final = 64 * 1024
@@ -92,6 +95,8 @@ class RpcServer:
     ) -> None:
         self._dispatcher = dispatcher
         self._hosts = HostAllowList(allow_hosts)
+        self._allow_hosts: Final = tuple(allow_hosts)
+        self._tls: ServerTls | None = None
         self._listener = Listener(self._serve, limits or Limits(), _quiet)
 
     @property
@@ -99,10 +104,16 @@ class RpcServer:
         """Counts of connections, for metrics."""
         return self._listener.gate
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+    async def start(self, host: str, port: int, tls: ServerTls | None = None) -> tuple[str, int]:
         """Listen; returns the bound address. Raises OperatorError: address in use, or not loopback without TLS."""
-        _require_loopback_or_tls(host, tls, "rpc.listen")
-        return await self._listener.start(host, port, "rpc.listen of node.toml", tls)
+        if tls is None:
+            _require_loopback(host, "rpc.listen")
+        self._tls = tls
+        if _is_address(host):
+            # Nobody can make a browser believe that a name of his is this address.
+            self._hosts = HostAllowList((*self._allow_hosts, host))
+        context = None if tls is None else lambda: tls.context
+        return await self._listener.start(host, port, "rpc.listen of node.toml", context)
 
     async def stop(self) -> None:
         """Let calls under way finish for a while, then close everything."""
@@ -113,16 +124,35 @@ class RpcServer:
         try:
             self._hosts.check(request)
             _check_call(request)
+            self._caller(request)  # before a body is read for somebody who may say nothing
             body = await _read_body(request, self.gate, jsonrpc.BODY_BYTES_MAX)
         except HttpRefusal as refusal:
             return await _refuse(request, guard, refusal)
         guard.request_received()
         try:
-            reply = await self._dispatcher.handle(body)
+            caller = self._caller(request)  # and after it: a slow body must not outlive a revocation
+            reply = await self._dispatcher.handle(body, caller)
+        except HttpRefusal as refusal:
+            return await _refuse(request, guard, refusal)
         finally:
             self.gate.release(len(body))
         status = 200 if reply else 204
         return await _send(request, guard, status, reply, "application/json" if reply else None)
+
+    def _caller(self, request: web.BaseRequest) -> Caller:
+        """Who sends this request. Raises HttpRefusal 401 for no certificate, or one that counts no longer."""
+        if self._tls is None:
+            return LOCAL
+        connection = None if request.transport is None else request.transport.get_extra_info("ssl_object")
+        if connection is None:
+            raise ConnectionResetError("the client is gone")
+        try:
+            caller = self._tls.caller(connection.getpeercert(binary_form=True))
+            if caller is ANONYMOUS:
+                raise unauthenticated()
+        except ApiError as error:
+            raise HttpRefusal(401, error.code, error.message, error.hint) from None
+        return caller
 
 
 Probe = Callable[[], Mapping[str, str]]
@@ -156,10 +186,10 @@ class OpsServer:
         self._hosts = HostAllowList(allow_hosts)
         self._listener = Listener(self._serve, limits or Limits(connections_max=64), _quiet)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
-        """Listen; returns the bound address. Raises OperatorError: address in use, or not loopback without TLS."""
-        _require_loopback_or_tls(host, tls, "ops.listen")
-        return await self._listener.start(host, port, "ops.listen of node.toml", tls)
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the bound address. Raises OperatorError: address in use, or not loopback."""
+        _require_loopback(host, "ops.listen")
+        return await self._listener.start(host, port, "ops.listen of node.toml")
 
     async def stop(self) -> None:
         """Close everything."""
@@ -208,13 +238,15 @@ def _health(failing: Mapping[str, str]) -> tuple[int, bytes, str]:
     return (503 if failing else 200), json.dumps(report).encode(), "application/json"
 
 
-def _require_loopback_or_tls(host: str, tls: ssl.SSLContext | None, name: str) -> None:
-    if tls is not None:
-        if tls.verify_mode is not ssl.CERT_REQUIRED:
-            raise OperatorError(
-                f"will not listen on {host}", "its TLS asks no client certificate", f"Set {name} to 127.0.0.1."
-            )
-        return
+def _is_address(host: str) -> bool:
+    """Whether this is one IP address, neither a name nor all addresses of the machine."""
+    try:
+        return not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _require_loopback(host: str, name: str) -> None:
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

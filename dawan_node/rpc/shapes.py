@@ -16,6 +16,7 @@ from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import values
 from dawan_node.rpc.api import (
     BlockInfo,
+    CertificateWarning,
     ChannelInfo,
     ChannelStatus,
     EventInfo,
@@ -57,6 +58,18 @@ def status(info: StatusInfo) -> Json:
         "uptime_s": info.uptime_s,
         "channels": [_channel_status(channel) for channel in info.channels],
         "peers": info.peers,
+        # Absent while nothing is near its end.
+        **({"certificates": [_certificate_warning(each) for each in info.certificates]} if info.certificates else {}),
+    }
+
+
+def _certificate_warning(info: CertificateWarning) -> Json:
+    return {
+        "org": info.org,
+        "level": info.level,
+        "not_after": to_instant(info.not_after_ms),
+        "text": info.text,
+        "fix": info.fix,
     }
 
 
@@ -279,6 +292,8 @@ def peers(infos: Iterable[PeerInfo]) -> list[Json]:
             "channels": list(info.channels),
             "rtt_ms": info.rtt_ms,
             "behind": dict(info.behind),
+            "software": info.software,
+            "clock_skew_ms": info.clock_skew_ms,
         }
         for info in infos
     ]

@@ -262,6 +262,20 @@ class Wal:
         return StorageError(f"write-ahead log {self.directory} failed: {error}")
 
 
+def inspect(directory: Path, files: FileOperations = OPERATING_SYSTEM) -> int:
+    """How many records the log would replay, found out without changing or locking anything.
+
+    Raises ``WalMissing``, or ``StorageError`` for a damaged log or disk. For a log that no node has open.
+    """
+    try:
+        sequences = _segments(directory, files)
+        if not sequences:
+            raise WalMissing(f"there is no write-ahead log in {directory}")
+        return len(_newest(directory, sequences, files)[1].records)
+    except OSError as error:
+        raise StorageError(f"write-ahead log {directory} cannot be read: {error}") from error
+
+
 def _create_first_segment(directory: Path, files: FileOperations) -> None:
     if _segments(directory, files):
         raise OperatorError(
@@ -288,14 +302,7 @@ def _create_first_segment(directory: Path, files: FileOperations) -> None:
 def _recover(directory: Path, files: FileOperations) -> tuple[_Segment, SegmentContent]:
     """Find the newest segment with a complete checkpoint, cut off a torn tail, and remove the other segments."""
     sequences = _segments(directory, files)
-    sequence = sequences[-1]
-    content = _read_segment(directory, sequence, files)
-    if content is None and sequence - 1 in sequences:
-        # Never durable, or the segment before it would be gone by now; so the one before it is the log.
-        sequence -= 1
-        content = _read_segment(directory, sequence, files)
-    if content is None:
-        raise StorageError(f"write-ahead log {directory}: segment {sequence} is damaged and has no predecessor")
+    sequence, content = _newest(directory, sequences, files)
     path = _segment_path(directory, sequence)
     descriptor = files.open_append(path, create=False)
     if content.torn:
@@ -304,6 +311,19 @@ def _recover(directory: Path, files: FileOperations) -> tuple[_Segment, SegmentC
     files.sync_data(descriptor)
     _remove_segments(directory, [_segment_path(directory, other) for other in sequences if other != sequence], files)
     return _Segment(sequence, content.header.salt, path, descriptor), content
+
+
+def _newest(directory: Path, sequences: Sequence[int], files: FileOperations) -> tuple[int, SegmentContent]:
+    """The newest segment with a complete checkpoint, of those in ``sequences``."""
+    sequence = sequences[-1]
+    content = _read_segment(directory, sequence, files)
+    if content is None and sequence - 1 in sequences:
+        # Never durable, or the segment before it would be gone by now; so the one before it is the log.
+        sequence -= 1
+        content = _read_segment(directory, sequence, files)
+    if content is None:
+        raise StorageError(f"write-ahead log {directory}: segment {sequence} is damaged and has no predecessor")
+    return sequence, content
 
 
 def _read_segment(directory: Path, sequence: int, files: FileOperations) -> SegmentContent | None:

@@ -72,11 +72,11 @@ def test_the_lock_pins_every_dependency_with_hashes_and_names_no_host_or_path() 
 
 
 def test_the_scripts_are_executable_and_continuous_integration_calls_only_them() -> None:
-    for name in ("setup", "devnet", "test", "check", "lint", "lock"):
+    for name in ("setup", "devnet", "test", "check", "lint", "lock", "packages"):
         assert (ROOT / "scripts" / name).stat().st_mode & 0o111
     steps = [
         line
         for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith(("#", "set ", "cd "))
     ]
-    assert steps == ["scripts/check", "scripts/test"]
+    assert steps == ["scripts/packages", "scripts/check", "scripts/test"]

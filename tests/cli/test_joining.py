@@ -10,52 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from dawan_node.cli.main import cli
 from dawan_node.crypto import keystore
-from dawan_node.node import consortium
 from dawan_node.node.home import Home, unlock
 from dawan_node.storage.wal import Wal
-
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "configs" / "consortium.devnet.toml"
-PASSPHRASE = "canary-passphrase"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def passphrase_file(folder: Path) -> Path:
-    path = folder / "passphrase"
-    path.write_text(PASSPHRASE + "\n")
-    path.chmod(0o600)
-    return path
+from tests.cli.joining_kit import PASSPHRASE, TEMPLATE, edit, make_homes, passphrase_file, requests_in, run, succeed
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four homes, assembled, each with its copy of the public files. Read only."""
     folder = tmp_path_factory.mktemp("consortium")
-    secret = passphrase_file(folder)
-    document = consortium.load_document(TEMPLATE)
-    for number, node in enumerate(document.validator):
-        identities = [i.name for i in document.identity if i.org == node.org]
-        named = [word for name in identities for word in ("--identity", name)]
-        address = f"127.0.0.1:{7101 + number}"
-        succeed("init", "--name", node.name, "--org", node.org, "--home", folder / node.name, "--listen", address,
-                "--passphrase-file", secret, "--devnet", *named)  # fmt: skip
-    parties = [folder / node.name / "network" / "party.toml" for node in document.validator]
-    succeed("network", "assemble", TEMPLATE, *parties, "--to", folder / "public")
-    for node in document.validator:
-        shutil.copytree(folder / "public", folder / node.name / "network", dirs_exist_ok=True)
+    make_homes(folder)
+    succeed("network", "assemble", TEMPLATE, *requests_in(folder), "--to", folder / "public")
+    for name in ("gz1", "hk1", "mo1", "hq1"):
+        succeed("network", "verify", "--home", folder / name, "--from", folder / "public")
     return folder
 
 
@@ -73,19 +42,21 @@ def test_every_party_verifies_the_same_chain_ids(made: Path) -> None:
         seen.add(tuple(channel["chain_id"] for channel in said["channels"]))
         trade = said["channels"][0]
         assert (trade["channel"], trade["n"], trade["f"], trade["quorum"]) == ("trade", 4, 1, 3)
-        assert trade["survives_loss_of"] == ["gz", "hk", "hq", "mo"]
+        assert [each["operator"] for each in trade["operators"]] == ["gz", "hk", "hq", "mo"]
+        assert all(each["survives_loss"] and each["survives_lying"] for each in trade["operators"])
+        assert said["notices"] == []
     assert len(seen) == 1
 
 
 def test_the_table_ends_with_the_next_command(made: Path) -> None:
     said = succeed("network", "verify", "--home", made / "hk1")
-    assert "SURVIVES THE LOSS OF ANY ONE OF" in said
+    assert "CHANNEL SURVIVES ITS LOSS  SURVIVES ITS LYING" in said
+    assert "\ngz        gz                 1      yes                        yes\n" in said
     assert said.rstrip().endswith(f"hk1 of hk may start: dawan-node run --home {made / 'hk1'}")
 
 
 def test_assembling_again_gives_the_same_files_byte_for_byte(made: Path, tmp_path: Path) -> None:
-    parties = sorted(made.glob("*/network/party.toml"))
-    succeed("network", "assemble", TEMPLATE, *parties, "--to", tmp_path)
+    succeed("network", "assemble", TEMPLATE, *requests_in(made)[::-1], "--to", tmp_path)
     files = [path for path in (made / "public").rglob("*") if path.is_file()]
     assert len(files) == 7
     for path in files:
@@ -106,7 +77,11 @@ def test_a_home_is_private_and_complete(made: Path) -> None:
 def test_no_secret_is_in_a_public_file_or_an_output(made: Path) -> None:
     home = Home(made / "gz1")
     seed = unlock(home, PASSPHRASE.encode()).node.seed()
-    public = [path for path in (made / "public").rglob("*") if path.is_file()] + [home.party_file, home.config_file]
+    public = [path for path in (made / "public").rglob("*") if path.is_file()] + [
+        home.join_request_file,
+        home.agreed_file,
+        home.config_file,
+    ]
     for path in public:
         data = path.read_bytes()
         assert seed not in data and seed.hex().encode() not in data and PASSPHRASE.encode() not in data
@@ -159,14 +134,40 @@ def test_a_second_node_of_an_organisation_uses_its_authority(made: Path, tmp_pat
     succeed("init", "--name", "gz2", "--org", "gz", "--home", tmp_path / "gz2", "--passphrase-file", secret, "--devnet",
             "--ca", made / "gz1" / "keys" / "ca")  # fmt: skip
     assert not (tmp_path / "gz2" / "keys" / "ca").exists()
-    assert "ca =" not in (tmp_path / "gz2" / "network" / "party.toml").read_text()
+    template = tmp_path / "template.toml"
+    template.write_text(TEMPLATE.read_text("utf-8") + '\n[[observer]]\nname = "gz2"\norg = "gz"\n', encoding="utf-8")
+    missing = run("network", "join-request", template, "--home", tmp_path / "gz2", "--passphrase-file", secret)
+    assert missing.exit_code == 1
+    assert "dawan-node keys new gz-admin; or --without gz-admin" in missing.stderr and "and 6 more" in missing.stderr
+    assert not (tmp_path / "gz2" / "network").exists()
+    succeed("network", "join-request", template, "--home", tmp_path / "gz2", "--passphrase-file", secret,
+            "--no-identities")  # fmt: skip
+    request = (tmp_path / "gz2" / "network" / "join-request.toml").read_text()
+    assert "ca =" not in request and "[[identity]]" not in request and 'role = "observer"' in request
 
 
-def test_a_party_file_can_be_written_again_after_another_key(home: Path) -> None:
+def test_init_hands_nothing_over_and_says_what_comes_next(tmp_path: Path) -> None:
+    said = succeed("init", "--name", "gz1", "--org", "gz", "--home", tmp_path / "h", "--passphrase-file",
+                   passphrase_file(tmp_path), "--devnet")  # fmt: skip
+    assert not (tmp_path / "h" / "network").exists()
+    assert f"dawan-node network join-request --home {tmp_path / 'h'} CONSORTIUM.TOML" in said
+
+
+def test_a_request_is_made_again_after_another_key(home: Path, tmp_path: Path) -> None:
     secret = passphrase_file(home.parent)
-    succeed("keys", "new", "gz-extra", "--home", home, "--passphrase-file", secret, "--devnet")
-    succeed("network", "party", "--home", home)
-    assert 'name = "gz-extra"' in (home / "network" / "party.toml").read_text()
+    template = tmp_path / "template.toml"
+    entry = '\n[[identity]]\nname = "gz-extra"\norg = "gz"\nroles = ["bank"]\n'
+    template.write_text(TEMPLATE.read_text("utf-8") + entry, encoding="utf-8")
+    options = ("--home", home, "--passphrase-file", secret)
+    refused = run("network", "join-request", template, *options)
+    assert refused.exit_code == 1 and "dawan-node keys new gz-extra" in refused.stderr
+    without = json.loads(succeed("network", "join-request", template, *options, "--without", "gz-extra", "-o", "json"))
+    assert "gz-bank" in without["identities"] and "gz-extra" not in without["identities"]
+    succeed("keys", "new", "gz-extra", *options, "--devnet")
+    succeed("network", "join-request", template, *options)
+    assert 'name = "gz-extra"' in (home / "network" / "join-request.toml").read_text()
+    misspelt = run("network", "join-request", template, *options, "--without", "gz-extr")
+    assert misspelt.exit_code == 1 and "the nearest valid one is gz-extra" in misspelt.stderr
 
 
 def replace_genesis(home: Path) -> None:
@@ -175,16 +176,6 @@ def replace_genesis(home: Path) -> None:
 
 def swap_tls(home: Path) -> None:
     shutil.copy(home / "keys/ca/ca.pem", home / "keys/tls.pem")
-
-
-def edit(name: str, old: str, new: str) -> Callable[[Path], Any]:
-    def change(home: Path) -> None:
-        path = home / name
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return change
 
 
 def other_key(home: Path) -> None:
@@ -198,13 +189,17 @@ def other_key(home: Path) -> None:
         (replace_genesis, "is not the genesis of channel trade"),
         (lambda home: (home / "network/genesis/trade.bin").unlink(), "trade.bin cannot be read"),
         (edit("network/consortium.toml", '["bank"]', '["bank", "factor"]'), "is not the genesis of channel"),
+        (edit("network/consortium.toml", '["bank"]', '["bank", "factor"]'), "[[identity]] gz-bank: roles is"),
         (edit("node.toml", '"gz1"', '"gz7"'), "the consortium has no such node"),
         (edit("node.toml", '"gz"', '"hk"'), "the consortium has it under gz"),
+        (edit("node.toml", '"gz"', '"hk"'), "join-request.toml is of gz1 of gz"),
+        (edit("network/join-request.toml", 'role = "validator"', 'role = "observer"'), "signature is not of the"),
+        (edit("network/join-request.toml", "addresses", "adresses"), "nearest valid one is addresses"),
         (edit("node.toml", "listen", "lisen"), "nearest valid one is listen"),
         (other_key, "is not the one in consortium.toml"),
         (lambda home: (home / "keys/node.key.json").unlink(), "no such file"),
         (lambda home: (home / "keys/node.key.json").chmod(0o644), "lets other users in"),
-        (swap_tls, "peers would refuse this node's TLS certificate"),
+        (swap_tls, "peers would refuse"),
         (lambda home: (home / "keys/tls.pem").write_text("junk"), "tls.pem is damaged"),
         (lambda home: (home / "keys/tls.pem").unlink(), "tls.pem cannot be read"),
         (lambda home: (home / "network/gz.pem").write_bytes((home / "network/hk.pem").read_bytes()), "genesis"),
@@ -223,15 +218,6 @@ def test_the_certificate_of_another_node_is_refused(home: Path, made: Path) -> N
     shutil.copy(made / "hk1/keys/tls.pem", home / "keys/tls.pem")
     result = run("network", "verify", "--home", home)
     assert "it is of hk1 of hk, this node is gz1 of gz" in result.stderr
-
-
-def test_a_weak_topology_is_said_aloud(made: Path, tmp_path: Path) -> None:
-    text = TEMPLATE.read_text(encoding="utf-8").replace('["gz1", "hk1", "mo1", "hq1"]', '["gz1", "hk1", "mo1"]')
-    (tmp_path / "template.toml").write_text(text, encoding="utf-8")
-    parties = sorted(made.glob("*/network/party.toml"))
-    said = succeed("network", "assemble", tmp_path / "template.toml", *parties, "--to", tmp_path / "public")
-    for org in ("gz", "hk", "mo"):
-        assert f"warning: {org} alone could fork channel trade" in said
 
 
 def test_keys_are_exported_and_imported_under_new_passphrases(home: Path, tmp_path: Path) -> None:

@@ -59,9 +59,20 @@ def test_help_lists_every_command_without_importing_any() -> None:
         "dawan_node",
         "dawan_node.cli",
         "dawan_node.cli.exit_codes",
+        "dawan_node.cli.lazy",
         "dawan_node.cli.main",
         "dawan_node.errors",
     ]
+    assert shown.endswith("HEAVY\n")
+
+
+@pytest.mark.parametrize("name", sorted({*main.COMMANDS, "trade"}))
+def test_help_of_a_command_imports_nothing_heavy(name: str) -> None:
+    script = (
+        f"import sys; from dawan_node.cli.main import cli; cli.main([{name!r}, '--help'], standalone_mode=False);"
+        "print('HEAVY', *{'aiohttp', 'cryptography', 'nacl', 'msgspec', 'plyvel', 'asyncio'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert shown.endswith("HEAVY\n")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dawan_node.cli.health import STALL_MS, examine
+from dawan_node.rpc.api import CertificateWarning
 from tests.cli.node_in_reach import CommandLine, command_line
 
 
@@ -55,6 +56,26 @@ def test_a_node_that_is_not_there_is_exit_code_three(dawan: CommandLine) -> None
     done = dawan("status")
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr.startswith("error: no node answers")
+
+
+def test_a_certificate_near_its_end_is_a_line_with_its_remedy_and_no_reason_to_call_the_node_ill(
+    dawan: CommandLine,
+) -> None:
+    assert dawan.json("status", "-o", "json")["certificates"] == []
+    warning = CertificateWarning("mo", "30 days", 1_800_000_000_000, "TLS certificate 'CN=mo1' expires soon", "Renew.")
+    dawan.server.node.certificates = (warning,)
+    shown = dawan("status")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[-1] == " ! TLS certificate 'CN=mo1' expires soon. Renew."
+    assert dawan.json("status", "-o", "json")["certificates"] == [
+        {
+            "org": "mo",
+            "level": "30 days",
+            "not_after": "2027-01-15T08:00:00.000Z",
+            "text": "TLS certificate 'CN=mo1' expires soon",
+            "fix": "Renew.",
+        }
+    ]
 
 
 INFO = {"validators": ["gz1", "hk1", "hq1", "mo1"], "n": 4, "f": 1, "quorum": 3}
@@ -116,7 +137,7 @@ def test_catching_up_is_said_and_not_grave() -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["tx", "query", "status"])
+@pytest.mark.parametrize("command", ["tx", "query", "status", "doctor"])
 def test_help_loads_no_server_library(command: str) -> None:
     heavy = "{'aiohttp', 'asyncio', 'msgspec', 'nacl', 'cryptography'}"
     code = f"import sys, dawan_node.cli.{command}; print(sorted({heavy} & sys.modules.keys()))"

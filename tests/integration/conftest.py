@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from network_kit import Network, running
+
+from dawan_node.cli import devnet_creation
+
+# Two workers that look for free ports at the same moment must not find the same ones.
+_SHARE = len(devnet_creation.PORTS) // 4
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+devnet_creation.PORTS = devnet_creation.PORTS[_WORKER * _SHARE : (_WORKER + 1) * _SHARE]  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")

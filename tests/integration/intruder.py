@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
+from dawan_node.crypto.trust import Trust
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import SystemClock
 from dawan_node.node.consortium import public_key_bytes
@@ -97,13 +98,14 @@ class Intruder:
         file, node = self._consortium, self._node
         role = Role.VALIDATOR if file.is_validator(node.name) else Role.OBSERVER
         self._network = Network(
-            LocalIdentity(file.network, node.name, node.org, role, NodeSigner(self.key.node), self.key.tls, file.roots),
+            LocalIdentity(file.network, node.name, node.org, role, NodeSigner(self.key.node), self.key.tls),
             [
                 PeerAddress(other.name, other.org, public_key_bytes(other.public_key), other.addresses, Role.VALIDATOR)
                 for other in file.nodes
                 if other.name != node.name
             ],
-            lambda org: (self.genesis.chain_id,),
+            Trust(file.roots),
+            lambda certificate: (self.genesis.chain_id,),
             node.p2p,
             self,
             SystemClock(),

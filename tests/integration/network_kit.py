@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dawan_node.cli import devnet, devnet_network
+from dawan_node.cli import devnet, devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.devnet_processes import Processes
 from dawan_node.errors import DawanError
@@ -32,10 +32,11 @@ class Network:
     """A running test network."""
 
     def __init__(self, folder: Path, n: int) -> None:
-        self.devnet: Devnet = devnet_network.create(folder, n)
+        self.devnet: Devnet = devnet_creation.create(folder, n)
         self.processes = Processes(self.devnet)
         self.keys = self.devnet.identity_keys()
         self._numbers = iter(range(1_000_000))
+        self.ahead_s = 0  # how far the nodes' clocks are before this machine's
 
     @property
     def nodes(self) -> tuple[DevnetNode, ...]:
@@ -57,7 +58,7 @@ class Network:
 
     def envelope(self, key: str = "gz-supplier", **changes: Any) -> bytes:
         """A signed invoice with a number of its own; ``changes`` replace arguments of the command."""
-        today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+        today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + self.ahead_s + 8 * 3600))
         args: dict[str, Any] = {
             "number": f"T-{next(self._numbers):06d}",
             "buyer": "gz-buyer",
@@ -70,7 +71,7 @@ class Network:
             "receivable",
             "record_invoice",
             args | changes,
-            valid_until_ms=time.time_ns() // 1_000_000 + 600_000,
+            valid_until_ms=time.time_ns() // 1_000_000 + self.ahead_s * 1_000 + 600_000,
         )
         return sign_transaction(self.keys[key], body)
 

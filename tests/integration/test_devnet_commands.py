@@ -60,3 +60,26 @@ def test_with_the_first_node_dead_the_advice_and_the_next_transaction_go_to_anot
     assert (sent.exit_code, f"through {second.name}" in sent.stdout) == (0, True), sent.output
     refused = _devnet(home, "tx", first.name)
     assert (refused.exit_code, "devnet start" in refused.stderr) == (3, True)
+
+
+def test_clocks_move_together_or_by_name_and_the_chain_goes_on_either_way(own_network: Network) -> None:
+    home, nodes = own_network.devnet.folder, own_network.nodes
+    moved = _devnet(home, "clock", "+21d")
+    assert (moved.exit_code, moved.stdout.count("21 d ahead of the machine's time")) == (0, 4)
+    assert "Block time moves with the clocks of the validators and cannot go back." in moved.stdout
+    assert _devnet(home, "tx").exit_code == 0
+    time_ahead = own_network.ask(nodes[0], "chain_head", "trade")["timestamp"]
+
+    # Back again: the next block is later than the last all the same.
+    back = _devnet(home, "clock", "-1h")
+    assert (back.exit_code, "until the clocks have caught up" in back.stdout) == (0, True)
+    assert _devnet(home, "clock", "now").exit_code == 0
+    assert _devnet(home, "tx").exit_code == 0
+    assert own_network.ask(nodes[0], "chain_head", "trade")["timestamp"] > time_ahead
+
+    assert _devnet(home, "clock", "+2h", nodes[1].name).exit_code == 0
+    shown = _devnet(home, "clock").stdout
+    assert [("2 h ahead" in line) for line in shown.splitlines()] == [False, True, False, False]
+    assert "cannot go back" not in shown
+    refused = _devnet(home, "clock", "tomorrow")
+    assert (refused.exit_code, "+21d" in refused.stderr) == (1, True)

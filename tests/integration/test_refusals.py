@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from network_kit import CHANNEL, until
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.cli.devnet_processes import Processes
 from dawan_node.node.home import Home
@@ -87,7 +87,7 @@ def picture(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def case_of(folder: Path) -> Case:
-    return Case(devnet_network.create(folder / "net", 1))
+    return Case(devnet_creation.create(folder / "net", 1))
 
 
 @pytest.fixture(scope="module")

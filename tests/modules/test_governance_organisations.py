@@ -194,7 +194,11 @@ def test_removal_is_for_good_and_not_while_the_organisation_holds_a_seat(kit):
     assert kit.run("gz-admin", "propose_org_ca", {"id": "c", "org": "shenzhen", "ca": [b"x"]}).reason == "E_UNKNOWN"
 
 
-def test_a_status_that_holds_already_or_of_a_stranger_is_refused(kit):
+def test_a_status_that_holds_already_or_of_a_stranger_is_not_even_proposed(kit):
+    for org, status, reason in (("gz", "active", "E_STATUS"), ("nowhere", "suspended", "E_UNKNOWN")):
+        asked = {"id": "p", "org": org, "status": status}
+        assert kit.run("gz-admin", "propose_org_status", asked).reason == reason
+    assert kit.get(Proposal, b"p") is None
     assert set_status(kit, "gz", "active").reason == "E_STATUS"
     assert set_status(kit, "nowhere", "suspended").reason == "E_UNKNOWN"
 
@@ -226,6 +230,35 @@ def test_a_new_authority_comes_by_vote_and_the_old_one_is_remembered(kit):
     assert (first.ca, first.from_height, first.until_height) == ((old,), 0, changed_at)
     assert (second.ca, second.from_height, second.until_height) == ((old, new), changed_at, kit.height)
     assert kit.get(PastOrganisation, key_of("gz", 0)) == first
+
+
+def test_a_passed_proposal_does_not_undo_what_was_decided_after_it_was_opened(kit):
+    def opened(name, ca):
+        assert kit.run("gz-admin", "propose_org_ca", {"id": name, "org": "gz", "ca": [ca]}).code == 0
+        for org in ("gz", "hk", "mo"):
+            assert kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True}).code == 0
+
+    opened("first", b"leaked root of gz")
+    opened("second", b"new root of gz")
+    assert kit.run("gz-admin", "enact", {"proposal": "second"}).code == 0
+    assert kit.run("gz-admin", "enact", {"proposal": "first"}).reason == "E_STALE"
+    assert membership(kit).organisations["gz"].ca == (b"new root of gz",)
+
+    for name, status in (("out", "suspended"), ("out-too", "suspended")):
+        assert kit.run("gz-admin", "propose_org_status", {"id": name, "org": "shenzhen", "status": status}).code == 0
+        for org in ("gz", "hk", "mo"):
+            kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True})
+    assert kit.run("gz-admin", "enact", {"proposal": "out"}).code == 0
+    assert set_status(kit, "shenzhen", "active").code == 0
+    assert kit.run("gz-admin", "enact", {"proposal": "out-too"}).reason == "E_STALE"
+    assert "shenzhen" in membership(kit).active_orgs
+
+
+def test_a_change_of_the_authority_does_not_void_a_suspension_that_was_voted_on(kit):
+    assert kit.run("gz-admin", "propose_org_status", {"id": "out", "org": "shenzhen", "status": "suspended"}).code == 0
+    assert kit.run("shenzhen-admin", "propose_org_ca", {"id": "ca", "org": "shenzhen", "ca": [b"new"]}).code == 0
+    assert decide(kit, "ca").code == 0
+    assert decide(kit, "out").code == 0
 
 
 # -- nodes and revocation lists --------------------------------------------------------------------------------------
@@ -260,6 +293,18 @@ def test_a_validators_record_gives_addresses_and_never_another_key(kit):
     assert kit.run("hk-admin", "register_node", node("hk1", key_of_person("other"))).reason == "E_KEY"
     assert kit.run("gz-admin", "register_node", node("hk1", voting)).reason == "E_OTHER_ORG"
     assert kit.run("gz-admin", "register_node", node("mo1")).reason == "E_OTHER_ORG"
+
+
+def test_the_key_of_another_node_is_not_voted_in_for_a_validator(kit):
+    key = key_of_person("new key of hk1")
+    change = {"id": "new-key", "validator": "hk1", "suite": ED25519, "public_key": key}
+    assert kit.run("gz-admin", "register_node", node("gz-observer", key)).code == 0
+    assert kit.run("hk-admin", "propose_validator", change).reason == "E_KEY_USED"
+    other = key_of_person("another new key of hk1")
+    assert kit.run("hk-admin", "propose_validator", {**change, "public_key": other}).code == 0
+    assert kit.run("gz-admin", "register_node", node("gz-observer", other)).code == 0, "while the vote runs"
+    assert decide(kit, "new-key").reason == "E_KEY_USED"
+    assert other not in [voting for _, voting in membership(kit).validators.values()]
 
 
 def test_nodes_and_addresses_are_counted(kit):
@@ -353,3 +398,47 @@ def test_no_sequence_of_membership_changes_breaks_an_invariant_or_a_module(seque
         assert kit.get(Credential, record.public_key) is None
     assert kit.get(Organisation, b"nowhere") is None and kit.get(Identity, b"nowhere") is None
     assert kit.get(NodeRecord, b"nowhere") is None
+
+
+# -- what one organisation must not do to another ---------------------------------------------------------------------
+
+
+def test_nobody_registers_the_key_of_anothers_validator_or_node_as_a_person_or_a_voter(kit):
+    victim = kit.genesis.validators[0]
+    assert victim.org == "gz"
+    person = {"name": "thief", "roles": ["supplier"], "suite": ED25519}
+    assert kit.run("hk-admin", "enrol", {**person, "public_key": victim.public_key}).reason == "E_KEY_USED"
+    assert kit.run("gz-admin", "register_node", node(victim.name, victim.public_key)).code == 0
+    assert kit.run("gz-admin", "register_node", node("gz-observer")).code == 0
+    key = key_of_person("node gz-observer")
+    assert kit.run("hk-admin", "enrol", {**person, "public_key": key}).reason == "E_KEY_USED"
+    assert kit.run("hk-admin", "propose_org", newcomer(public_key=key)).reason == "E_KEY_USED"
+    seat = {"id": "seat", "validator": "hk1", "suite": ED25519, "public_key": key}
+    assert kit.run("hk-admin", "propose_validator", seat).reason == "E_KEY_USED"
+
+
+def test_a_hundred_large_proposals_do_not_keep_a_validator_from_a_new_key(kit):
+    for number in range(115):
+        ca = [bytes([number, part]) * 1_500 for part in range(AUTHORITIES_MAX)]
+        assert kit.run("mo-admin", "propose_org", newcomer(id=f"p{number}", org=f"o{number}", ca=ca)).code == 0
+    change = {"id": "key", "validator": "hk1", "suite": ED25519, "public_key": key_of_person("hk1 new")}
+    assert kit.run("hk-admin", "propose_validator", change).code == 0
+
+
+def test_an_old_vote_on_an_organisation_does_not_undo_a_newer_one(kit):
+    def passed(name, certificate):
+        assert kit.run("hk-admin", "propose_org_ca", {"id": name, "org": "hk", "ca": [certificate]}).code == 0
+        for org in ("gz", "hk", "mo"):
+            assert kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True}).code == 0
+
+    passed("first", b"stolen since")
+    passed("second", b"the new one")
+    assert kit.run("hk-admin", "enact", {"proposal": "second"}).code == 0
+    assert kit.run("mo-admin", "enact", {"proposal": "first"}).reason == "E_STALE"
+    assert membership(kit).organisations["hk"].ca == (b"the new one",)
+
+
+def test_an_organisation_publishes_no_more_lists_than_it_may_have_authorities(kit):
+    lists = [bytes([number]) for number in range(AUTHORITIES_MAX + 1)]
+    assert kit.run("gz-admin", "publish_revocations", {"lists": lists}).reason == "E_VALUE"
+    assert kit.run("gz-admin", "publish_revocations", {"lists": lists[1:]}).code == 0

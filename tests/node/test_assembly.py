@@ -1,23 +1,19 @@
-"""network assemble: every party's public file in its place, and nothing that was not agreed on."""
+"""network assemble: every party's join-request in its place, and nothing that was not agreed on."""
 
 from __future__ import annotations
 
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dawan_node.crypto.authority import make_authority
-from dawan_node.crypto.certificates import to_pem
 from dawan_node.errors import ConfigError
 from dawan_node.node import assembly, consortium
-from dawan_node.node.assembly import Party, PartyIdentity, render
 from dawan_node.node.consortium import Consortium, Document, Node
-
-NOW = datetime(2026, 9, 2, tzinfo=UTC)
-DEVNET = Path(__file__).resolve().parents[2] / "configs" / "consortium.devnet.toml"
+from dawan_node.node.consortium_text import render
+from dawan_node.node.join_request import JoinRequest, RequestIdentity
+from tests.node.joining_kit import DEVNET, NOW, public_key, request_for, requests_for
 
 
 @pytest.fixture(scope="module")
@@ -26,45 +22,21 @@ def template() -> Document:
 
 
 @pytest.fixture
-def parties(assembled: Consortium) -> list[tuple[str, Party]]:
-    """What the parties of ``assembled`` had handed over."""
-    return [
-        (
-            f"{node.name}/party.toml",
-            Party(
-                format=1,
-                name=node.name,
-                org=node.org,
-                public_key=node.public_key,
-                addresses=node.addresses,
-                ca=to_pem(assembled.roots[node.org]),
-                identity=tuple(
-                    PartyIdentity(name=identity.name, public_key=identity.public_key)
-                    for identity in assembled.document.identity
-                    if identity.org == node.org
-                ),
-            ),
-        )
-        for node in assembled.document.validator
-    ]
+def requests(template: Document) -> list[tuple[str, JoinRequest]]:
+    return requests_for(template)
 
 
-def change(parties: list[tuple[str, Party]], number: int, **changes: object) -> list[tuple[str, Party]]:
-    name, party = parties[number]
-    return [*parties[:number], (name, msgspec.structs.replace(party, **changes)), *parties[number + 1 :]]
-
-
-def refusal(template: Document, parties: list[tuple[str, Party]]) -> str:
+def refusal(template: Document, requests: list[tuple[str, JoinRequest]]) -> str:
     with pytest.raises(ConfigError) as refused:
-        assembly.assemble("template.toml", template, parties, NOW)
+        assembly.assemble("template.toml", template, requests, NOW)
     assert refused.value.fix
     return str(refused.value)
 
 
-def test_the_order_of_the_parties_does_not_matter(
-    template: Document, parties: list[tuple[str, Party]], assembled: Consortium
+def test_the_order_of_the_requests_does_not_matter(
+    template: Document, requests: list[tuple[str, JoinRequest]], assembled: Consortium
 ) -> None:
-    again = assembly.assemble("template.toml", template, parties[::-1], NOW)
+    again = assembly.assemble("template.toml", template, requests[::-1], NOW)
     assert render(again.document) == render(assembled.document)
     assert again.genesis("trade").encoded == assembled.genesis("trade").encoded
 
@@ -78,7 +50,7 @@ def test_a_rendered_file_reads_back_as_the_same_document(assembled: Consortium) 
             *assembled.document.org[1:-1],
             msgspec.structs.replace(
                 assembled.document.org[-1],
-                names=consortium.Names(en='A "b" \\ \t c\x7f', zh_hans="甲", zh_hant="乙", pt="ç"),
+                names=consortium.Names(en='A "b" \\ c', zh_hans="甲", zh_hant="乙", pt="ç"),
             ),
         ),
         channel=(
@@ -93,74 +65,61 @@ def test_a_rendered_file_reads_back_as_the_same_document(assembled: Consortium) 
     assert consortium.parse_document("again", tomllib.loads(render(document))) == document
 
 
-def test_a_party_file_reads_back_as_it_was_written(tmp_path: Path, parties: list[tuple[str, Party]]) -> None:
-    path = tmp_path / "party.toml"
-    for _, party in parties:
-        path.write_text(party.render(), encoding="utf-8")
-        assert assembly.load_party(path) == party
-
-
-def test_a_misspelt_key_in_a_party_file_is_named(tmp_path: Path, parties: list[tuple[str, Party]]) -> None:
-    path = tmp_path / "party.toml"
-    path.write_text(parties[0][1].render().replace("addresses", "adresses"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"unknown key adresses.*nearest valid one is addresses"):
-        assembly.load_party(path)
-
-
-def test_a_second_node_of_an_organisation_need_not_bring_the_ca_again(
-    template: Document, parties: list[tuple[str, Party]]
-) -> None:
+def test_a_second_node_of_an_organisation_need_not_bring_the_ca_again(template: Document) -> None:
     larger = msgspec.structs.replace(template, observer=(Node(name="gz2", org="gz"),))
-    second = (
-        "gz2",
-        msgspec.structs.replace(parties[0][1], name="gz2", public_key="0x" + "ab" * 32, ca="", identity=()),
-    )
-    made = assembly.assemble("template.toml", larger, [*parties, second], NOW)
+    made = assembly.assemble("template.toml", larger, requests_for(larger), NOW)
     gz2 = made.node("gz2")
-    assert gz2 is not None and gz2.public_key == "0x" + "ab" * 32
+    assert gz2 is not None and gz2.public_key == public_key("gz2")
     assert not made.is_validator("gz2")
 
 
-def test_a_party_that_was_not_agreed_on_is_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    said = refusal(template, change(parties, 0, name="gz9"))
-    assert "gz1/party.toml: node gz9 is not in template.toml" in said
+def test_what_the_template_does_not_have_is_not_assembled(template: Document) -> None:
+    extra = ("gz9.toml", request_for(template, "gz9", "gz", 9, identity=()))
+    assert "gz9.toml: node 'gz9' is not in template.toml" in refusal(template, [*requests_for(template), extra])
+    stranger = RequestIdentity(name="gz-stranger", public_key=public_key("gz-stranger"))
+    more = ("gz1.toml", request_for(template, "gz1", "gz", identity=(stranger,)))
+    assert "identity 'gz-stranger' is not in template.toml" in refusal(template, [more, *requests_for(template)[1:]])
 
 
-def test_a_party_under_another_organisation_is_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    assert "node gz1 is of hk" in refusal(template, change(parties, 0, org="hk"))
+def test_a_node_or_identity_under_another_organisation_is_refused(template: Document) -> None:
+    rest = requests_for(template)[1:]
+    moved = ("gz1.toml", request_for(template, "hk1", "gz"))
+    assert "node 'hk1' is of 'gz'" in refusal(template, [moved, *rest[1:]])
+    stolen = (RequestIdentity(name="hk-bank", public_key=public_key("x")),)
+    thief = ("gz1.toml", request_for(template, "gz1", "gz", identity=stolen))
+    without = ("hk1.toml", request_for(template, "hk1", "hk", 1, identity=()))
+    assert "identity 'hk-bank' is of 'gz'" in refusal(template, [thief, without, *rest[1:]])
 
 
-def test_an_identity_of_another_organisation_is_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    stolen = (PartyIdentity(name="hk-bank", public_key="0x" + "ab" * 32),)
-    assert "identity hk-bank is of gz" in refusal(template, change(parties, 0, identity=stolen))
+def test_another_role_than_the_agreed_one_is_refused(template: Document) -> None:
+    observer = ("gz1.toml", request_for(template, "gz1", "gz", role="observer"))
+    said = refusal(template, [observer, *requests_for(template)[1:]])
+    assert "node gz1 is observer" in said and "has it as validator" in said
 
 
-def test_two_files_for_one_node_are_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    assert "node gz1 comes twice" in refusal(template, [*parties, ("copy", parties[0][1])])
+def test_what_is_missing_is_named(template: Document, requests: list[tuple[str, JoinRequest]]) -> None:
+    assert "organisation hk has no CA certificate" in refusal(template, [requests[0], *requests[2:]])
+    without_key = ("hk1.toml", request_for(template, "hk1", "hk", 1, identity=()))
+    said = refusal(template, [requests[0], without_key, *requests[2:]])
+    assert "public_key of identity hk-admin is missing and 5 more" in said
 
 
-def test_a_missing_party_is_named(template: Document, parties: list[tuple[str, Party]]) -> None:
-    assert "organisation hk has no CA certificate" in refusal(template, [parties[0], *parties[2:]])
-    without_key = change(parties, 1, identity=())
-    assert "public_key of identity hk-admin is missing and 5 more" in refusal(template, without_key)
+def test_a_folder_that_is_written_again_holds_the_same_bytes_and_nothing_half(
+    template: Document, requests: list[tuple[str, JoinRequest]], tmp_path: Path
+) -> None:
+    assembled = assembly.assemble("template.toml", template, requests, NOW)
+    paths = assembly.write(assembled, tmp_path)
+    before = {path: path.read_bytes() for path in paths}
+    assert assembly.write(assembled, tmp_path) == paths
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert paths[-1].name == "consortium.toml"  # last: it names the others
 
 
-def test_two_nodes_of_one_organisation_must_share_its_ca(template: Document, parties: list[tuple[str, Party]]) -> None:
-    larger = msgspec.structs.replace(template, observer=(Node(name="gz2", org="gz"),))
-    other = to_pem([make_authority("gz", NOW).certificate])
-    second = msgspec.structs.replace(parties[0][1], name="gz2", ca=other, identity=())
-    assert "different certificate" in refusal(larger, [*parties, ("gz2", second)])
-
-
-@pytest.mark.parametrize("ca", ["junk", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_a_damaged_ca_is_refused(template: Document, parties: list[tuple[str, Party]], ca: str) -> None:
-    assert "gz1/party.toml: ca" in refusal(template, change(parties, 0, ca=ca))
-
-
-def test_an_expired_ca_is_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    old = to_pem([make_authority("gz", datetime(2000, 1, 1, tzinfo=UTC)).certificate])
-    assert "expired" in refusal(template, change(parties, 0, ca=old))
-
-
-def test_a_malformed_key_is_refused(template: Document, parties: list[tuple[str, Party]]) -> None:
-    assert "public_key of validator gz1" in refusal(template, change(parties, 0, public_key="0xAB"))
+def test_a_folder_that_cannot_be_written_is_left_as_it_was(
+    template: Document, requests: list[tuple[str, JoinRequest]], tmp_path: Path
+) -> None:
+    assembled = assembly.assemble("template.toml", template, requests, NOW)
+    (tmp_path / "genesis").write_text("in the way")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        assembly.write(assembled, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["genesis"]

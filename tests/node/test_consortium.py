@@ -9,9 +9,8 @@ import pytest
 
 from dawan_node.errors import ConfigError
 from dawan_node.node import consortium
-from dawan_node.node.consortium import Consortium, fault_facts
+from dawan_node.node.consortium import Consortium, channel_facts
 from dawan_node.primitives.genesis import Genesis
-from dawan_node.primitives.validators import quorum
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +129,11 @@ def test_addresses_are_not_part_of_the_chain_id(assembled: Consortium, write_cha
         ('orgs = ["gz", ', "orgs = [", ["validator gz1 is of gz", "not on the channel"]),
         ('modules = ["receivable@1"]', 'modules = ["receivable"]', ["not a module and version"]),
         ('modules = ["receivable@1"]', 'modules = ["receivable@1", "receivable@2"]', ["two versions"]),
+        ('names.pt = "', 'names.pt = "\\u001b[2J', ["names of organisation gz", "control"]),
+        ('names.pt = "', 'names.pt = "\\u202e', ["names of organisation gz", "direction marks"]),
+        ('addresses = ["127.0.0.1:7100"]', 'addresses = ["\\u001b:7100"]', ["addresses of validator gz1", "a host is"]),
+        ('addresses = ["127.0.0.1:7100"]', 'addresses = ["[zz::]:7100"]', ["addresses of validator gz1", "IPv6"]),
+        ("created = 2026-09-01", "created = 1969-09-01", ["created", "1970"]),
         ('name = "trade"', 'name = "trade"\nparams.windw = 5', ["unknown parameter 'windw'", "window"]),
         ('name = "trade"', 'name = "trade"\nparams.window = true', ["params"]),
         ('name = "trade"', 'name = "trade"\npolicy.default = { votes = 0 }', ["policy", "votes", ">= 1"]),
@@ -169,33 +173,10 @@ def test_a_node_hears_of_the_channels_of_its_organisation_only(write_changed: Wr
     assert loaded.is_validator("hq1") and not loaded.is_validator("nobody")
 
 
-@pytest.mark.parametrize(
-    ("operators", "survives", "can_stop", "can_fork"),
-    [
-        (["gz", "hk", "mo", "hq"], ["gz", "hk", "hq", "mo"], [], []),
-        (["gz", "gz", "hk", "hk", "mo", "mo", "hq"], ["gz", "hk", "hq", "mo"], [], []),
-        # Three equal associations: f = 0, each of them can fork and stop the channel (design section 1).
-        (["gz", "hk", "mo"], ["gz", "hk", "mo"], [], ["gz", "hk", "mo"]),
-        (["gz", "gz", "hk", "hk", "mo", "mo"], ["gz", "hk", "mo"], [], ["gz", "hk", "mo"]),
-        # The secretariat's node runs at gz: two seats under one operator.
-        (["gz", "gz", "hk", "mo"], ["hk", "mo"], ["gz"], ["gz"]),
-        (["gz"], [], ["gz"], ["gz"]),
-    ],
-)
-def test_the_facts_say_whose_loss_or_lie_the_channel_bears(
-    operators: list[str], survives: list[str], can_stop: list[str], can_fork: list[str]
-) -> None:
-    facts = fault_facts("trade", bytes(32), operators)
-    assert list(facts.survives_loss_of) == survives
-    assert list(facts.can_stop) == can_stop
-    assert list(facts.can_fork) == can_fork
-    assert len(facts.warnings()) == len(can_stop) + len(can_fork)
-    assert facts.quorum == quorum(len(operators))
-    for operator, seats in facts.seats:
-        assert (facts.n - seats >= facts.quorum) == (operator in survives)
-
-
 def test_seats_are_counted_by_who_operates_them(write_changed: Write) -> None:
-    facts = consortium.load(write_changed('ca = ["hq.pem"]', 'operator = "gz"\nca = ["hq.pem"]')).facts("trade")
-    assert dict(facts.seats) == {"gz": 2, "hk": 1, "mo": 1}
+    loaded = consortium.load(write_changed('ca = ["hq.pem"]', 'operator = "gz"\nca = ["hq.pem"]'))
+    facts = channel_facts(loaded.document, "trade")
+    assert {each.operator: each.seats for each in facts.operators} == {"gz": 2, "hk": 1, "mo": 1}
     assert any(warning.startswith("gz alone could fork channel trade") for warning in facts.warnings())
+    with pytest.raises(ConfigError, match=r"no channel 'trad'.*trade"):
+        channel_facts(loaded.document, "trad")

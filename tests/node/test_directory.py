@@ -7,17 +7,24 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
+from dawan_node.crypto.certificates import NodeCertificate, fingerprint
 from dawan_node.crypto.revocation import RevocationRule, Revoked
 from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import UntrustedCertificate
 from dawan_node.execution.channel import NodeRecord, Organisation
 from dawan_node.execution.membership import Membership
+from dawan_node.modules.governance.nodes import _ADDRESS, is_address
 from dawan_node.node.consortium import Consortium, Node, public_key_bytes
-from dawan_node.node.directory import ChannelView, Directory, make_directory
-from dawan_node.p2p.peers import Role
+from dawan_node.node.directory import ChannelView, Directory, OwnPlace, make_directory
+from dawan_node.p2p.peers import PeerAddress, Role
+from dawan_node.p2p.tls import tls_contexts
 from dawan_node.testing.module_kit import key_of_person
+from tests.crypto.certificate_recipes import ECDSA_SHA256, sequence, tlv
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 GDLOG = make_authority("gdlog", NOW)
@@ -60,7 +67,13 @@ def directory(consortium: Consortium, *memberships: Membership, files: dict[str,
         ChannelView(name, chain_id, membership)
         for name, chain_id, membership in zip(("trade", "alliance"), (TRADE, ALLIANCE), memberships, strict=False)
     ]
-    return make_directory("gz1", consortium, views, files or {}, rule, now)
+    return make_directory(OwnPlace("gz1", "gz"), consortium, views, files or {}, rule, now)
+
+
+def heard(found: Directory, org: str, name: str, *authorities: bytes) -> set[bytes]:
+    """The channels that a node hears of which shows a certificate below ``authorities`` (DER)."""
+    shown = frozenset(map(fingerprint, authorities or found.trust.roots.get(org, ())))
+    return set(found.chain_ids_of(NodeCertificate(org, name, NOW, NOW, b"", b"", shown)))
 
 
 def names(found: Directory) -> list[str]:
@@ -77,8 +90,8 @@ def test_at_the_start_it_says_what_the_file_says(assembled: Consortium) -> None:
         assert (peer.org, peer.addresses, peer.role) == (node.org, node.addresses, Role.VALIDATOR)
         assert peer.public_key == public_key_bytes(node.public_key)
     assert found.trust.roots == assembled.roots
-    assert found.chain_ids_of("hk", "hk1") == (TRADE, ALLIANCE)
-    assert found.chain_ids_of("nobody", "n1") == ()
+    assert heard(found, "hk", "hk1") == {TRADE, ALLIANCE}
+    assert heard(found, "nobody", "n1") == set()
     assert found.problems == ()
 
 
@@ -89,7 +102,7 @@ def test_an_organisation_that_joined_is_believed_and_its_node_is_a_peer(assemble
     assert names(found) == ["gdlog1", "hk1", "hq1", "mo1"]
     gdlog1 = found.peers[0]
     assert (gdlog1.org, gdlog1.role, gdlog1.addresses) == ("gdlog", Role.OBSERVER, ("gdlog1.example:7100",))
-    assert found.chain_ids_of("gdlog", "gdlog1") == (TRADE,), "it hears of the channel it joined and of no other"
+    assert heard(found, "gdlog", "gdlog1") == {TRADE}, "it hears of the channel it joined and of no other"
     leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", ["127.0.0.1"], NOW)
     assert found.trust.judge(leaf.certificate, NOW).org == "gdlog"
     with pytest.raises(UntrustedCertificate, match="no organisation of this network"):
@@ -104,7 +117,7 @@ def test_an_organisation_that_is_suspended_everywhere_has_no_peers_and_no_author
     joined = changed(joined, nodes={"gdlog1": record("gdlog1", "gdlog")})
     found = directory(assembled, joined)
     assert "gdlog1" not in names(found) and "gdlog" not in found.trust.roots
-    assert found.chain_ids_of("gdlog", "gdlog1") == ()
+    assert heard(found, "gdlog", "gdlog1") == set()
 
 
 def test_of_a_suspended_founder_only_the_validators_are_left(assembled: Consortium) -> None:
@@ -112,11 +125,11 @@ def test_of_a_suspended_founder_only_the_validators_are_left(assembled: Consorti
     suspended = changed(suspended, nodes={"mo-observer": record("mo-observer", "mo")})
     found = directory(assembled, suspended)
     assert "mo1" in names(found) and "mo-observer" not in names(found)
-    assert found.chain_ids_of("mo", "mo1") == (TRADE,)
-    assert found.chain_ids_of("mo", "mo-observer") == ()
+    assert heard(found, "mo", "mo1") == {TRADE}
+    assert heard(found, "mo", "mo-observer") == set()
     on_one = directory(assembled, suspended, genesis_membership(assembled))
-    assert on_one.chain_ids_of("mo", "mo-observer") == (ALLIANCE,)
-    assert set(on_one.chain_ids_of("mo", "mo1")) == {TRADE, ALLIANCE}
+    assert heard(on_one, "mo", "mo-observer") == {ALLIANCE}
+    assert heard(on_one, "mo", "mo1") == {TRADE, ALLIANCE}
 
 
 def test_the_state_wins_over_the_file_in_keys_and_addresses(assembled: Consortium) -> None:
@@ -140,7 +153,9 @@ def test_a_node_is_removed_by_its_organisation_but_a_validator_only_by_vote(asse
     consortium = Consortium(larger, assembled.roots)
     assert "hk2" in names(directory(consortium, genesis_membership(assembled)))
     gone = {name: record(name, "hk", status="removed") for name in ("hk1", "hk2")}
-    assert names(directory(consortium, changed(genesis_membership(assembled), nodes=gone))) == ["hk1", "hq1", "mo1"]
+    left = directory(consortium, changed(genesis_membership(assembled), nodes=gone)).peers
+    assert [peer.name for peer in left] == ["hk1", "hq1", "mo1"]
+    assert left[0].addresses == assembled.document.validator[1].addresses
 
 
 def test_nobody_takes_the_name_of_another_organisations_node(assembled: Consortium) -> None:
@@ -151,14 +166,68 @@ def test_nobody_takes_the_name_of_another_organisations_node(assembled: Consorti
     assert "has a node hk1 of mo" in found.problems[0] and "Fix:" in found.problems[0]
 
 
-def test_a_channel_cannot_give_another_channels_member_a_root_of_its_own(assembled: Consortium) -> None:
+def test_a_seat_on_one_channel_does_not_take_the_name_of_a_node_on_another(assembled: Consortium) -> None:
+    first = changed(genesis_membership(assembled), nodes={"x1": record("x1", "mo")})
+    second = changed(genesis_membership(assembled), validators={"x1": ("hk", key_of_person("seat"))})
+    x1 = next(peer for peer in directory(assembled, first, second).peers if peer.name == "x1")
+    assert (x1.org, x1.public_key, x1.role) == ("mo", key_of_person("x1"), Role.OBSERVER)
+
+
+def test_what_one_channel_registers_for_a_member_of_another_opens_nothing_there(assembled: Consortium) -> None:
     """The majority of one channel must not be able to pass for a member of another."""
     honest = genesis_membership(assembled)
-    hijacked = with_org(honest, "hk", ca=(GDLOG.certificate,))
-    found = directory(assembled, honest, hijacked)
-    assert found.trust.roots["hk"] == assembled.roots["hk"]
-    assert found.chain_ids_of("hk", "hk1") == (TRADE,)
-    assert "has other CA certificates for hk" in found.problems[0]
+    [own] = assembled.roots["hk"]
+    for places in ((honest, with_org(honest, "hk", ca=(own, GDLOG.certificate))),
+                   (honest, with_org(honest, "hk", ca=(GDLOG.certificate,)))):  # fmt: skip
+        found = directory(assembled, *places)
+        assert heard(found, "hk", "hk1", GDLOG.certificate) == {ALLIANCE}
+        assert TRADE in heard(found, "hk", "hk1", own)
+        shown = frozenset({fingerprint(GDLOG.certificate)})
+        assert found.is_member("alliance", "hk", shown) and not found.is_member("trade", "hk", shown)
+    captured = directory(assembled, honest, with_org(honest, "gz", ca=(GDLOG.certificate,)))
+    assert not captured.is_own(frozenset({fingerprint(GDLOG.certificate)})), "not one of the house either"
+
+
+def test_nobody_registers_the_authority_of_another_organisation_on_another_channel(assembled: Consortium) -> None:
+    """A certificate that fits two organisations belongs to neither: that must not be somebody's weapon."""
+    honest = genesis_membership(assembled)
+    [stolen] = assembled.roots["hk"]
+    found = directory(assembled, honest, with_org(honest, "thief", ca=(stolen, GDLOG.certificate)))
+    assert found.trust.roots["thief"] == (GDLOG.certificate,)
+    assert found.trust.roots["hk"] == (stolen,)
+    assert "has a CA certificate of hk for thief" in found.problems[0] and "Fix:" in found.problems[0]
+
+
+def written_anew(certificate: bytes) -> bytes:
+    """A second certificate of the same authority, which anybody can make: its signature with s negated."""
+    parsed = x509.load_der_x509_certificate(certificate)
+    r, s = decode_dss_signature(parsed.signature)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
+    signature = tlv(0x03, b"\0" + encode_dss_signature(r, order - s))
+    return sequence(parsed.tbs_certificate_bytes + ECDSA_SHA256 + signature)
+
+
+@pytest.mark.parametrize("thief", ["aaa", "zzz"])
+def test_nobody_has_the_authority_of_another_organisation_by_writing_it_anew(assembled: Consortium, thief: str) -> None:
+    start = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    copy = written_anew(GDLOG.certificate)
+    assert copy != GDLOG.certificate
+    found = directory(assembled, with_org(start, thief, ca=(copy,), since_height=9))
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", ["127.0.0.1"], NOW)
+    judged = found.trust.judge(leaf.certificate, NOW)
+    assert judged.org == "gdlog" and found.chain_ids_of(judged) == (TRADE,)
+    assert thief not in found.trust.roots
+    assert f"CA certificate of gdlog for {thief}" in found.problems[0]
+
+
+def test_while_an_authority_is_replaced_channel_by_channel_its_nodes_lose_none(assembled: Consortium) -> None:
+    honest = genesis_membership(assembled)
+    [old] = assembled.roots["hk"]
+    new = make_authority("hk", NOW).certificate
+    both, after = with_org(honest, "hk", ca=(old, new)), with_org(honest, "hk", ca=(new,))
+    for places, shown in (((both, honest), old), ((both, both), old), ((both, both), new), ((after, both), new),
+                          ((after, after), new)):  # fmt: skip
+        assert heard(directory(assembled, *places), "hk", "hk1", shown) == {TRADE, ALLIANCE}
 
 
 def test_a_replaced_authority_is_believed_from_the_state(assembled: Consortium) -> None:
@@ -178,6 +247,27 @@ def test_a_validator_with_two_keys_is_reported(assembled: Consortium) -> None:
     assert next(p for p in found.peers if p.name == "hk1").public_key == start.validators["hk1"][1]
 
 
+def test_nothing_that_a_channel_can_hold_keeps_a_node_from_making_its_directory(assembled: Consortium) -> None:
+    """The chain keeps certificates and lists as bytes; whoever got a vote or an administrator's key chose them."""
+    junk = (b"junk", GDLOG.certificate[:-1], GDLOG.certificate + b"\0", GDLOG.certificate)
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=junk)
+    joined = changed(joined, nodes={"gz1": record("gz1", "gdlog")}, revocations={"gdlog": (b"", b"junk", bytes(9))})
+    found = directory(assembled, joined)
+    assert found.trust.roots["gdlog"] == (GDLOG.certificate,)
+    assert any("3 of the CA certificates registered for gdlog cannot be read" in problem for problem in found.problems)
+    own = issue_node_certificate(make_authority("gz", NOW), "gz", "gz1", [], NOW)
+    tls_contexts(own, found.trust.roots)
+    hopeless = directory(assembled, with_org(genesis_membership(assembled), "gdlog", ca=(b"junk",)))
+    tls_contexts(own, hopeless.trust.roots)
+    assert hopeless.trust.roots["gdlog"] == () and heard(hopeless, "gdlog", "gdlog1") == {TRADE}
+
+
+@given(st.from_regex(_ADDRESS, fullmatch=True))
+def test_every_address_that_governance_takes_can_be_dialled_or_fails_to_be(address: str) -> None:
+    if is_address(address):
+        PeerAddress("n1", "gz", key_of_person("n1"), (address,))
+
+
 # -- revocation ------------------------------------------------------------------------------------------------------
 
 
@@ -188,8 +278,8 @@ def test_revocations_come_from_files_and_channels_and_the_newest_counts(assemble
     revoking = make_revocation_list(GDLOG, [Revoked(serial, NOW)], 2, NOW)
     joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
     published = changed(joined, revocations={"gdlog": (revoking,)})
-    for given, files in ((joined, {"gdlog": [revoking]}), (published, {"gdlog": [empty]}), (published, {})):
-        found = directory(assembled, given, files=files)
+    for membership, files in ((joined, {"gdlog": [revoking]}), (published, {"gdlog": [empty]}), (published, {})):
+        found = directory(assembled, membership, files=files)
         with pytest.raises(UntrustedCertificate) as refused:
             found.trust.judge(leaf.certificate, NOW)
         assert refused.value.reason == "revoked"
@@ -213,3 +303,48 @@ def test_under_the_hard_rule_an_organisation_without_a_current_list_is_refused(a
     with pytest.raises(UntrustedCertificate) as refused:
         directory(assembled, joined, rule=RevocationRule.HARD).trust.judge(leaf.certificate, NOW + timedelta(days=1))
     assert refused.value.reason == "crl_missing"
+
+
+def test_a_list_that_is_refused_does_not_bring_a_revoked_certificate_back(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    serial = x509.load_der_x509_certificate(leaf.certificate).serial_number
+    joined = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    revoking = make_revocation_list(GDLOG, [Revoked(serial, NOW)], 2, NOW)
+    first = directory(assembled, joined, files={"gdlog": [revoking]})
+    views = [ChannelView("trade", TRADE, joined)]
+    held = list(first.trust.revocations.lists.values())
+    for files in ({"gdlog": [b"junk"]}, {"gdlog": [make_revocation_list(GDLOG, [], 1, NOW)]}, {}):
+        later = make_directory(OwnPlace("gz1", "gz"), assembled, views, files, RevocationRule.SOFT, NOW, held)
+        with pytest.raises(UntrustedCertificate, match="was revoked"):
+            later.trust.judge(leaf.certificate, NOW)
+
+
+def test_a_node_that_is_not_admitted_yet_knows_its_own_certificate(assembled: Consortium) -> None:
+    leaf = issue_node_certificate(GDLOG, "gdlog", "gdlog1", [], NOW)
+    own = OwnPlace("gdlog1", "gdlog", [GDLOG.certificate])
+    views = [ChannelView("trade", TRADE, genesis_membership(assembled))]
+    found = make_directory(own, assembled, views, {}, RevocationRule.SOFT, NOW)
+    assert found.trust.judge(leaf.certificate, NOW).org == "gdlog"
+    assert [peer.name for peer in found.peers] == ["gz1", "hk1", "hq1", "mo1"]
+    assert heard(found, "hk", "hk1") == {TRADE}
+
+
+@pytest.mark.parametrize("status", ["active", "removed"])
+def test_whoever_bears_a_members_name_on_another_channel_says_nothing_of_that_members_nodes(
+    assembled: Consortium, status: str
+) -> None:
+    honest = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate,))
+    honest = changed(honest, nodes={"gdlog1": record("gdlog1", "gdlog")})
+    lies = {
+        name: record(name, org, public_key=key_of_person("liar"), addresses=("liar.example:1",), status=status)
+        for name, org in (("gdlog1", "gdlog"), ("hk1", "hk"))
+    }
+    other = with_org(genesis_membership(assembled), "gdlog", ca=(GDLOG.certificate, b"more"))
+    lied_to = directory(assembled, honest, changed(other, nodes=lies))
+    assert lied_to.peers == directory(assembled, honest, genesis_membership(assembled)).peers
+    assert any("another record of node gdlog1 than trade" in problem for problem in lied_to.problems)
+    # On the first channel that knows the organisation the same records count.
+    moved = directory(
+        assembled, changed(honest, nodes={"gdlog1": record("gdlog1", "gdlog", addresses=("b.example:2",))})
+    )
+    assert next(peer for peer in moved.peers if peer.name == "gdlog1").addresses == ("b.example:2",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +27,6 @@ EVIL = [
     "\x00nul",
     "",
 ]
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, own = list(root.handlers), root.level, logging.getLogger("dawan_node").level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("dawan_node").setLevel(own)
 
 
 def written(form: str, level: int = logging.INFO, event: str = "event", **values: object) -> str:

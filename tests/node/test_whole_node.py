@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dawan_node.cli import devnet_network
+from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
+from dawan_node.crypto import keystore
+from dawan_node.crypto.authority import issue_node_certificate, renew
+from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.node import config as node_config
 from dawan_node.node import consortium as consortium_file
-from dawan_node.node.clock import SystemClock
-from dawan_node.node.home import unlock
+from dawan_node.node.clock import DevnetClock, SystemClock
+from dawan_node.node.home import Home, read_certificate, unlock
 from dawan_node.node.node import Node
+from dawan_node.node.verification import verify_home, verify_start
+from dawan_node.rpc.api import ApiError
 from dawan_node.storage.wal import Wal, WalRecord
 
 
 @pytest.fixture(scope="module")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
-    return devnet_network.create(tmp_path_factory.mktemp("whole") / "net", 1)
+    return devnet_creation.create(tmp_path_factory.mktemp("whole") / "net", 1)
 
 
-def look_into(devnet: Devnet, of: DevnetNode, look: Callable[[Node], None]) -> None:
+def look_into(devnet: Devnet, of: DevnetNode, look: Callable[[Node], None], clock: SystemClock | None = None) -> None:
     """Build the node as the daemon does, look, and close it again."""
     home = devnet.home(of)
 
     async def main() -> None:
         config = node_config.load(home.config_file)
         keys = unlock(home, devnet.passphrase_file.read_bytes().strip())
-        node = Node(config, home, keys, consortium_file.load(home.consortium_file), SystemClock())
+        node = Node(config, home, keys, consortium_file.load(home.consortium_file), clock or SystemClock())
         try:
             look(node)
         finally:
@@ -73,3 +81,57 @@ def test_an_observers_key_can_vote_as_soon_as_governance_adds_it(devnet: Devnet)
 def test_a_channel_folder_is_left_closed(devnet: Devnet, tmp_path: Path) -> None:
     for _ in range(2):
         look_into(devnet, devnet.nodes[0], lambda running: None)
+
+
+def test_the_clock_can_be_moved_only_where_it_is_a_test_networks(devnet: Devnet, tmp_path: Path) -> None:
+    actions: list[set[str]] = []
+
+    def look(running: Node) -> None:
+        actions.append(set(running._ops._actions.admin))
+
+    look_into(devnet, devnet.nodes[0], look)
+    look_into(devnet, devnet.nodes[0], look, DevnetClock(tmp_path / "devnet.clock"))
+    assert ["clock" in found for found in actions] == [False, True]
+
+
+@pytest.mark.parametrize("argument", [{"ahead_ms": "1"}, {"ahead_ms": True}, {"ahead_ms": 1.5}, {"ahead_ms": 10**18}])
+def test_a_clock_told_nonsense_stays_as_it_is(devnet: Devnet, tmp_path: Path, argument: dict[str, Any]) -> None:
+    clock = DevnetClock(tmp_path / "devnet.clock")
+
+    def look(running: Node) -> None:
+        with pytest.raises(ApiError) as refused:
+            running._move_clock(argument).send(None)
+        assert refused.value.path == "ahead_ms"
+
+    look_into(devnet, devnet.nodes[0], look, clock)
+    assert clock.ahead_ms == 0
+
+
+def test_a_node_whose_certificate_has_expired_may_start_and_one_with_a_wrong_one_may_not(
+    devnet: Devnet, tmp_path: Path
+) -> None:
+    """Nobody's forgotten renewal keeps a node from starting again; what was never right does."""
+    home = Home(tmp_path / "home")
+    shutil.copytree(devnet.home(devnet.nodes[0]).path, home.path)
+    node = node_config.load(home.config_file).node
+    file = consortium_file.load(home.consortium_file)
+    secret = keystore.load(home.authority_key, devnet.passphrase_file.read_bytes().strip()).secret
+    ca = CertifiedKey(read_certificate(home.authority_certificate), secret)
+    now = datetime.now(UTC)
+
+    def verdicts(org: str, at: datetime, name: str = node.name) -> tuple[int, int]:
+        """Reasons against the node, before and at its start."""
+        own = read_certificate(home.tls_certificate)
+        made = (
+            issue_node_certificate(ca, org, name, [], now).certificate
+            if name != node.name
+            else renew(ca, own, org, now, 20)
+        )
+        home.tls_certificate.write_text(to_pem([made]))
+        return len(verify_home(home, node, file, at)), len(verify_start(home, node, file, at))
+
+    assert verdicts("gz", now) == (0, 0)
+    assert verdicts("gz", now + timedelta(days=21)) == (1, 0)
+    every_ca = len(file.roots)
+    assert verdicts("gz", now + timedelta(days=365 * 21)) == (1 + every_ca, 0)
+    assert verdicts("gz", now, "gz9") == (1, 1)

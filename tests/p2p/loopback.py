@@ -7,20 +7,26 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from dawan_node.crypto.authority import issue_node_certificate, make_authority
-from dawan_node.crypto.certificates import CertifiedKey, validate_node_certificate
+from cryptography import x509
+
+from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
+from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
+from dawan_node.crypto.revocation import Revocations, Revoked, load_revocation_list
 from dawan_node.crypto.signatures import PrivateKey
+from dawan_node.crypto.trust import Trust
 from dawan_node.errors import InvalidMessage
-from dawan_node.node.clock import SystemClock
+from dawan_node.node.clock import Clock, SystemClock
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.handshake import Control, decode_control
+from dawan_node.p2p.judgement import Trust as AnyTrust
 from dawan_node.p2p.meeting import LocalIdentity, Meetings
 from dawan_node.p2p.network import Network, NetworkSettings, PeerView
 from dawan_node.p2p.peers import PeerAddress, PeerBook, PeerId, PeerState, Role, parse_address
-from dawan_node.p2p.transport import LinkSettings, Stream, open_stream, tls_contexts
+from dawan_node.p2p.tls import tls_contexts
+from dawan_node.p2p.transport import LinkSettings, Stream, open_stream
 
 NETWORK = "dawan-test"
 TRADE = hashlib.sha256(b"trade").digest()
@@ -42,11 +48,19 @@ def key_of(name: str) -> PrivateKey:
     return PrivateKey.from_seed(hashlib.sha256(name.encode()).digest())
 
 
-def roots(*orgs: str) -> dict[str, Sequence[bytes]]:
-    return {org: [authority(org).certificate] for org in orgs}
-
-
 ORGS = {"gz1": "gz", "hk1": "hk", "mo1": "mo", "hq1": "hq"}
+
+
+def trust(*orgs: str, revoked: Collection[CertifiedKey] = ()) -> Trust:
+    """The roots of ``orgs``, of all when none is named; ``revoked`` are certificates of any of them."""
+    now = datetime.now(UTC)
+    roots = {org: [authority(org).certificate] for org in orgs or ORGS.values()}
+    entries = [Revoked(x509.load_der_x509_certificate(each.certificate).serial_number, now) for each in revoked]
+    lists = [
+        load_revocation_list(make_revocation_list(authority(org), entries, 1, now), org, roots[org], now)
+        for org in roots
+    ]
+    return Trust(roots, Revocations.collect(roots, lists if entries else []))
 
 
 def identity(name: str, org: str | None = None, **changes: object) -> LocalIdentity:
@@ -58,7 +72,6 @@ def identity(name: str, org: str | None = None, **changes: object) -> LocalIdent
         role=Role.VALIDATOR,
         key=key_of(name),
         tls=certificate(org, name),
-        roots=roots(*ORGS.values()),
         software="dawan-node/test",
     )
     return replace(usual, **changes)  # type: ignore[arg-type]
@@ -103,6 +116,16 @@ class Recorder:
         return [payload for _, _, of, payload in self.messages if topic is None or of is topic]
 
 
+class TurnedClock(SystemClock):
+    """The machine's clocks with a wall clock that a test turns."""
+
+    def __init__(self, ahead: timedelta = timedelta()) -> None:
+        self.ahead = ahead
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + round(self.ahead.total_seconds() * 1_000)
+
+
 async def until(condition: Callable[[], object], what: str = "") -> None:
     """Poll ``condition`` up to a deadline."""
     try:
@@ -133,19 +156,23 @@ class Loopback:
         *,
         listen: str | None = "127.0.0.1:0",
         settings: NetworkSettings = QUICK,
-        channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,),
+        channels: Callable[[NodeCertificate], Collection[bytes]] = lambda certificate: (TRADE,),
+        trusted: AnyTrust | None = None,
+        clock: Clock | None = None,
     ) -> tuple[Network, Recorder]:
         if isinstance(who, str):
             who = identity(who)
         recorder = Recorder()
-        network = Network(who, peers, channels, listen, recorder, SystemClock(), settings)
+        network = Network(who, peers, trusted or trust(), channels, listen, recorder, clock or SystemClock(), settings)
         await network.start()
         self._stack.push_async_callback(network.stop)
         self.recorders[who.name] = recorder
         return network, recorder
 
     async def pair(
-        self, settings: NetworkSettings = QUICK, channels: Callable[[str], Collection[bytes]] = lambda org: (TRADE,)
+        self,
+        settings: NetworkSettings = QUICK,
+        channels: Callable[[NodeCertificate], Collection[bytes]] = lambda certificate: (TRADE,),
     ) -> tuple[Network, Recorder, Network, Recorder]:
         """gz1 and hk1, connected; hk1 dialled."""
         gz, gz_saw = await self.start("gz1", [entry("hk1")], settings=settings, channels=channels)
@@ -167,22 +194,21 @@ def views(network: Network) -> Mapping[str, PeerView]:
     return {view.name: view for view in network.peers()}
 
 
-async def puppet(network: Network, name: str, org: str | None = None) -> Stream:
+async def puppet(network: Network, name: str, org: str | None = None, *, trusted: Trust | None = None) -> Stream:
     """A connection that passed the handshake as node ``name`` and from then on does what a test wants."""
     who = identity(name, org)
-    tls = tls_contexts(who.tls, who.roots)
+    trusted = trusted or trust()
     clock = SystemClock()
     known = [entry(other) for other in ORGS]
     meetings = Meetings(
         who,
-        tls.fingerprint,
         PeerBook(name, known, clock.monotonic_ms()),
-        lambda org: (TRADE,),
-        lambda der: validate_node_certificate(der, who.roots, datetime.now(UTC)),
-        clock.monotonic_ms,
+        lambda certificate: (TRADE,),
+        lambda der: trusted.judge(der, datetime.now(UTC)),
+        clock,
     )
     host, port = parse_address(address(network))
-    stream = await open_stream(host, port, tls, LinkSettings())
+    stream = await open_stream(host, port, tls_contexts(who.tls, trusted.roots), LinkSettings())
     await meetings.meet(stream, None)
     return stream
 

@@ -48,6 +48,7 @@ BOOK = {
     "obs1": PeerId("obs1", "hk", Role.OBSERVER, KEYS["obs1"].public_key),
 }
 CERTIFICATES = {name: hashlib.sha256(b"certificate of " + name.encode()).digest() for name in BOOK}
+NOW_MS = 1_800_000_000_000
 A, B, C = (bytes([letter]) * 32 for letter in b"abc")
 
 
@@ -69,7 +70,7 @@ def side(
 
 def exchange(one: Handshake, other: Handshake) -> None:
     """Both challenges and both hellos."""
-    from_one, from_other = one.start(), other.start()
+    from_one, from_other = one.start(NOW_MS), other.start(NOW_MS)
     hello_of_one, hello_of_other = one.receive(from_other), other.receive(from_one)
     assert hello_of_one is not None and hello_of_other is not None
     other.receive(hello_of_one)
@@ -77,7 +78,7 @@ def exchange(one: Handshake, other: Handshake) -> None:
 
 
 def hello_of(handshake: Handshake, challenge: bytes) -> SignedHello:
-    payload = handshake.receive(Challenge(PROTOCOL_VERSION, challenge).encode())
+    payload = handshake.receive(Challenge(PROTOCOL_VERSION, challenge, NOW_MS).encode())
     assert payload is not None
     message = decode_control(payload)
     assert isinstance(message, SignedHello)
@@ -87,7 +88,7 @@ def hello_of(handshake: Handshake, challenge: bytes) -> SignedHello:
 def waiting_side(own: str = "gz1", peer: str = "hk1") -> Handshake:
     """``own`` after it has taken the peer's challenge: the next thing it wants is the hello."""
     handshake = side(own, peer)
-    handshake.receive(Challenge(PROTOCOL_VERSION, bytes(32)).encode())
+    handshake.receive(Challenge(PROTOCOL_VERSION, bytes(32), NOW_MS).encode())
     return handshake
 
 
@@ -135,7 +136,7 @@ def test_the_hello_is_signed_under_its_own_tag() -> None:
 
 def with_challenge(signed: SignedHello, receiver: Handshake, tag: bytes = HELLO_TAG, key: str = "hk1") -> SignedHello:
     """The same hello for the challenge that ``receiver`` set, signed again."""
-    challenge = decode_control(receiver.start())
+    challenge = decode_control(receiver.start(NOW_MS))
     assert isinstance(challenge, Challenge)
     return resigned(signed, key, tag, challenge=challenge.challenge)
 
@@ -205,41 +206,41 @@ def test_no_field_of_a_hello_can_be_changed_without_the_key(field: str) -> None:
 
 def test_a_recorded_hello_is_worthless_on_the_next_connection() -> None:
     gz, hk = side("gz1", "hk1"), side("hk1", "gz1")
-    recorded = hk.receive(gz.start())
+    recorded = hk.receive(gz.start(NOW_MS))
     assert recorded is not None
     fresh = side("gz1", "hk1", challenge=bytes(range(32)))
-    fresh.receive(Challenge(PROTOCOL_VERSION, bytes(32)).encode())
+    fresh.receive(Challenge(PROTOCOL_VERSION, bytes(32), NOW_MS).encode())
     assert refused(fresh, recorded).refusal is Refusal.BINDING
 
 
 def test_a_member_cannot_relay_a_node_to_a_third() -> None:
     # evil1 sits between hk1 (which dialled evil1) and gz1 (which evil1 dialled) and passes everything on.
     hk_to_evil, gz_to_evil = side("hk1", "evil1"), side("gz1", "evil1")
-    hello = hk_to_evil.receive(gz_to_evil.start())
-    gz_to_evil.receive(hk_to_evil.start())
+    hello = hk_to_evil.receive(gz_to_evil.start(NOW_MS))
+    gz_to_evil.receive(hk_to_evil.start(NOW_MS))
     assert hello is not None
     assert refused(gz_to_evil, hello).refusal is Refusal.ORGANISATION  # the certificate is evil's
     # even with a certificate in the name of hk1, the hello names the certificate hk1 saw and used
     stolen_name = Handshake(
         node("gz1"), Connection(CERTIFICATES["gz1"], CERTIFICATES["evil1"], "hk", "hk1"), bytes(32), (), BOOK.get
     )
-    hello = side("hk1", "evil1").receive(stolen_name.start())
-    stolen_name.receive(Challenge(PROTOCOL_VERSION, bytes(32)).encode())
+    hello = side("hk1", "evil1").receive(stolen_name.start(NOW_MS))
+    stolen_name.receive(Challenge(PROTOCOL_VERSION, bytes(32), NOW_MS).encode())
     assert hello is not None
     assert refused(stolen_name, hello).refusal is Refusal.BINDING
 
 
 def test_a_node_cannot_answer_itself_with_its_own_hello() -> None:
     gz = side("gz1", "hk1")
-    reflected = gz.receive(gz.start())
+    reflected = gz.receive(gz.start(NOW_MS))
     assert reflected is not None
     refused(gz, reflected)
 
 
 def test_a_node_that_is_not_listed_is_refused_with_the_remedy() -> None:
     stranger = Handshake(node("gz1"), connection("gz1", "hk1"), bytes(32), (), lambda name: None)
-    hello = side("hk1", "gz1").receive(stranger.start())
-    stranger.receive(Challenge(PROTOCOL_VERSION, bytes(32)).encode())
+    hello = side("hk1", "gz1").receive(stranger.start(NOW_MS))
+    stranger.receive(Challenge(PROTOCOL_VERSION, bytes(32), NOW_MS).encode())
     assert hello is not None
     error = refused(stranger, hello)
     assert error.refusal is Refusal.UNKNOWN_NODE
@@ -249,27 +250,27 @@ def test_a_node_that_is_not_listed_is_refused_with_the_remedy() -> None:
 def test_a_listed_node_of_another_organisation_than_its_certificate_is_refused() -> None:
     book = {**BOOK, "hk1": replace(BOOK["hk1"], org="mo")}
     gz = Handshake(node("gz1"), connection("gz1", "hk1"), bytes(32), (), book.get)
-    hello = side("hk1", "gz1").receive(gz.start())
-    gz.receive(Challenge(PROTOCOL_VERSION, bytes(32)).encode())
+    hello = side("hk1", "gz1").receive(gz.start(NOW_MS))
+    gz.receive(Challenge(PROTOCOL_VERSION, bytes(32), NOW_MS).encode())
     assert hello is not None
     assert refused(gz, hello).refusal is Refusal.ORGANISATION
 
 
 def test_an_older_protocol_is_refused_before_its_hello_is_read() -> None:
-    error = refused(side("gz1", "hk1"), Challenge(99, bytes(32)).encode())
+    error = refused(side("gz1", "hk1"), Challenge(99, bytes(32), NOW_MS).encode())
     assert error.refusal is Refusal.VERSION
     assert "99" in str(error)
 
 
 @pytest.mark.parametrize("stage", ["start", "hello", "verified", "open"])
 @pytest.mark.parametrize(
-    "message", [Challenge(1, bytes(32)), Accepted(), SignedHello(b"x", bytes(64)), Ping(1), Pong(1)]
+    "message", [Challenge(1, bytes(32), NOW_MS), Accepted(), SignedHello(b"x", bytes(64)), Ping(1), Pong(1)]
 )
 def test_a_message_out_of_turn_is_refused(stage: str, message: Control) -> None:
     gz, hk = side("gz1", "hk1"), side("hk1", "gz1")
     expected = {"start": Challenge, "hello": SignedHello, "verified": Accepted, "open": None}[stage]
     if stage == "hello":
-        gz.receive(hk.start())
+        gz.receive(hk.start(NOW_MS))
     elif stage != "start":
         exchange(gz, hk)
         if stage == "open":
@@ -319,7 +320,7 @@ def test_chain_ids_are_bounded_sorted_and_distinct() -> None:
 
 
 CONTROLS = [
-    Challenge(1, bytes(32)),
+    Challenge(1, bytes(32), NOW_MS),
     SignedHello(b"hello", bytes(64)),
     Accepted(),
     Refused(Refusal.NETWORK, "why"),
@@ -353,9 +354,9 @@ def test_a_damaged_control_message_is_another_message_or_refused(message: Contro
 @given(st.integers(0), st.integers(1, 255))
 def test_a_damaged_hello_never_verifies(at: int, flip: int) -> None:
     gz, hk = side("gz1", "hk1"), side("hk1", "gz1")
-    hello = hk.receive(gz.start())
+    hello = hk.receive(gz.start(NOW_MS))
     assert hello is not None
-    gz.receive(hk.start())
+    gz.receive(hk.start(NOW_MS))
     damaged = bytearray(hello)
     damaged[at % len(damaged)] ^= flip
     with pytest.raises(HandshakeRefused):

@@ -225,7 +225,7 @@ def test_only_channels_of_the_peers_organisation_cross_a_link() -> None:
     async def scenario() -> None:
         async with Loopback() as net:
             members = {"gz": {TRADE, HEALTH}, "hk": {TRADE}}
-            gz, gz_saw, hk, hk_saw = await net.pair(channels=lambda org: members[org])
+            gz, gz_saw, hk, hk_saw = await net.pair(channels=lambda certificate: members[certificate.org])
             assert gz_saw.channels["hk1"] == {TRADE}
             assert hk_saw.channels["gz1"] == {TRADE}
             assert not gz.send("hk1", HEALTH, Topic.GOSSIP, b"secret")

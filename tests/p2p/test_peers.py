@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,3 +159,39 @@ def test_a_peer_with_an_impossible_name_or_key_is_refused() -> None:
         PeerAddress("hk1", "hk", bytes(32))
     with pytest.raises(ConfigError, match="host:port"):
         entry("hk1", "nonsense")
+
+
+def at(name: str) -> PeerAddress:
+    return entry(name, "h:1", org="gz")
+
+
+def test_an_update_keeps_what_is_known_of_those_who_stay_and_forgets_those_who_are_another_party() -> None:
+    peers = PeerBook("hk1", [at("gz1"), at("mo1"), at("hq1")], 0)
+    for name in ("gz1", "mo1"):
+        peers.strike(name, 0, "lied")
+    peers.connected("hq1", 0)
+    other = replace(at("gz1"), public_key=at("mo1").public_key)
+    assert set(peers.update([other, at("mo1"), at("hq1"), at("hk1"), at("zz1")], 1)) == {"gz1", "zz1"}
+    assert peers.names == ("gz1", "hq1", "mo1", "zz1")
+    assert peers.find("gz1") == other.id
+    assert peers.state("gz1", 1) is PeerState.WAITING, "the new party did nothing"
+    assert peers.state("mo1", 1) is PeerState.SHUNNED
+    assert peers.state("hq1", 1) is PeerState.CONNECTED
+    assert peers.update([], 2) == ()
+    assert peers.names == ()
+
+
+def test_another_address_is_dialled_at_once_by_whoever_waits_and_kept_for_later_by_whoever_is_connected() -> None:
+    peers = PeerBook("gz1", [at("hk1"), at("mo1")], 0)
+    for _ in range(20):
+        peers.begin_dial("hk1")
+        peers.dial_failed("hk1", 0, "nobody there")
+    assert peers.dial_wait_ms("hk1", 0) != 0
+    peers.connected("mo1", 0)
+    moved = [replace(at(name), addresses=("10.9.9.9:1",)) for name in ("hk1", "mo1")]
+    assert peers.update(moved, 5) == ("hk1",)
+    assert peers.dial_wait_ms("hk1", 5) == 0
+    assert peers.begin_dial("hk1") == "10.9.9.9:1"
+    assert peers.dial_wait_ms("mo1", 5) is None
+    peers.disconnected("mo1", 10, "gone")
+    assert peers.begin_dial("mo1") == "10.9.9.9:1"

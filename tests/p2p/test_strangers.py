@@ -17,7 +17,8 @@ from dawan_node.p2p.framing import MIB, Topic, encode_frame
 from dawan_node.p2p.handshake import Challenge, Ping, Pong, Refusal, Refused
 from dawan_node.p2p.network import Network
 from dawan_node.p2p.peers import PeerState, Role, parse_address
-from dawan_node.p2p.transport import LinkSettings, open_stream, tls_contexts
+from dawan_node.p2p.tls import tls_contexts
+from dawan_node.p2p.transport import LinkSettings, open_stream
 from tests.p2p.loopback import (
     HEALTH,
     ORGS,
@@ -31,8 +32,8 @@ from tests.p2p.loopback import (
     identity,
     last_words,
     puppet,
-    roots,
     state_of,
+    trust,
     until,
     views,
 )
@@ -114,8 +115,9 @@ def test_a_tls_client_that_stops_after_tls_is_cut_at_the_deadline() -> None:
         async with Loopback() as net:
             gz, _ = await net.start("gz1", [entry("hk1"), entry("mo1")], settings=IMPATIENT)
             host, port = parse_address(address(gz))
-            who = identity("hk1")
-            stream = await open_stream(host, port, tls_contexts(who.tls, who.roots), LinkSettings())
+            stream = await open_stream(
+                host, port, tls_contexts(certificate("hk", "hk1"), trust().roots), LinkSettings()
+            )
             await hangs_up(stream.reader)
             stream.abort()
             await assert_still_serving(net, gz)
@@ -134,12 +136,16 @@ def test_tls_1_2_is_refused(caplog: pytest.LogCaptureFixture) -> None:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             with pytest.raises(OSError):
                 await asyncio.open_connection(host, port, ssl=context)
+            await until(lambda: any("does not speak TLS 1.3 (UNSUPPORTED_PROTOCOL)" in why for why in reasons(caplog)))
             assert gz_saw.up == []
 
     with caplog.at_level(logging.WARNING, "dawan_node.p2p"):
         asyncio.run(scenario())
-    reasons = [each.__dict__["fields"]["reason"] for each in caplog.records if each.getMessage() == "handshake_failed"]
-    assert any("does not speak TLS 1.3 (UNSUPPORTED_PROTOCOL)" in reason for reason in reasons)
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of connections that failed below the handshake."""
+    return [each.__dict__["fields"]["reason"] for each in caplog.records if each.getMessage() == "handshake_failed"]
 
 
 @pytest.mark.parametrize("org", [None, "evil"])
@@ -156,17 +162,35 @@ def test_a_client_without_a_registered_certificate_is_refused(org: str | None) -
     asyncio.run(scenario())
 
 
-def test_a_node_whose_own_side_does_not_know_the_root_says_what_to_do() -> None:
+def test_when_one_end_does_not_know_the_root_both_ends_say_which_certificate_and_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
         async with Loopback() as net:
-            gz, _ = await net.start(identity("gz1", roots=roots("gz")), [entry("hk1")])
+            gz, _ = await net.start("gz1", [entry("hk1")], trusted=trust("gz"))
             hk, _ = await net.start("hk1", [entry("gz1", address(gz))])
-            await until(lambda: "does not accept this node's TLS certificate" in views(hk)["gz1"].last_failure)
-            assert "lists this organisation's CA certificate" in views(hk)["gz1"].last_failure
-            narrow, _ = await net.start(identity("mo1", roots=roots("mo")), [entry("gz1", address(gz))])
-            await until(lambda: "the peer's TLS certificate is refused" in views(narrow)["gz1"].last_failure)
+            await until(lambda: views(hk)["gz1"].last_failure)
+            told = views(hk)["gz1"].last_failure
+            assert f"peer 'gz1' of gz ({address(gz)}) refused this node's TLS certificate 'hk1' (serial" in told
+            assert 'issued by "hk root CA": no CA certificate its network lists has issued it' in told
+            assert (
+                "Fix: renew below the registered CA: `cert renew`; not admitted yet or suspended: await the vote"
+                in told
+            )
+            narrow, _ = await net.start("mo1", [entry("gz1", address(gz))], trusted=trust("mo", "hq"))
+            await until(lambda: views(narrow)["gz1"].last_failure)
+            found = views(narrow)["gz1"].last_failure
+            assert f"peer 'gz1' of gz ({address(gz)}) refused: certificate 'CN=gz1' (serial" in found
+            assert "was issued by 'CN=gz root CA'" in found
+            assert "expects nothing for gz, which is not registered here. Fix: " in found
 
-    asyncio.run(scenario())
+    with caplog.at_level(logging.WARNING, "dawan_node.p2p"):
+        asyncio.run(scenario())
+    logged = reasons(caplog)
+    assert "does not end at a CA certificate this node knows" in logged[0]
+    assert 'this node expects "gz root CA" for gz. Fix: ' in logged[0]
+    heard = [why for why in logged if "refused this node's TLS certificate 'gz1' (serial" in why]
+    assert heard, "the alert of a dialler reaches the listener"
 
 
 def test_an_expired_certificate_is_refused_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -176,12 +200,13 @@ def test_an_expired_certificate_is_refused_with_the_reason(caplog: pytest.LogCap
             past = datetime.now(UTC) - timedelta(days=500)
             expired = issue_node_certificate(authority("hk"), "hk", "hk1", [], past, days=10)
             hk, _ = await net.start(identity("hk1", tls=expired), [entry("gz1", address(gz))])
-            await until(lambda: "check that the certificate is valid" in views(hk)["gz1"].last_failure)
+            await until(lambda: "run `dawan-node cert renew` on hk1 of hk" in views(hk)["gz1"].last_failure)
+            assert "certificate 'CN=hk1' (serial" in views(hk)["gz1"].last_failure
 
     with caplog.at_level(logging.WARNING, "dawan_node.p2p"):
         asyncio.run(scenario())
-    reasons = [each.__dict__["fields"]["reason"] for each in caplog.records if each.getMessage() == "handshake_failed"]
-    assert "certificate has expired" in reasons[0]
+    [why, *_] = [each.__dict__["fields"]["reason"] for each in caplog.records if each.msg == "handshake_refused"]
+    assert "(serial" in why and " expired on " in why
 
 
 REFUSED = {
@@ -232,7 +257,7 @@ def test_strangers_are_limited_per_address_and_do_not_count_once_they_are_peers(
                 await net.start(name, [entry("gz1", address(gz))])
                 await until(partial(gz_saw.up.__contains__, name), f"{name} connected")
             first[1].close()
-            await until(lambda: not gz._strangers, "nothing is remembered of them")
+            await until(lambda: not gz._door.strangers, "nothing is remembered of them")
 
     asyncio.run(scenario())
 
@@ -272,7 +297,10 @@ MISDEEDS = {
     "an oversized frame": (b"\x00\x60\x00\x00", "frame of 6291456 bytes"),
     "garbage": (b"\x00\x00\x00\x10" + b"\xff" * 16, "begins with byte 0xff"),
     "a frame for a channel we do not share": (encode_frame(Topic.GOSSIP, HEALTH, b"x"), "do not share"),
-    "a second handshake": (encode_frame(Topic.CONTROL, b"", Challenge(1, bytes(32)).encode()), "after the handshake"),
+    "a second handshake": (
+        encode_frame(Topic.CONTROL, b"", Challenge(1, bytes(32), 0).encode()),
+        "after the handshake",
+    ),
     "control bytes that are nothing": (encode_frame(Topic.CONTROL, b"", b"\xc0"), "cannot be read"),
     "a flood of pings": (encode_frame(Topic.CONTROL, b"", Ping(1).encode()) * 200, "control frames a second"),
     "a frame that never ends": (encode_frame(Topic.SYNC, TRADE, bytes(MIB))[:-MIB], "took longer than"),

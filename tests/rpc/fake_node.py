@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dawan_node.crypto.signatures import PrivateKey
@@ -18,6 +20,7 @@ from dawan_node.rpc.api import (
     ApiError,
     At,
     BlockInfo,
+    CertificateWarning,
     ChannelInfo,
     ChannelStatus,
     EventFilter,
@@ -52,6 +55,7 @@ CHAIN_ID = bytes(range(32))
 NOW_MS = 1_764_000_000_123
 KEY = PrivateKey.from_seed(b"k" * 32)
 NAMES = ("gz1", "hk1", "hq1", "mo1")
+ORGS = ("gz", "hk", "hq", "mo")
 
 # As the registry describes a module: references into $defs, bytes by contentEncoding, formats for money and instants.
 TOY: dict[str, Any] = {
@@ -126,9 +130,14 @@ PAYMENT = {
 
 
 class FakeNode:
-    """One channel ``trade`` with module ``toy``; ``delay_s`` slows submissions and heads."""
+    """One channel ``trade`` with module ``toy``; ``delay_s`` slows submissions and heads.
 
-    def __init__(self) -> None:
+    With ``channels`` there are several, all alike but for their members. ``calls`` records what was asked, in order.
+    """
+
+    def __init__(self, channels: Mapping[str, Collection[str]] = MappingProxyType({"trade": ORGS})) -> None:
+        self.members_by_channel = {name: frozenset(orgs) for name, orgs in channels.items()}
+        self.calls: list[str] = []
         self.delay_s = 0.0
         self.fails_with: BaseException | None = None
         self.commits = True
@@ -140,31 +149,37 @@ class FakeNode:
         self.receipts: dict[bytes, ReceiptInfo] = {}
         self.envelopes: dict[bytes, bytes] = {}
         self.unhealthy = False
+        self.certificates: tuple[CertificateWarning, ...] = ()
 
     # -- memory
 
     def version(self) -> VersionInfo:
+        self.calls.append("version")
         return VersionInfo("0.1.0", 1, "ed25519", "3.11.7", "1.22", "libsodium 1.0.20")
 
     def status(self) -> StatusInfo:
         if self.fails_with is not None:
             raise self.fails_with
         state, age = ("view_change", 40_000) if self.unhealthy else ("normal", 120)
-        channels = (ChannelStatus("trade", self.height, state, 0, "gz1", age),)
-        return StatusInfo("gz1", "gz", "devnet", 12, channels, 3)
+        self.calls.append("status")
+        channels = (ChannelStatus(name, self.height, state, 0, "gz1", age) for name in self.members_by_channel)
+        return StatusInfo("gz1", "gz", "devnet", 12, tuple(channels), 3, self.certificates)
 
     @property
     def height(self) -> int:
         return 1 + len(self.receipts)
 
     def channels(self) -> tuple[str, ...]:
-        return ("trade",)
+        self.calls.append("channels")
+        return tuple(self.members_by_channel)
+
+    def is_member(self, channel: str, org: str, authorities: frozenset[bytes]) -> bool:
+        self.calls.append("is_member")
+        return org in self.members_by_channel.get(channel, frozenset())
 
     def channel(self, channel: str) -> ChannelInfo:
         self._require(channel)
-        return ChannelInfo(
-            "trade", CHAIN_ID, self.height, (ModuleInfo("toy", 1),), ("gz", "hk", "hq", "mo"), NAMES, 4, 1, 3
-        )
+        return ChannelInfo(channel, CHAIN_ID, self.height, (ModuleInfo("toy", 1),), ORGS, NAMES, 4, 1, 3)
 
     def prepare_context(self, channel: str) -> PrepareContext:
         self._require(channel)
@@ -181,6 +196,7 @@ class FakeNode:
         return TOY
 
     def check_command(self, channel: str, module: str, command: str, args: Mapping[str, Any]) -> None:
+        self._require(channel)
         if args.get("to") == "nobody":
             raise InvalidTransaction(Code.E_SCHEMA, "E_SCHEMA", "nobody cannot be paid", "to")
 
@@ -194,6 +210,7 @@ class FakeNode:
         )
 
     def peers(self) -> tuple[PeerInfo, ...]:
+        self.calls.append("peers")
         up = () if self.unhealthy else ("hq1", "mo1")
         return tuple(
             PeerInfo(name, name[:2], "127.0.0.1:7100", "out", ("trade",), 3, {"trade": 0}) for name in ("hk1", *up)
@@ -302,6 +319,7 @@ class FakeNode:
     async def query(
         self, channel: str, module: str, query: str, params: Mapping[str, Any], limit: int, cursor: bytes | None
     ) -> QueryPage:
+        self._require(channel)
         if query != "paid":
             raise ApiError.not_found("query", query)
         self.queried = dict(params)
@@ -336,8 +354,10 @@ class FakeNode:
         return by_name.get(name)
 
     def _require(self, channel: str) -> None:
-        if channel != "trade":
-            raise ApiError.not_found("channel", channel)
+        """Every method that looks at a channel comes through here, and leaves a trace."""
+        self.calls.append(sys._getframe(1).f_code.co_name)
+        if channel not in self.members_by_channel:
+            raise ApiError.no_channel(channel)
 
 
 def header_and_result() -> tuple[Header, Result]:

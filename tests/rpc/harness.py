@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from dawan_node.rpc.connections import Limits
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
+from dawan_node.rpc.server_tls import ServerTls
 from tests.rpc.fake_node import FakeNode
 
 T = TypeVar("T")
@@ -25,20 +26,27 @@ HEADERS = "Host: localhost\r\nContent-Type: application/json\r\n"
 
 @dataclass
 class Running:
-    """A running server. ``on_loop`` runs a coroutine in the server's thread."""
+    """A running server. ``on_loop`` runs a coroutine in the server's thread, ``call_on_loop`` a plain function."""
 
     node: FakeNode
     server: RpcServer | OpsServer
     host: str
     port: int
     loop: asyncio.AbstractEventLoop
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
+
+    def call_on_loop(self, function: Callable[[], T]) -> T:
+        async def work() -> T:
+            return function()
+
+        return self.on_loop(work())
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection((self.host, self.port), PATIENCE_S)
@@ -53,6 +61,7 @@ def running(
     allow_hosts: tuple[str, ...] = (),
     ops: OpsActions | None = None,
     node: FakeNode | None = None,
+    tls: ServerTls | None = None,
     **options: Any,
 ) -> Iterator[Running]:
     """Start a server for the body of a ``with``; ``ops`` starts the operations listener instead of JSON-RPC."""
@@ -67,13 +76,14 @@ def running(
             server = OpsServer(ops, allow_hosts=allow_hosts, limits=limits)
         else:
             server = RpcServer(Dispatcher(node, **options), allow_hosts=allow_hosts, limits=limits)
+            return server, *(await server.start("127.0.0.1", 0, tls))
         host, port = await server.start("127.0.0.1", 0)
         return server, host, port
 
     try:
         server, host, port = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE_S)
         try:
-            yield Running(node, server, host, port, loop)
+            yield Running(node, server, host, port, loop, "http" if tls is None else "https")
         finally:
             asyncio.run_coroutine_threadsafe(server.stop(), loop).result(PATIENCE_S)
     finally:

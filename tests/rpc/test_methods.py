@@ -14,6 +14,7 @@ from dawan_node.primitives.codes import Code
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import client, jsonrpc
 from dawan_node.rpc.api import ApiError, EventPosition
+from dawan_node.rpc.caller import LOCAL
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.methods import ROUTES
 from dawan_node.rpc.params import Access, decode_cursor, encode_cursor
@@ -25,7 +26,7 @@ PAY = {"to": "hk-bank", "amount": {"currency": "CNY", "amount": "1234.50"}, "due
 
 def ask(node: FakeNode, body: Any, **options: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    reply = asyncio.run(Dispatcher(node, **options).handle(data))
+    reply = asyncio.run(Dispatcher(node, **options).handle(data, LOCAL))
     return json.loads(reply) if reply else None
 
 
@@ -106,6 +107,8 @@ def test_status_and_version_are_as_documented() -> None:
         "channels": ["trade"],
         "rtt_ms": 3,
         "behind": {"trade": 0},
+        "software": "",
+        "clock_skew_ms": None,
     }
     assert result("txpool_status", ["trade"])["by_org"] == [{"org": "gz", "count": 2, "bytes": 700}]
 

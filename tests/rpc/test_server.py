@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -347,11 +346,6 @@ def test_without_tls_only_loopback_is_served(rpc: Running) -> None:
     for host in ("0.0.0.0", "192.0.2.1", "::", "node.example"):
         with pytest.raises(OperatorError, match="only loopback"):
             rpc.on_loop(rpc.server.start(host, 0))
-
-
-def test_tls_without_client_certificates_is_refused(rpc: Running) -> None:
-    with pytest.raises(OperatorError, match="client certificate"):
-        rpc.on_loop(rpc.server.start("127.0.0.1", 0, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)))
 
 
 def test_a_taken_port_is_one_line_that_says_what_to_do(rpc: Running) -> None:

@@ -98,10 +98,12 @@ class Proposal(Entity, collection="proposal", schema=1, exported=True):
     ca: tuple[bytes, ...] = ()
     admin: str = ""
     nodes: tuple[NodeEntry, ...] = ()
+    opened_height: int = 0
 
     indexes = {  # noqa: RUF012 - a ClassVar of the base class
         "by_id": lambda proposal: [(proposal.id,)],
         "by_status": lambda proposal: [(proposal.status, proposal.id)],
+        "by_kind": lambda proposal: [(proposal.kind, proposal.status, proposal.id)],
     }
 
     def primary_key(self) -> bytes:
@@ -349,6 +351,7 @@ module = Module(
         "E_LIMIT": "The organisation has as many nodes as it may.",
         "E_STATUS": "The organisation has this status already, or was removed for good.",
         "E_SEATS": "The organisation holds validators of this channel.",
+        "E_STALE": "What the proposal would change was changed since it was opened; propose it again.",
         "E_LAST_FOUNDER": "No active founding organisation would be left.",
     },
 )

@@ -14,7 +14,6 @@ from dawan_node.execution.module import (
     Context,
     Credential,
     Identity,
-    NodeRecord,
     is_public_key,
     replace,
 )
@@ -28,6 +27,7 @@ from dawan_node.modules.governance.declaration import (
     Tick,
     module,
 )
+from dawan_node.modules.governance.nodes import require_unused_key
 from dawan_node.primitives.names import is_identifier, is_label
 
 #: Roles of the catalogue (domain.md 1.4) that carry no authority over others. Every organisation may give them to its
@@ -134,8 +134,7 @@ def _require_admin_of(ctx: Context, org: str) -> None:
 
 def _require_new_key(ctx: Context, suite: str, public_key: bytes) -> None:
     ctx.require(is_public_key(suite, public_key), "E_KEY")
-    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
-    ctx.require(len(ctx.scan(NodeRecord, "by_key", (public_key,), limit=1)) == 0, "E_KEY_USED")
+    require_unused_key(ctx, public_key)
 
 
 def _close_credential(ctx: Context, identity: Identity) -> None:

@@ -21,6 +21,7 @@ from dawan_node.execution.module import (
 )
 from dawan_node.modules.governance.declaration import (
     ADDRESSES_MAX,
+    AUTHORITIES_MAX,
     NODES_PER_ORG_MAX,
     REVOCATION_BYTES_MAX,
     NodeRegistered,
@@ -57,24 +58,22 @@ def remove_node(ctx: Context, args: RemoveNode) -> None:
 @module.command("publish_revocations", args=PublishRevocations, roles=(ORG_ADMIN,))
 def publish_revocations(ctx: Context, args: PublishRevocations) -> None:
     """Publish the organisation's newest certificate revocation lists."""
+    # One for each authority; each is parsed, and its signature checked, by every node at every change.
+    ctx.require(len(args.lists) <= AUTHORITIES_MAX, "E_VALUE")
     size = sum([len(each) for each in args.lists])
     ctx.require(size <= REVOCATION_BYTES_MAX, "E_VALUE")
     ctx.put(RevocationRecord(ctx.sender.org, tuple(args.lists), ctx.height))
     ctx.emit(RevocationsPublished(org=ctx.sender.org, lists=len(args.lists)))
 
 
-def put_node(
-    ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str], *, new: bool = False
-) -> None:
-    """Write the record of a node of ``org``, checked; ``new`` refuses a name that is registered already."""
-    require_node(ctx, org, name, suite, public_key, addresses, new=new)
+def put_node(ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str]) -> None:
+    """Write the record of a node of ``org``, checked."""
+    require_node(ctx, org, name, suite, public_key, addresses)
     ctx.put(NodeRecord(name, org, suite, public_key, tuple(addresses), "active", ctx.height))
     ctx.emit(NodeRegistered(name=name, org=org, public_key=public_key))
 
 
-def require_node(
-    ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str], *, new: bool
-) -> None:
+def require_node(ctx: Context, org: str, name: str, suite: str, public_key: bytes, addresses: Sequence[str]) -> None:
     """Fail unless the node may be registered like this."""
     ctx.require(is_label(name), "E_NAME")
     ctx.require(is_public_key(suite, public_key), "E_KEY")
@@ -82,7 +81,6 @@ def require_node(
     for address in addresses:
         ctx.require(is_address(address), "E_ADDRESS")
     known = ctx.get(NodeRecord, key_of(name))
-    ctx.require(known is None or not new, "E_EXISTS")
     ctx.require(known is None or known.org == org, "E_OTHER_ORG")
     seats = {seat: (owner, key) for seat, owner, _, key in ctx.configuration().validators}
     if name in seats:
@@ -96,6 +94,14 @@ def require_node(
         ctx.require(other.name == name, "E_KEY_USED")
     if known is None:
         ctx.require(len(ctx.scan(NodeRecord, "by_org", (org,), limit=NODES_PER_ORG_MAX)) < NODES_PER_ORG_MAX, "E_LIMIT")
+
+
+def require_unused_key(ctx: Context, public_key: bytes) -> None:
+    """Fail if the key stands for a person, votes, or is a node's: one key, one meaning. Nobody proves here that a key
+    is theirs, so whoever could register another's key as their own would shut that one out of it."""
+    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
+    ctx.require(public_key not in [key for _, _, _, key in ctx.configuration().validators], "E_KEY_USED")
+    ctx.require(len(ctx.scan(NodeRecord, "by_key", (public_key,), limit=1)) == 0, "E_KEY_USED")
 
 
 def is_address(text: str) -> bool:

@@ -29,7 +29,7 @@ from dawan_node.modules.governance.declaration import (
     PastOrganisation,
     Proposal,
 )
-from dawan_node.modules.governance.nodes import put_node, require_node
+from dawan_node.modules.governance.nodes import put_node, require_node, require_unused_key
 from dawan_node.primitives.names import is_label
 
 #: BCP 47 tags of the alliance's languages; English is what every tool falls back to.
@@ -64,7 +64,7 @@ def require_new_org(
     ctx.require(len(set(keys)) == len(keys), "E_KEY_USED")
     ctx.require(len({node.name for node in nodes}) == len(nodes), "E_EXISTS")
     for node in nodes:
-        require_node(ctx, org, node.name, node.suite, node.public_key, node.addresses, new=True)
+        require_node(ctx, org, node.name, node.suite, node.public_key, node.addresses)
 
 
 def require_authorities(ctx: Context, org: str, ca: Sequence[bytes]) -> None:
@@ -94,10 +94,14 @@ def require_status(ctx: Context, org: str, status: OrgStatus) -> None:
         ctx.require(org not in seats, "E_SEATS")
 
 
-def require_unused_key(ctx: Context, public_key: bytes) -> None:
-    """Fail if the key stands for an identity or votes: one key, one meaning."""
-    ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
-    ctx.require(public_key not in [key for _, _, _, key in ctx.configuration().validators], "E_KEY_USED")
+def require_fresh(ctx: Context, org: str, opened_height: int, *, of_ca: bool) -> None:
+    """Fail if the organisation's authorities (or else its status) changed after ``opened_height``: a passed proposal
+    must not undo, weeks later and by one administrator's hand, what was decided since. The other of the two does not
+    count, or a change of one held in reserve could void a change of the other."""
+    known = require_known(ctx, org)
+    for past in ctx.scan(PastOrganisation, "by_id", (org,), limit=_ORGANISATIONS_SCANNED_MAX):
+        differs = past.ca != known.ca if of_ca else past.status != known.status
+        ctx.require(not differs or past.until_height <= opened_height, "E_STALE")
 
 
 def admit(ctx: Context, now: Configuration, proposal: Proposal) -> Configuration:
@@ -119,7 +123,7 @@ def admit(ctx: Context, now: Configuration, proposal: Proposal) -> Configuration
     ctx.put(Credential(proposal.public_key, proposal.suite, admin, org, roles, ctx.height, 0))
     ctx.emit(IdentityEnrolled(name=admin, org=org, roles=list(roles), public_key=proposal.public_key))
     for node in proposal.nodes:
-        put_node(ctx, org, node.name, node.suite, node.public_key, node.addresses, new=True)
+        put_node(ctx, org, node.name, node.suite, node.public_key, node.addresses)
     return replace(now, orgs=tuple(sorted([*now.orgs, (org, False, "active")])))
 
 

@@ -1,0 +1,154 @@
+"""Making a network on one machine of nothing but what production uses.
+
+``create`` plays every party in turn: ``init`` and ``network join-request`` in its own home, then ``network assemble``
+with all requests, and ``network verify --from`` by each. What differs from production is that one person does it all,
+that key protection is cheap, and that the nodes accept commands that cut their links.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import dawan_node
+from dawan_node.cli.devnet_network import Devnet, DevnetNode
+from dawan_node.crypto.keystore import DEVNET
+from dawan_node.errors import ConfigError, OperatorError
+from dawan_node.node import assembly, consortium, join_request
+from dawan_node.node.config import NodeSection
+from dawan_node.node.consortium import Document, Node
+from dawan_node.node.installation import check_folder, install
+from dawan_node.node.requesting import make_request
+from dawan_node.node.setup import Plan, initialise
+
+#: Enough to show every quorum of the protocol's table that a laptop can run.
+NODES_MAX: Final = 22
+#: Below Linux's range for outgoing connections, so that no dialling node sits on the port of one that is restarting.
+PORTS: Final = range(20_000, 32_000)
+TEMPLATE: Final = "consortium.devnet.toml"
+
+
+def create(folder: Path, n: int) -> Devnet:
+    """Make keys, certificates, genesis and settings of ``n`` validators in ``folder``. Raises OperatorError."""
+    if not 1 <= n <= NODES_MAX:
+        raise OperatorError(f"{n} nodes are not possible", f"a test network has 1 to {NODES_MAX}", "Choose -n 4.")
+    if folder.exists() and any(folder.iterdir()):
+        raise OperatorError(
+            f"{folder} is not empty", "it holds no test network, and nothing is overwritten", "Choose another --home."
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    template = _with_validators(consortium.load_document(template_file()), n)
+    nodes = _with_ports([*template.validator, *template.observer])
+    devnet = Devnet(folder, nodes)
+    passphrase = secrets.token_hex(16).encode()
+    _write_private(devnet.passphrase_file, passphrase + b"\n")
+    now = datetime.now(UTC)
+    requests = []
+    for node in nodes:
+        home, section, plan = (
+            devnet.home(node),
+            NodeSection(name=node.name, org=node.org),
+            _plan(devnet, node, template),
+        )
+        initialise(home, plan, passphrase, now)
+        make_request(
+            home, section, plan.addresses, TEMPLATE, template, now, lambda: passphrase, identities=bool(plan.identities)
+        )
+        requests.append((str(home.join_request_file), join_request.load(home.join_request_file)))
+    public = folder / "network"
+    assembly.write(assembly.assemble(TEMPLATE, template, requests, now), public)
+    for node in nodes:
+        home = devnet.home(node)
+        own, problems = check_folder(home, NodeSection(name=node.name, org=node.org), public, now)
+        if problems:
+            raise problems[0]
+        install(home, own)
+    devnet.save()
+    return devnet
+
+
+def template_file() -> Path:
+    """The consortium's template: beside the package in a checkout, inside it when installed."""
+    package = Path(dawan_node.__file__).parent
+    for folder in (package.parent / "configs", package / "configs"):
+        if (folder / TEMPLATE).exists():
+            return folder / TEMPLATE
+    raise ConfigError(f"{TEMPLATE} is missing", "the installation is incomplete", "Install dawan-node again.")
+
+
+def _with_validators(template: Document, n: int) -> Document:
+    """The template with ``n`` validators, shared out 3k + 1 where n allows: the associations first, hq last.
+
+    Organisations that get none run an observer, which also keeps their identities' keys.
+    """
+    orgs = [node.org for node in template.validator]
+    counts = dict.fromkeys(orgs, 0)
+    for seat in range(n):
+        # Seat 3 (the fourth) is the secretariat's only one; all others go round the associations.
+        org = orgs[3] if seat == 3 else orgs[(seat if seat < 3 else seat - 1) % 3]
+        counts[org] += 1
+    seats = [(org, number) for number in range(1, n + 1) for org in orgs if number <= counts[org]]
+    validators = tuple(Node(name=f"{org}{number}", org=org) for org, number in seats)
+    names = tuple(node.name for node in validators)
+    channels = tuple(msgspec.structs.replace(channel, validators=names) for channel in template.channel)
+    observers = tuple(Node(name=f"{org}1", org=org) for org in orgs if not counts[org])
+    return msgspec.structs.replace(template, validator=validators, observer=observers, channel=channels)
+
+
+def _with_ports(nodes: Sequence[Node]) -> tuple[DevnetNode, ...]:
+    """Free loopback ports from a random place in ``PORTS``."""
+    start = secrets.randbelow(len(PORTS))
+    candidates = iter([*PORTS[start:], *PORTS[:start]])
+    addresses: list[str] = []
+    for port in candidates:
+        if len(addresses) == 3 * len(nodes):
+            break
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        addresses.append(f"127.0.0.1:{port}")
+    if len(addresses) < 3 * len(nodes):
+        raise OperatorError(
+            "there are not enough free ports", f"{PORTS.start} to {PORTS.stop - 1} are in use", "Stop something."
+        )
+    return tuple(
+        DevnetNode(node.name, node.org, *addresses[3 * place : 3 * place + 3]) for place, node in enumerate(nodes)
+    )
+
+
+def _plan(devnet: Devnet, node: DevnetNode, template: Document) -> Plan:
+    """What ``init`` is told: the first node of an organisation also keeps its authority and its identities' keys."""
+    first = next(other for other in devnet.nodes if other.org == node.org)
+    is_first = first == node
+    identities = tuple(identity.name for identity in template.identity if identity.org == node.org and is_first)
+    plan = Plan(
+        name=node.name,
+        org=node.org,
+        addresses=(node.p2p,),
+        identities=identities,
+        settings={
+            "p2p.listen": node.p2p,
+            "rpc.listen": node.rpc,
+            "ops.listen": node.ops,
+            "devnet.faults": True,
+            # With more nodes than cores no core is idle for a thread to use; the start-up probe cannot know.
+            "node.verifier": "inline" if len(devnet.nodes) > len(os.sched_getaffinity(0)) else "auto",
+        },
+        cost=DEVNET,
+    )
+    return plan if is_first else replace(plan, authority=devnet.home(first).authority_key.parent)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(data)

@@ -1,0 +1,33 @@
+"""Who is calling: an organisation and a name, proved by a certificate, or this machine's operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dawan_node.crypto.certificates import NodeCertificate
+from dawan_node.rpc.access import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One caller. ``kind`` is LOCAL, OWN, ANONYMOUS, or OUTSIDER: what it is as long as no channel lists it.
+
+    ``org`` and ``name`` are those of the certificate, ``authorities`` the fingerprints of those its chain goes through;
+    a caller without one has none of them.
+    """
+
+    org: str
+    name: str
+    kind: Kind
+    authorities: frozenset[bytes] = frozenset()
+
+
+LOCAL: Final = Caller("", "", Kind.LOCAL)
+ANONYMOUS: Final = Caller("", "", Kind.ANONYMOUS)
+
+
+def certified(certificate: NodeCertificate, is_own: bool) -> Caller:
+    """The caller with a certificate; ``is_own``: of the organisation of this node."""
+    kind = Kind.OWN if is_own else Kind.OUTSIDER
+    return Caller(certificate.org, certificate.name, kind, certificate.authorities)
