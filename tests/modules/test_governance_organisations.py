@@ -425,19 +425,6 @@ def test_a_hundred_large_proposals_do_not_keep_a_validator_from_a_new_key(kit):
     assert kit.run("hk-admin", "propose_validator", change).code == 0
 
 
-def test_an_old_vote_on_an_organisation_does_not_undo_a_newer_one(kit):
-    def passed(name, certificate):
-        assert kit.run("hk-admin", "propose_org_ca", {"id": name, "org": "hk", "ca": [certificate]}).code == 0
-        for org in ("gz", "hk", "mo"):
-            assert kit.run(f"{org}-admin", "vote", {"proposal": name, "approve": True}).code == 0
-
-    passed("first", b"stolen since")
-    passed("second", b"the new one")
-    assert kit.run("hk-admin", "enact", {"proposal": "second"}).code == 0
-    assert kit.run("mo-admin", "enact", {"proposal": "first"}).reason == "E_STALE"
-    assert membership(kit).organisations["hk"].ca == (b"the new one",)
-
-
 def test_an_organisation_publishes_no_more_lists_than_it_may_have_authorities(kit):
     lists = [bytes([number]) for number in range(AUTHORITIES_MAX + 1)]
     assert kit.run("gz-admin", "publish_revocations", {"lists": lists}).reason == "E_VALUE"
