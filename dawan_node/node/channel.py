@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from dawan_node.consensus.config import Head
 from dawan_node.consensus.messages import decode_message
@@ -36,9 +36,9 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
+from dawan_node.node.runtime import LoopRuntime, Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.node.topics import Standing, Treatment, treatment
-from dawan_node.node.worker import Worker
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import (
     BlockReply,
@@ -141,8 +141,10 @@ class Channel:
         clock: Clock,
         metrics: Metrics,
         budgets: PeerBudgets | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        """``budgets`` are those of the whole node; a channel alone has its own."""
+        """``budgets`` are those of the whole node; a channel alone has its own. ``runtime`` is what runs the channel if
+        it is not the event loop by ``run``."""
         self.genesis: Final = parts.genesis
         self.name: Final = parts.genesis.channel
         self.chain_id: Final = parts.genesis.chain_id
@@ -156,8 +158,10 @@ class Channel:
         self._stages: Final = metrics.stages
         self._bodies: Final = parts.bodies
         self._budgets: Final = budgets or PeerBudgets(clock.monotonic_ms)
-        self._wake: Final = asyncio.Event()
-        self._worker: Final = Worker(f"channel-{self.name}", self._wake.set)
+        self._loop: Final = LoopRuntime()
+        self._runtime: Final = runtime or self._loop
+        self._wake: Final = self._runtime.wake_up_call()
+        self._worker: Final = self._runtime.jobs(f"channel-{self.name}", self._wake.set)
         applier = Applier(self.store, self.executor, self.genesis.created_ms, self._stages)
         self.head = applier.head
         configuration = self.executor.configuration(self.store.state)
@@ -199,7 +203,6 @@ class Channel:
         self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
         #: The peers that a range is being read for: an honest one waits for its answer before it asks again.
         self._ranges_served: set[str] = set()
-        self._tasks: asyncio.TaskGroup | None = None
         self._head_sent_ms = 0
         self._resend_round_ms = 0
         #: Called when a block may have changed whose nodes are believed; the node connects it.
@@ -213,11 +216,11 @@ class Channel:
         """Drive the channel until cancelled. Raises what must stop the node."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._tasks = group
+                self._loop.tasks = group
                 group.create_task(self.driver.run())
                 group.create_task(self._duties())
         finally:
-            self._tasks = None
+            self._loop.tasks = None
             self.bus.close()
 
     def close(self) -> None:
@@ -278,7 +281,7 @@ class Channel:
         budget = self._budgets.of(peer.name)
         if isinstance(message, Txs):
             if budget.may_offer():
-                self._start(self._receive(message.envelopes, peer.name))
+                self._runtime.start(self._receive(message.envelopes, peer.name))
         elif isinstance(message, IHave):
             if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
                 return
@@ -309,7 +312,7 @@ class Channel:
             self.driver.wake()
         elif message.request_id == RESENT:
             if budget.may_offer() and budget.resent(len(payload)):
-                self._start(self._receive(message.envelopes, peer.name))
+                self._runtime.start(self._receive(message.envelopes, peer.name))
         else:
             self._gatherer.on_txs(message)
             self.driver.wake()
@@ -331,7 +334,7 @@ class Channel:
                 and self._budgets.of(peer.name).work(RANGE_BLOCK_US * (message.last - message.first + 1))
                 and self._serving.may_ask_range(peer.name)
             ):
-                self._start(self._serve_range(peer.name, message))
+                self._runtime.start(self._serve_range(peer.name, message))
             return
         elif isinstance(message, RangeReply):
             self.catch_up.range_arrived(peer.name, message, now_ms)
@@ -381,9 +384,7 @@ class Channel:
                 for transaction in transactions:
                     self._push(self._batcher.add(transaction.envelope, now_ms))
                 if self._batcher.deadline_ms is not None and not waits:
-                    asyncio.get_running_loop().call_later(
-                        max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush
-                    )
+                    self._runtime.later(max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush)
         self.driver.wake()
 
     def _flush(self) -> None:
@@ -399,7 +400,7 @@ class Channel:
             self._links.send(name, self.chain_id, Topic.FETCH, payload)
 
     def _check_fetched(self, transactions: list[Transaction]) -> None:
-        self._start(self._verify_fetched(transactions))
+        self._runtime.start(self._verify_fetched(transactions))
 
     async def _verify_fetched(self, transactions: list[Transaction]) -> None:
         valid = await self._verifier.verify(transactions, urgent=True)
@@ -522,20 +523,24 @@ class Channel:
     async def _duties(self) -> None:
         while True:
             await asyncio.sleep(DUTY_MS / 1000)
-            now_ms = self._clock.monotonic_ms()
-            self.catch_up.tick(now_ms)
-            self._pump_sync()
-            if now_ms - self._head_sent_ms >= HEAD_MS:
-                self._head_sent_ms = now_ms
-                self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message())
-                self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
-                self._log_progress()
-            if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
-                self._resend_round_ms = now_ms
-                self.pool.restart_ages(self._clock.wall_ms())
-            overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
-            if overdue:
-                self._send_again(overdue)
+            self.do_duties()
+
+    def do_duties(self) -> None:
+        """What is due every ``DUTY_MS``: time-outs of catch-up, my head, expiry, overdue transactions."""
+        now_ms = self._clock.monotonic_ms()
+        self.catch_up.tick(now_ms)
+        self._pump_sync()
+        if now_ms - self._head_sent_ms >= HEAD_MS:
+            self._head_sent_ms = now_ms
+            self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message())
+            self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
+            self._log_progress()
+        if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
+            self._resend_round_ms = now_ms
+            self.pool.restart_ages(self._clock.wall_ms())
+        overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
+        if overdue:
+            self._send_again(overdue)
 
     def _send_again(self, transactions: Sequence[Transaction]) -> None:
         """Old transactions go to all validators on a topic that is not the first to be dropped (amendment L7)."""
@@ -567,13 +572,6 @@ class Channel:
 
     def _knows(self, leaf_hash: bytes) -> bool:
         return leaf_hash in self.pool or self.admission.is_checking(leaf_hash)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` as a child of the channel; dropped while the channel is not running."""
-        if self._tasks is None:
-            work.close()
-        else:
-            self._tasks.create_task(work)
 
     def _samples(self) -> Iterator[Sample]:
         labels = {"channel": self.name}

@@ -36,7 +36,7 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
-from dawan_node.node.worker import Worker
+from dawan_node.node.runtime import Jobs
 from dawan_node.primitives.block import Header
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import WalRecord
@@ -113,7 +113,7 @@ class Driver:
         pool: Mempool,
         bodies: Bodies,
         gatherer: Gatherer,
-        worker: Worker,
+        worker: Jobs,
         log_writer: LogWriter | None,
         sender: Sender,
         listener: Listener,
@@ -198,30 +198,47 @@ class Driver:
         """Drive until cancelled. Raises whatever must stop the node."""
         while True:
             await self._sleep()
-            if self._worker.failure is not None:
-                raise self._worker.failure
-            now_ms = self._clock.wall_ms()
-            for _ in range(min(len(self._inputs), TURN_MAX)):
-                self._inputs.popleft()()
-            self._gatherer.poll(self._clock.monotonic_ms())
-            self._take_gathered()
-            self.replica.work_pending(len(self._pool) > 0, now_ms)
-            self.replica.tick(now_ms)
-            self._maybe_propose(now_ms)
+            self.turn()
             while ready := self.replica.ready():
-                await self._carry_out(ready)
+                if self._log_writer is not None and ready.records:
+                    await self._log_writer.append(self.log_records(ready.records))
+                self.carry_out(ready)
             if self._inputs:
                 self._wake.set()
                 await asyncio.sleep(0)  # a busy channel leaves room for the others
 
-    async def _sleep(self) -> None:
-        waits = [TICK_MS]
+    def turn(self) -> None:
+        """Feed the replica with what has come in. The caller then takes each ``ready``, makes its records durable, and
+        has it carried out. Raises whatever must stop the node."""
+        if self._worker.failure is not None:
+            raise self._worker.failure
+        now_ms = self._clock.wall_ms()
+        for _ in range(min(len(self._inputs), TURN_MAX)):
+            self._inputs.popleft()()
+        self._gatherer.poll(self._clock.monotonic_ms())
+        self._take_gathered()
+        self.replica.work_pending(len(self._pool) > 0, now_ms)
+        self.replica.tick(now_ms)
+        self._maybe_propose(now_ms)
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether the next turn has something to feed."""
+        return bool(self._inputs)
+
+    def wait_ms(self) -> int | None:
+        """How long until the next turn is due when nothing comes in; None: for ever."""
+        waits = []
         due = self.replica.next_deadline()
         if due is not None:
             waits.append(due - self._clock.wall_ms())
         now_ms = self._clock.monotonic_ms()
         waits += [at - now_ms for at in (self._gatherer.next_deadline(), self._attempt_due()) if at is not None]
-        wait_ms = min(waits)
+        return min(waits, default=None)
+
+    async def _sleep(self) -> None:
+        due_ms = self.wait_ms()
+        wait_ms = TICK_MS if due_ms is None else min(TICK_MS, due_ms)
         if wait_ms > 0 and not self._wake.is_set():
             try:
                 async with asyncio.timeout(wait_ms / 1000):
@@ -310,9 +327,8 @@ class Driver:
 
     # Carrying out
 
-    async def _carry_out(self, ready: Ready) -> None:
-        if ready.records:
-            await self._persist(ready.records)
+    def carry_out(self, ready: Ready) -> None:
+        """Do what a ``ready`` says whose records are durable."""
         for outgoing in ready.messages:
             self._sender.consensus(outgoing.validators, outgoing.to, outgoing.payload)
         # What lost its place goes first: the same block may be wanted again in the same breath.
@@ -347,10 +363,9 @@ class Driver:
             )
         self._take_gathered()
 
-    async def _persist(self, records: Sequence[Record]) -> None:
-        """Records, and before the first one of a block the block's bodies, in one fsync (amendment U5)."""
-        if self._log_writer is None:
-            return
+    def log_records(self, records: Sequence[Record]) -> list[WalRecord]:
+        """The records as the log takes them, and before the first one of a block the block's bodies: one fsync for all
+        (amendment U5)."""
         written: list[WalRecord] = []
         for record in records:
             if record.pins and record.block_hash is not None:
@@ -358,7 +373,7 @@ class Driver:
                 if body is not None:
                     written.append(WalRecord(self._chain_id, BODIES_RECORD, body.encode_record()))
             written.append(WalRecord(self._chain_id, int(record.kind), record.payload))
-        await self._log_writer.append(written)
+        return written
 
     # Judging: gathered blocks, on the state of their parent
 

@@ -8,7 +8,8 @@ until it is replaced on chain (amendment U6). The same holds when there is no lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -68,25 +69,41 @@ def open_channel(
         first = executor.genesis_state()
         ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
     store = ChannelStore.open(database, genesis.chain_id, history=history)
+    signer_of = None if key is None else partial(key.channel, genesis.chain_id)
     try:
-        head = head_of(genesis, store, executor)
-        own = [record for record in log_records or () if record.channel_id == genesis.chain_id]
-        records = [Record(RecordKind(r.kind), r.payload) for r in own if r.kind < SHELL_KINDS_FROM]
-        signer: VoteSigner | None = None
-        if key is not None and log_records is not None and _is_current(genesis.channel, records, head.height):
-            signer = key.channel(genesis.chain_id, records)
-        replica = Replica(ReplicaConfig(genesis.chain_id, genesis.created_ms), signer, head, records, now_ms)
-        bodies = Bodies()
-        wanted = _undecided(records, head.height)
-        for record in own:
-            if record.kind == BODIES_RECORD:
-                body = BlockBody.decode_record(record.payload)
-                if body.block_hash in wanted:
-                    bodies.add(body, logged=True)
-        return ChannelParts(genesis, store, executor, head, replica, bodies)
+        config = ReplicaConfig(genesis.chain_id, genesis.created_ms)
+        return restore_channel(genesis, executor, store, log_records, signer_of, config, now_ms)
     except BaseException:
         store.close()
         raise
+
+
+def restore_channel(
+    genesis: Genesis,
+    executor: Executor,
+    store: ChannelStore,
+    log_records: Iterable[WalRecord] | None,
+    signer_of: Callable[[list[Record]], VoteSigner] | None,
+    config: ReplicaConfig,
+    now_ms: int,
+) -> ChannelParts:
+    """The parts of a channel from its open database and the node's log; ``signer_of`` makes a signer that knows what
+    these records say was signed. Raises OperatorError or StorageError."""
+    head = head_of(genesis, store, executor)
+    own = [record for record in log_records or () if record.channel_id == genesis.chain_id]
+    records = [Record(RecordKind(r.kind), r.payload) for r in own if r.kind < SHELL_KINDS_FROM]
+    signer: VoteSigner | None = None
+    if signer_of is not None and log_records is not None and _is_current(genesis.channel, records, head.height):
+        signer = signer_of(records)
+    replica = Replica(config, signer, head, records, now_ms)
+    bodies = Bodies()
+    wanted = _undecided(records, head.height)
+    for record in own:
+        if record.kind == BODIES_RECORD:
+            body = BlockBody.decode_record(record.payload)
+            if body.block_hash in wanted:
+                bodies.add(body, logged=True)
+    return ChannelParts(genesis, store, executor, head, replica, bodies)
 
 
 def head_of(genesis: Genesis, store: ChannelStore, executor: Executor) -> Head:

@@ -41,9 +41,9 @@ from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.wal import Wal
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import FOUNDERS, private_key_of
+from dawan_node.testing.simulated_disk import SimulatedDisk
 from tests.node.ledger import SELLERS, START_MS, Author
 from tests.node.virtual_time import VirtualClock, VirtualThread, run_virtually
-from tests.storage.simulated_disk import SimulatedDisk
 
 #: Small segments, so that every run of some length rolls the log over and over.
 SEGMENT_BYTES = 48 * 1024

@@ -14,7 +14,7 @@ import pytest
 from dawan_node.errors import StorageError
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.storage.wal import Wal, WalRecord
-from tests.storage.simulated_disk import SimulatedDisk
+from dawan_node.testing.simulated_disk import SimulatedDisk
 
 FOLDER = Path("/log")
 TRADE, TITLE = bytes([1]) * 32, bytes([2]) * 32

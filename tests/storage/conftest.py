@@ -1,4 +1,4 @@
-"""Makes the two kits of this folder importable: a disk that fails on purpose, and a maker of small ledgers."""
+"""Makes the kit of this folder importable: a maker of small ledgers."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def _load(name: str) -> None:
     spec.loader.exec_module(module)
 
 
-for _name in ("simulated_disk", "ledger_kit"):
+for _name in ("ledger_kit",):
     _load(_name)

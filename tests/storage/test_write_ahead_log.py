@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_disk import OPERATIONS, SimulatedDisk
 
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.storage import wal_format
 from dawan_node.storage.files import FileOperations
 from dawan_node.storage.wal import Wal, WalMissing, WalRecord
+from dawan_node.testing.simulated_disk import OPERATIONS, SimulatedDisk
 
 HOME = Path("/simulated")
 DIRECTORY = HOME / "wal"
