@@ -7,17 +7,13 @@ replica complains, never what it accepts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dawan_node.crypto.signatures import verify_ed25519
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.validators import ValidatorSet
-
-#: ``verify(public_key, signed_bytes, signature)``, ``signed_bytes`` being tag, LF and data.
-Verify = Callable[[bytes, bytes, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)

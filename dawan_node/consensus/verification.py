@@ -8,20 +8,18 @@ signatures are remembered: a wrong one costs its sender's budget each time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Final
 
-from dawan_node.consensus.config import Verify
 from dawan_node.crypto.hashing import domain_separated
-from dawan_node.errors import InvalidCertificate
+from dawan_node.crypto.signatures import Verify
 from dawan_node.primitives.certificate import (
     COMMIT_TAG,
     PREPARE_TAG,
     CommitCertificate,
     PreparedCertificate,
     commit_vote_bytes,
-    indexes_of,
     prepare_vote_bytes,
+    verify_quorum,
 )
 from dawan_node.primitives.validators import ValidatorSet
 
@@ -42,7 +40,9 @@ class Verifier:
 
     def signature(self, public_key: bytes, tag: bytes, data: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is ``public_key``'s over ``tag LF data``."""
-        signed = domain_separated(tag, data)
+        return self._is_valid(public_key, domain_separated(tag, data), signature)
+
+    def _is_valid(self, public_key: bytes, signed: bytes, signature: bytes) -> bool:
         key = (public_key, signature, signed)
         if key in self._seen:
             self._seen.move_to_end(key)
@@ -64,23 +64,11 @@ class Verifier:
             certificate.block_hash,
             certificate.result_hash,
         )
-        self._quorum(validators, certificate.bitmap, certificate.signatures, COMMIT_TAG, vote)
+        verify_quorum(validators, certificate.bitmap, certificate.signatures, COMMIT_TAG, vote, self._is_valid)
 
     def prepared_certificate(self, certificate: PreparedCertificate, validators: ValidatorSet) -> None:
         """Require q valid PREPAREs of ``validators``, the set of the certificate's epoch. Raises InvalidCertificate."""
         vote = prepare_vote_bytes(
             self._chain_id, certificate.epoch, certificate.view, certificate.height, certificate.block_hash
         )
-        self._quorum(validators, certificate.bitmap, certificate.signatures, PREPARE_TAG, vote)
-
-    def _quorum(
-        self, validators: ValidatorSet, bitmap: bytes, signatures: Sequence[bytes], tag: bytes, vote: bytes
-    ) -> None:
-        signers = indexes_of(bitmap, validators.n)
-        if len(signers) < validators.q:
-            raise InvalidCertificate(f"{len(signers)} signers are no quorum of {validators.q}")
-        if len(signatures) != len(signers):
-            raise InvalidCertificate(f"{len(signatures)} signatures for {len(signers)} signers")
-        for index, signature in zip(signers, signatures, strict=True):
-            if not self.signature(validators.public_keys[index], tag, vote, signature):
-                raise InvalidCertificate(f"the signature of validator {index} does not verify")
+        verify_quorum(validators, certificate.bitmap, certificate.signatures, PREPARE_TAG, vote, self._is_valid)

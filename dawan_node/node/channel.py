@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from dawan_node.consensus.config import Head
 from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.replica import Replica
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.membership import MEMBERSHIP_EVENTS
@@ -125,6 +126,7 @@ class ChannelParts:
     head: Head
     replica: Replica
     bodies: Bodies
+    verify: Verify = verify_ed25519  # of votes and certificates
 
 
 class Channel:
@@ -197,7 +199,7 @@ class Channel:
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
         # A node that votes is helped by STATUS when it is one block behind; an observer has only catch-up.
         limits = SyncLimits() if role is Role.VALIDATOR else SyncLimits(behind_blocks=1, behind_ms=0)
-        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), limits)
+        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), limits, parts.verify)
         self._batcher: Final = TransactionBatcher()
         self._batcher_names: tuple[str, ...] = ()
         self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)

@@ -103,7 +103,7 @@ def restore_channel(
             body = BlockBody.decode_record(record.payload)
             if body.block_hash in wanted:
                 bodies.add(body, logged=True)
-    return ChannelParts(genesis, store, executor, head, replica, bodies)
+    return ChannelParts(genesis, store, executor, head, replica, bodies, config.verify)
 
 
 def head_of(genesis: Genesis, store: ChannelStore, executor: Executor) -> Head:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dawan_node.crypto.hashing import domain_separated
-from dawan_node.crypto.signatures import verify_ed25519
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.errors import InvalidCertificate
 from dawan_node.primitives.encoding import (
     Bytes32,
@@ -63,7 +63,12 @@ def indexes_of(bitmap: bytes, n: int) -> list[int]:
 
 
 def verify_quorum(
-    validators: ValidatorSet, bitmap: bytes, signatures: Sequence[bytes], tag: bytes, vote: bytes
+    validators: ValidatorSet,
+    bitmap: bytes,
+    signatures: Sequence[bytes],
+    tag: bytes,
+    vote: bytes,
+    verify: Verify = verify_ed25519,
 ) -> None:
     """Require at least q distinct validators, one valid signature each over ``tag LF vote``.
 
@@ -76,7 +81,7 @@ def verify_quorum(
         raise InvalidCertificate(f"{len(signatures)} signatures for {len(signers)} signers")
     signed = domain_separated(tag, vote)
     for index, signature in zip(signers, signatures, strict=True):
-        if not verify_ed25519(validators.public_keys[index], signed, signature):
+        if not verify(validators.public_keys[index], signed, signature):
             raise InvalidCertificate(f"the signature of validator {index} does not verify")
 
 
@@ -112,10 +117,10 @@ class CommitCertificate(ProtocolStruct, frozen=True):
     bitmap: bytes
     signatures: list[Bytes64]
 
-    def verify(self, chain_id: bytes, validators: ValidatorSet) -> None:
+    def verify(self, chain_id: bytes, validators: ValidatorSet, verify: Verify = verify_ed25519) -> None:
         """Raises InvalidCertificate unless q of ``validators`` signed. The caller matches the epoch's set."""
         vote = commit_vote_bytes(chain_id, self.epoch, self.view, self.height, self.block_hash, self.result_hash)
-        verify_quorum(validators, self.bitmap, self.signatures, COMMIT_TAG, vote)
+        verify_quorum(validators, self.bitmap, self.signatures, COMMIT_TAG, vote, verify)
 
     @classmethod
     def decode(cls, data: bytes) -> CommitCertificate:

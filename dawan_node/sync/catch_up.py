@@ -34,6 +34,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.errors import InvalidMessage
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -153,10 +154,11 @@ class _Peer:
 class CatchUp:
     """The catch-up of one channel. Peers are named by strings that the caller chooses."""
 
-    def __init__(self, chain_id: bytes, anchor: Anchor, limits: SyncLimits) -> None:
+    def __init__(self, chain_id: bytes, anchor: Anchor, limits: SyncLimits, verify: Verify = verify_ed25519) -> None:
         self._chain_id = chain_id
         self._anchor = anchor
         self._limits = limits
+        self._verify = verify
         self._peers: dict[str, _Peer] = {}
         self._ranges: list[_Range] = []  # ascending, without gaps, from the first height not handed out
         self._certified = 0  # a certificate for this height was seen
@@ -440,7 +442,7 @@ class CatchUp:
         source = first.peer or ""
         try:
             if first.proof is None:
-                first.proof = verify_range(self._chain_id, self._anchor, first.blocks)
+                first.proof = verify_range(self._chain_id, self._anchor, first.blocks, self._verify)
             leaf_hashes = verify_bodies(first.blocks[0])
         except InvalidMessage as error:
             first.want_again()
@@ -453,7 +455,7 @@ class CatchUp:
         if first.blocks and block.certificate:
             try:
                 certificate = verify_certificate(
-                    self._chain_id, self._anchor, block.certificate, block.header, block.result
+                    self._chain_id, self._anchor, block.certificate, block.header, block.result, self._verify
                 )
                 links = ()
             except InvalidMessage as error:  # the block is proven from above all the same

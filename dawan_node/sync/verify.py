@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dawan_node.crypto import merkle
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.errors import InvalidCertificate, InvalidEncoding, InvalidMessage
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -33,7 +34,7 @@ class Anchor:
 
 
 def verify_range(
-    chain_id: bytes, anchor: Anchor, blocks: Sequence[RangeBlock]
+    chain_id: bytes, anchor: Anchor, blocks: Sequence[RangeBlock], verify: Verify = verify_ed25519
 ) -> tuple[tuple[tuple[Header, Result], ...], CommitCertificate]:
     """Require that ``blocks`` are final and follow ``anchor``; the links and certificate of the last of them.
 
@@ -44,7 +45,7 @@ def verify_range(
     chain = [*((block.header, block.result) for block in blocks), *links]
     if len(chain) > 1 + LINKS_MAX:
         raise InvalidMessage(f"{len(chain)} blocks under one certificate, at most {1 + LINKS_MAX}")
-    certificate = verify_certificate(chain_id, anchor, blocks[-1].certificate, *chain[-1])
+    certificate = verify_certificate(chain_id, anchor, blocks[-1].certificate, *chain[-1], verify)
     block_hash, result_hash, height = certificate.block_hash, certificate.result_hash, certificate.height
     for position in range(len(chain) - 1, -1, -1):
         header, result = chain[position]
@@ -76,7 +77,12 @@ def verify_bodies(block: RangeBlock) -> tuple[bytes, ...]:
 
 
 def verify_certificate(
-    chain_id: bytes, anchor: Anchor, data: bytes, header: Header, result: Result
+    chain_id: bytes,
+    anchor: Anchor,
+    data: bytes,
+    header: Header,
+    result: Result,
+    verify: Verify = verify_ed25519,
 ) -> CommitCertificate:
     """The certificate in ``data``, if the anchor's validators signed exactly this block and result with it.
 
@@ -87,7 +93,7 @@ def verify_certificate(
         signed = (certificate.epoch, certificate.height, certificate.block_hash, certificate.result_hash)
         if signed != (anchor.epoch, header.height, header.hash, result.hash):
             raise InvalidMessage(f"the certificate at height {header.height} signs another block or result")
-        certificate.verify(chain_id, anchor.validators)
+        certificate.verify(chain_id, anchor.validators, verify)
     except (InvalidEncoding, InvalidCertificate) as error:
         raise InvalidMessage(f"the certificate at height {header.height}: {error}") from None
     return certificate

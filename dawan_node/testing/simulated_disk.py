@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +50,16 @@ class SimulatedDisk(FileOperations):
         self.error = errno.EIO
         self.failed_in: str | None = None
         self.counts = dict.fromkeys(OPERATIONS, 0)
+        self._forgets = False
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Meanwhile a sync says it is done and does nothing: a disk that no program can be right on."""
+        self._forgets = True
+        try:
+            yield
+        finally:
+            self._forgets = False
 
     def make_directory(self, path: Path) -> None:
         self._call("make_directory")
@@ -91,8 +103,9 @@ class SimulatedDisk(FileOperations):
 
     def sync_data(self, descriptor: int) -> None:
         self._call("sync_data")
-        inode = self.open_files[descriptor]
-        inode.durable = bytes(inode.content)
+        if not self._forgets:
+            inode = self.open_files[descriptor]
+            inode.durable = bytes(inode.content)
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         self._call("truncate")

@@ -1,0 +1,240 @@
+"""What no simulation may ever show, looked at while it runs (reliability.md section 2, I1 to I7).
+
+The checks hold honest nodes to the rules; of liars they only learn what honest nodes accepted from them.
+
+- *Agreement*: one block, one result, one certified value per height, whoever stores or proves it.
+- *One signature per slot*, across restarts.
+- *Durable before sent*: nothing signed leaves before the log has synced it, and what the log synced is there after a
+  crash.
+- *Exactly once*: no transaction id twice on the chain; the whole chain re-executes to the same roots.
+- *Equal results*: honest COMMITs for one block carry one result.
+- *Bounded memory*: every table of a node stays within what its rules allow.
+- *Innocence*: no evidence against an honest node, no alarm that honest nodes never raise among honest ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from dawan_node.consensus import AlarmKind, Decided, Ready
+from dawan_node.consensus.messages import Commit, Decision, NewView, Prepare, PrePrepare, ViewChange, decode_message
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.transaction import Transaction
+from dawan_node.storage.wal import WalRecord
+from dawan_node.testing.memory_state import MemoryState
+from dawan_node.testing.simulator.world import Violation
+
+if TYPE_CHECKING:
+    from dawan_node.testing.simulator.node import SimulatedNode
+    from dawan_node.testing.simulator.scene import Scene
+
+#: What no honest node reports while at most f lie: the replica asks only for what its guard would sign, and two
+#: certificates for one height take more than f.
+_NEVER: Final = frozenset(
+    {
+        AlarmKind.HALTED,
+        AlarmKind.QUARANTINE,
+        AlarmKind.RESULTS_DIFFER,
+        AlarmKind.CERTIFIED_REFUSED,
+        AlarmKind.OWN_KEY_ELSEWHERE,
+        AlarmKind.SIGNING_REFUSED,
+    }
+)
+
+
+class Checks:
+    """The judge of one scene. ``expects_trouble``: more than f lie, so alarms and evidence are what is wanted."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._decided: dict[int, tuple[bytes, bytes]] = {}
+        self._signed: dict[tuple[bytes, str, int, int, int], bytes] = {}
+        self._results: dict[bytes, bytes] = {}
+        self._transactions: dict[bytes, int] = {}
+        self.evidence: set[tuple[str, str]] = set()
+        self.alarms: set[tuple[str, AlarmKind]] = set()
+        self.is_lenient = False
+
+    @property
+    def top(self) -> int:
+        """The highest height anybody honest has decided."""
+        return max(self._decided, default=0)
+
+    # What a replica wants
+
+    def wanted(self, node: SimulatedNode, ready: Ready) -> None:
+        """Everything of one ``Ready``, before it is carried out."""
+        if not node.is_honest:
+            return
+        for alarm in ready.alarms:
+            self.alarms.add((node.name, alarm.kind))
+            self._scene.world.note(f"alarm {node.number} {alarm.kind}")
+            self._scene.world.counts[f"alarm: {alarm.kind}"] += 1
+            self._scene.world.say(f"{node.name} {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
+            if alarm.kind in _NEVER and not self.is_lenient:
+                raise Violation(f"{node.name} reports {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
+        for evidence in ready.evidence:
+            accused = self._scene.name_of_validator(evidence.epoch, evidence.voter)
+            self.evidence.add((accused, evidence.kind.value))
+            self._scene.world.counts["evidence"] += 1
+            self._scene.world.say(f"{node.name} has evidence against {accused}: {evidence.kind}")
+            if any(other.is_honest for other in self._scene.nodes_called(accused)):
+                raise Violation(f"{node.name} has evidence ({evidence.kind}) against honest {accused}")
+        for decided in ready.decide:
+            self._check_decided(node, decided)
+
+    def _check_decided(self, node: SimulatedNode, decided: Decided) -> None:
+        self._is_final(node, decided.header, decided.result)
+        for header, result in decided.links:
+            self._is_final(node, header, result)
+        self.certified(node, decided.certificate)
+        header = decided.header
+        self._scene.world.note(f"decides {node.number}", decided.block_hash)
+        if self._scene.world.is_told:
+            how = f"view {decided.certificate.view}{', synced' if decided.synced else ''}"
+            self._scene.world.say(
+                f"{node.name} decides height {header.height}: {decided.block_hash.hex()[:8]}"
+                f" ({header.tx_count} transactions, {how})"
+            )
+
+    def _is_final(self, node: SimulatedNode, header: Header, result: Result) -> None:
+        self._agree(node, header.height, header.hash, result.hash)
+
+    def certified(self, node: SimulatedNode, certificate: CommitCertificate) -> None:
+        """A certificate that an honest node acts on."""
+        self._agree(node, certificate.height, certificate.block_hash, certificate.result_hash)
+
+    def _agree(self, node: SimulatedNode, height: int, block_hash: bytes, result_hash: bytes) -> None:
+        known = self._decided.setdefault(height, (block_hash, result_hash))
+        if known != (block_hash, result_hash):
+            raise Violation(
+                f"fork at height {height}: {node.name} has block {block_hash.hex()[:8]} result {result_hash.hex()[:8]},"
+                f" others block {known[0].hex()[:8]} result {known[1].hex()[:8]}"
+            )
+
+    # What leaves
+
+    def sent(self, node: SimulatedNode, payload: bytes) -> None:
+        """A consensus message of an honest node is about to leave."""
+        message = decode_message(payload)
+        key = node.key.public_key
+        match message:
+            case PrePrepare():
+                header = message.header
+                if key != self._scene.primary_key(header.epoch, message.view):
+                    return  # passed on
+                self._once(node, "PREPARE", header.epoch, message.view, header.height, header.hash)
+                self._is_durable(node, message.signature, "PRE-PREPARE")
+            case Prepare():
+                self._once(node, "PREPARE", message.epoch, message.view, message.height, message.block_hash)
+                self._is_durable(node, message.signature, "PREPARE")
+            case Commit():
+                value = message.block_hash + message.result_hash
+                self._once(node, "COMMIT", message.epoch, message.view, message.height, value)
+                if self._results.setdefault(message.block_hash, message.result_hash) != message.result_hash:
+                    raise Violation(f"{node.name} signs another result than others for {message.block_hash.hex()[:8]}")
+                self._is_durable(node, message.signature, "COMMIT")
+            case ViewChange():
+                if self._scene.key_of_validator(message.epoch, message.voter) != key:
+                    return  # forwarded
+                self._once(node, "VIEW-CHANGE", message.epoch, message.new_view, 0, payload)
+                self._is_durable(node, message.signature, "VIEW-CHANGE")
+            case NewView():
+                if key == self._scene.primary_key(message.epoch, message.new_view):
+                    self._once(node, "NEW-VIEW", message.epoch, message.new_view, 0, payload)
+                self._is_durable(node, message.signature, "NEW-VIEW")
+            case Decision():
+                self._is_final(node, message.header, message.result)
+                self.certified(node, message.certificate)
+
+    def _once(self, node: SimulatedNode, kind: str, epoch: int, view: int, height: int, value: bytes) -> None:
+        known = self._signed.setdefault((node.key.public_key, kind, epoch, view, height), value)
+        if known != value:
+            raise Violation(f"{node.name} signed two {kind}s for epoch {epoch} view {view} height {height}")
+
+    def _is_durable(self, node: SimulatedNode, signature: bytes, what: str) -> None:
+        """The log has synced it, now or when it left for the first time (old votes leave the log with a checkpoint)."""
+        if signature in node.sent:
+            return
+        if not any(signature in record.payload for record in reversed(node.promised)):
+            raise Violation(f"{node.name} sends a {what} that its log has not synced")
+        node.sent.add(signature)
+
+    def recovered(self, node: SimulatedNode, records: Sequence[WalRecord]) -> None:
+        """A node comes back: everything its log ever promised since the last checkpoint must be there."""
+        found = set(records)
+        missing = [record for record in node.promised if record not in found]
+        if missing and not (self.is_lenient and node.disk_habits.forgets):
+            raise Violation(f"{len(missing)} synced records of {node.name} are gone after a crash")
+        node.promised = list(records)
+
+    # Memory
+
+    def measure(self, node: SimulatedNode) -> None:
+        """Every table of an honest node within its bound (consensus.md 1.14)."""
+        life = node.life
+        if life is None or not node.is_honest:
+            return
+        state = life.replica._state
+        n, w = state.validators.n, state.window
+        bounds = {
+            "slots": (len(state.log.slots) + len(state.log.older), 6 * w),
+            "votes for later": (sum(len(votes) for votes in state.log._later.values()), 4 * w * n),
+            "blocks": (len(state.tree.blocks()), 6 * w + 2),
+            "certificates": (len(state.chain.certificates), 2 * w),
+            "proven blocks": (len(state.chain.proven), 2 * w + 64),
+            "recent blocks": (len(state.chain.recent), 2 * self._scene.widest_window + 1),
+            "prepared": (len(state.prepared), 2 * w),
+            "own records": (sum(len(own.by_block) for own in state.own_records.values()), 16 * w),
+            "view changes": (len(life.replica._view_changer.view_changes), n),
+            "wishes": (len(life.replica._suspicion.wishes._wishes), n),
+            "refusals": (len(state._refused), 8 * w),
+            "evidence": (len(state._evidence), 256),
+        }
+        for what, (size, most) in bounds.items():
+            if size > most:
+                raise Violation(f"{node.name} holds {size} {what}, at most {most}")
+
+    # The end
+
+    def compare(self, nodes: Sequence[SimulatedNode]) -> None:
+        """Honest nodes have stored the same bytes, nothing twice, and re-executing them gives the same roots."""
+        stores = [node.channel.store for node in nodes]
+        genesis, blocks = self._scene.genesis, stores[0].blocks
+        executor, state = nodes[0].channel.executor, MemoryState()
+        start = executor.genesis_state()
+        state.apply(start.changes)
+        result, time_ms = start.result, genesis.created_ms
+        seen: set[bytes] = set()
+        height = stores[0].head.height
+        for at in range(1, height + 1):
+            header, envelopes, stored = blocks.header(at), blocks.envelopes(at), blocks.result(at)
+            if header is None or envelopes is None or stored is None:
+                raise Violation(f"{nodes[0].name} has no block {at}")
+            for node, store in zip(nodes[1:], stores[1:], strict=True):
+                other = store.blocks
+                if (other.header(at), other.envelopes(at), other.result(at)) != (header, envelopes, stored):
+                    raise Violation(f"{node.name} and {nodes[0].name} have stored different blocks at height {at}")
+                if other.receipts(at) != blocks.receipts(at):
+                    raise Violation(f"{node.name} and {nodes[0].name} have different receipts at height {at}")
+            transactions = [Transaction.decode(envelope) for envelope in envelopes]
+            refusal = executor.check_block(state, time_ms, header, transactions)
+            if refusal is not None:
+                raise Violation(f"block {at} should have been refused: {refusal}")
+            execution = executor.execute(state, result, header, transactions)
+            if execution.result != stored or execution.receipts != blocks.receipts(at):
+                raise Violation(f"block {at} executes to something else the second time")
+            state.apply(execution.changes)
+            result, time_ms = stored, header.timestamp_ms
+            for transaction in transactions:
+                if transaction.tx_id in seen:
+                    raise Violation(f"transaction {transaction.tx_id.hex()[:8]} is on the chain twice")
+                seen.add(transaction.tx_id)
+        violations = executor.violations(state, height=height, time_ms=time_ms)
+        if violations:
+            raise Violation(f"the module's invariants are broken: {violations}")
+        lost = [tx_id for tx_id in self._scene.promised if tx_id not in seen]
+        if lost:
+            raise Violation(f"{len(lost)} transactions that a client saw committed are not on the chain")

@@ -1,0 +1,221 @@
+"""What a seed means: a network, its liars, and a schedule of misfortunes.
+
+Each seed enables a random subset of the kinds of misfortune (swarm testing): a run in which everything happens at once
+explores less than many runs in which some things happen often. A plan is plain data, so it can be printed, cut down
+(``shrink``) and run again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from dawan_node.consensus import Timers
+from dawan_node.primitives.validators import fault_bound
+from dawan_node.testing.simulator.liars import LIARS
+
+T = TypeVar("T")
+
+#: One seed in so many runs with Ed25519 (two in a hundred at least).
+REAL_EVERY: Final = 40
+
+#: How many validators, by weight: mostly 4, every size up to 10, not only 3f + 1.
+_SIZES: Final = ((4, 50), (1, 3), (2, 4), (3, 5), (5, 7), (6, 6), (7, 12), (8, 4), (9, 3), (10, 6))
+
+#: Timers by weight. The short ones go through more views in the same time.
+_TIMERS: Final = (
+    (Timers(), 5),
+    (Timers(view_ms=1_000, view_min_ms=300, view_max_ms=20_000, silence_ms=2_000, status_ms=500), 4),
+    (Timers(view_ms=300, view_min_ms=100, view_max_ms=8_000, silence_ms=900, status_ms=250, resend_ms=120), 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One misfortune, or its end, at a time from the start. What ``args`` mean is up to the kind (``stage``)."""
+
+    at_ms: int
+    kind: str
+    args: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.at_ms / 1000:.3f}s {self.kind}{self.args or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run. ``liars`` are (node, name in ``LIARS``); ``duration_ms`` is how long the misfortunes last."""
+
+    seed: int
+    validators: int
+    spares: int
+    window: int
+    block_txs_max: int
+    timers: Timers
+    is_real: bool
+    segment_bytes: int
+    drifts_ppm: tuple[int, ...]
+    liars: tuple[tuple[int, str], ...]
+    twins: tuple[int, ...]
+    duration_ms: int
+    steps: tuple[Step, ...]
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, twins included."""
+        return self.validators + self.spares + len(self.twins)
+
+    def __str__(self) -> str:
+        lines = [
+            f"seed {self.seed}: {self.validators} validators, {self.spares} spares, window {self.window},"
+            f" blocks of {self.block_txs_max}, view time {self.timers.view_ms} ms,"
+            f" {'Ed25519' if self.is_real else 'fake signatures'}",
+            f"  liars {dict(self.liars) or 'none'}, twins of {list(self.twins) or 'nobody'}",
+        ]
+        return "\n".join(lines + [f"  {step}" for step in self.steps])
+
+
+def plan_of(seed: int, *, validators: int | None = None, liar: str | None = None) -> Plan:
+    """The plan of a seed; ``validators`` and ``liar`` override what it would choose."""
+    rng = random.Random(seed * 1_000_003 + 7)
+    n = validators or _weighted(rng, _SIZES)
+    f = fault_bound(n)
+    twins: tuple[int, ...] = ()
+    liars: tuple[tuple[int, str], ...] = ()
+    bad = rng.sample(range(n), f)
+    choice = rng.randrange(10)
+    if liar is not None:
+        liars = tuple((number, liar) for number in sorted(bad))
+    elif f and choice < 2:
+        twins = tuple(sorted(bad))
+    elif f and choice < 7:
+        liars = tuple((number, rng.choice(sorted(LIARS))) for number in sorted(bad[: rng.randint(1, f)]))
+    spares = rng.choice((0, 0, 1, 2)) if n > 1 and not twins else 0
+    nodes = n + spares + len(twins)
+    duration_ms = rng.choice((4_000, 8_000, 12_000))
+    draft = Plan(
+        seed,
+        n,
+        spares,
+        rng.choice((1, 2, 4, 4, 4, 8)),
+        rng.choice((1, 3, 20)),
+        _weighted(rng, _TIMERS),
+        seed % REAL_EVERY == 0,
+        rng.choice((4_000, 24_000, 48_000)),
+        tuple(rng.choice((0, 0, 500, -500)) for _ in range(nodes)),
+        liars,
+        twins,
+        duration_ms,
+        (),
+    )
+    kinds = sorted(_KINDS)
+    enabled = rng.sample(kinds, rng.randint(1, len(kinds)))
+    steps: list[Step] = []
+    at = 0
+    while at < duration_ms:
+        if rng.randrange(3) == 0:
+            steps.append(Step(at, "submit", (rng.randint(1, 6),)))
+        else:
+            steps.extend(_KINDS[rng.choice(enabled)](rng, draft, at))
+        at += rng.randint(20, 900)
+    steps.sort(key=lambda step: step.at_ms)
+    return replace(draft, steps=tuple(steps))
+
+
+def _weighted(rng: random.Random, choices: Sequence[tuple[T, int]]) -> T:
+    return rng.choices([value for value, _ in choices], [weight for _, weight in choices])[0]
+
+
+Maker = Callable[[random.Random, Plan, int], list[Step]]
+
+
+def _crash(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "crash", (node,)), Step(at + rng.choice((1, 50, 500, 3_000)), "start", (node,))]
+
+
+def _crash_in_action(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "power cut in", (node, rng.randint(1, 40))), Step(at + rng.choice((300, 2_000)), "start", (node,))]
+
+
+def _crash_all(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    return [Step(at, "crash all"), Step(at + rng.choice((1, 200)), "start all")]
+
+
+def _freeze(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "freeze", (node,)), Step(at + rng.choice((100, 1_500, 6_000)), "thaw", (node,))]
+
+
+def _weather(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    delay = rng.choice(((1, 5), (1, 50), (20, 400), (1, 2_000)))
+    weather = (*delay, rng.choice((0, 5, 30)), rng.choice((0, 10, 50)), rng.choice((0, 0, 2)))
+    return [Step(at, "weather", weather)]
+
+
+def _damage(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    return [Step(at, "weather", (1, 20, 0, 0, rng.choice((1, 5)))), Step(at + 1_500, "weather", (1, 5, 0, 0, 0))]
+
+
+def _cut(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    shape = rng.randrange(5)
+    order = list(range(plan.nodes))
+    rng.shuffle(order)
+    end = Step(at + rng.choice((300, 2_000, 5_000)), "links")
+    return [Step(at, "cut", (shape, rng.randint(1, max(1, plan.nodes - 1)), *order)), end]
+
+
+def _deaf(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    pairs: list[int] = []
+    for _ in range(rng.randint(1, plan.nodes)):
+        pairs += (rng.randrange(plan.nodes), rng.randrange(plan.nodes))
+    return [Step(at, "deaf", tuple(pairs)), Step(at + rng.choice((500, 4_000)), "hear")]
+
+
+def _clog(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    pair = (rng.randrange(plan.nodes), rng.randrange(plan.nodes))
+    return [Step(at, "clog", (*pair, rng.choice((100, 1_000, 5_000))))]
+
+
+def _clock(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    hour, years = 3_600_000, 10 * 365 * 24 * 3_600_000
+    jump = rng.choice((-hour, hour, -2_000, 2_000, 600, -600))
+    if rng.randrange(8) == 0:
+        jump = rng.choice((-years, years))
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "clock", (node, jump)), Step(at + rng.choice((500, 4_000)), "clock", (node, 0))]
+
+
+def _slow_disk(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "slow disk", (node, rng.choice((30, 300, 2_000)))), Step(at + 3_000, "slow disk", (node, 3))]
+
+
+def _members(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    if plan.twins or plan.validators + plan.spares < 2:
+        return []
+    candidates = list(range(plan.validators + plan.spares))
+    bad = {number for number, _ in plan.liars}
+    members = sorted(rng.sample(candidates, rng.randint(max(1, len(candidates) - 2), len(candidates))))
+    if sum(1 for number in members if number in bad) > fault_bound(len(members)):
+        return []
+    return [Step(at, "members", (rng.choice((1, 2, 4)), *members))]
+
+
+_KINDS: Final[dict[str, Maker]] = {
+    "clock": _clock,
+    "clog": _clog,
+    "crash": _crash,
+    "crash all": _crash_all,
+    "crash in an action": _crash_in_action,
+    "cut": _cut,
+    "damage": _damage,
+    "deaf": _deaf,
+    "freeze": _freeze,
+    "members": _members,
+    "slow disk": _slow_disk,
+    "weather": _weather,
+}
