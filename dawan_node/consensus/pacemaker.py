@@ -85,6 +85,10 @@ class Wishes:
         for voter in [voter for voter, wish in self._wishes.items() if wish.expires_at <= clock]:
             del self._wishes[voter]
 
+    def expiries(self) -> list[int]:
+        """When the next wish expires, if there is one."""
+        return [min(wish.expires_at for wish in self._wishes.values())] if self._wishes else []
+
     def forget_up_to(self, view: int) -> None:
         """Forget wishes that are fulfilled."""
         for voter in [voter for voter, wish in self._wishes.items() if wish.view <= view]:

@@ -112,6 +112,9 @@ class Replica:
         self._restorer = Restorer(self._state, self._agreement, self._view_changer)
         self._restored_epoch = head.epoch
         self._rejected = 0
+        #: When ``tick`` has something to do, on the timer clock, as of the last input; ``_next_due`` finds it anew.
+        self._due: int | None = None
+        self._is_due_known = False
         self._restorer.load(restored)
         self._advance()
 
@@ -141,8 +144,11 @@ class Replica:
             self._repair.tell(validator)
 
     def tick(self, now_ms: int) -> None:
-        """Time has passed: call when ``next_deadline`` is reached."""
+        """Time has passed: call when ``next_deadline`` is reached. Earlier calls cost nothing."""
         self._pass_time(now_ms)
+        due = self._next_due()
+        if due is None or self._state.clock < due:
+            return
         if self._state.halted is None:
             self._suspicion.tick()
         self._repair.tick()
@@ -150,12 +156,8 @@ class Replica:
 
     def next_deadline(self) -> int | None:
         """When ``tick`` is due, on the scale of ``now_ms``; None without timers (n = 1)."""
-        due = self._repair.deadlines()
-        if self._state.halted is None:
-            due += self._suspicion.deadlines()
-        if not due:
-            return None
-        return self._state.now_ms + max(0, min(due) - self._state.clock)
+        due = self._next_due()
+        return None if due is None else self._state.now_ms + max(0, due - self._state.clock)
 
     def work_pending(self, is_pending: bool, now_ms: int) -> None:
         """Whether the pool holds transactions a block could take now: then the primary is expected to act."""
@@ -280,6 +282,15 @@ class Replica:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
+    def _next_due(self) -> int | None:
+        if not self._is_due_known:
+            due = self._repair.deadlines()
+            if self._state.halted is None:
+                due += self._suspicion.deadlines()
+            self._due = min(due, default=None)
+            self._is_due_known = True
+        return self._due
+
     def _pass_time(self, now_ms: int) -> None:
         state = self._state
         state.clock += max(0, now_ms - state.now_ms)
@@ -328,6 +339,7 @@ class Replica:
     def _advance(self) -> None:
         """Draw every consequence of the last input. Ends: each round decides a height, raises a view or target, or
         uses up votes kept for later."""
+        self._is_due_known = False
         state = self._state
         while True:
             mark = (

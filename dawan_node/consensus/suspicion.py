@@ -102,6 +102,7 @@ class Suspicion:
         state = self._state
         if not self.wishes:
             return 0
+        self.wishes.expire(state.clock)
         joined = self.wishes.wanted_by(state.validators.weak, without=state.own)
         if joined > max(state.target, state.view):
             self.suspect(joined, Reason.JOIN)
@@ -184,7 +185,7 @@ class Suspicion:
             due.append(self._wish_sent_at + state.timers.suspect_resend_ms)
         elif self._watches_primary():
             due.append(self._primary_seen_at() + state.timers.silence_ms)
-        return due
+        return due + self.wishes.expiries()
 
     def note_progress(self) -> None:
         """Progress is a decision, or a certificate that shows the group goes on without me (L10)."""

@@ -175,7 +175,7 @@ class ViewChanger:
             certificate = self._suspicion.wishes.certificate(wanted, state.validators.q)
             if certificate is not None:
                 self._start(wanted, certificate)
-        for voter in sorted(self.view_changes):
+        for voter in sorted(self.view_changes) if self.view_changes else ():
             if self.view_changes[voter].new_view > state.target:
                 self._start(self.view_changes[voter].new_view, self.view_changes[voter].suspects)
 

@@ -197,9 +197,7 @@ class Channel:
         self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
         self._validators: ValidatorSet = parts.head.rules.validators
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
-        # A node that votes is helped by STATUS when it is one block behind; an observer has only catch-up.
-        limits = SyncLimits() if role is Role.VALIDATOR else SyncLimits(behind_blocks=1, behind_ms=0)
-        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), limits, parts.verify)
+        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), self._sync_limits(), parts.verify)
         self._batcher: Final = TransactionBatcher()
         self._batcher_names: tuple[str, ...] = ()
         self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
@@ -431,6 +429,8 @@ class Channel:
             self.admission.active_orgs = configuration.active_orgs
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
+        if ends_epoch:
+            self.catch_up.limits = self._sync_limits()
         self.epoch = header.epoch + ends_epoch
         self.head = self.driver.applied_head
         self.admission.block_time_ms = header.timestamp_ms
@@ -565,6 +565,11 @@ class Channel:
                     peers=",".join(peer for peer, _, _ in status.requests) or "none",
                 ),
             )
+
+    def _sync_limits(self) -> SyncLimits:
+        """A node that votes is helped by STATUS when it is one block behind; one that does not, whatever its role says,
+        has only catch-up."""
+        return SyncLimits(behind_blocks=1, behind_ms=0) if self.driver.replica.own_index is None else SyncLimits()
 
     def _head_message(self) -> bytes:
         return HeadMessage(self.head.height, self.head.block_hash, self.epoch).encode()

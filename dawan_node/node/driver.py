@@ -144,7 +144,7 @@ class Driver:
         self._waiting_for_parent: dict[bytes, list[BlockBody]] = {}
         self._executed: set[bytes] = set()
         #: On the monotonic clock, like the gatherer's times: a corrected wall clock must not stop a primary.
-        self._attempted_ms = 0
+        self._attempt_due_ms: int | None = None
         self._proposed_ms = -BATCH_DELAY_MS
         self._syncing: SyncedBlock | None = None
         self.last_commit_ms: int | None = None
@@ -233,7 +233,7 @@ class Driver:
         if due is not None:
             waits.append(due - self._clock.wall_ms())
         now_ms = self._clock.monotonic_ms()
-        waits += [at - now_ms for at in (self._gatherer.next_deadline(), self._attempt_due()) if at is not None]
+        waits += [at - now_ms for at in (self._gatherer.next_deadline(), self._attempt_due_ms) if at is not None]
         return min(waits, default=None)
 
     async def _sleep(self) -> None:
@@ -259,14 +259,10 @@ class Driver:
 
     # Proposing
 
-    def _attempt_due(self) -> int | None:
-        """When to look for a batch again while transactions wait."""
-        return self._attempted_ms + IDLE_BATCH_DELAY_MS if len(self._pool) else None
-
     def _maybe_propose(self, now_ms: int) -> None:
+        self._attempt_due_ms = None
         if not len(self._pool):
             return
-        self._attempted_ms = self._clock.monotonic_ms()
         for _ in range(self._rules.window):
             slot = self.replica.proposal_slot()
             if slot is None or not self._propose(slot, now_ms):
@@ -274,7 +270,8 @@ class Driver:
 
     def _propose(self, slot: ProposalSlot, now_ms: int) -> bool:
         """Propose one block if a batch is ready. Picking and proposing happen at one moment, so the block's time is
-        the one its transactions were picked for."""
+        the one its transactions were picked for. Where it is not and time alone changes that, ``_attempt_due_ms`` says
+        when; everything else that could is an input, and so a turn."""
         branch = self._branch(slot.parent_hash)
         if any(block.barrier for block in branch):
             return False  # decided, but not stored: others would refuse what only the rules below it allow
@@ -283,8 +280,9 @@ class Driver:
         if waiting <= 0:
             return False
         is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= BATCH_BYTES
-        waited_ms = self._clock.monotonic_ms() - self._proposed_ms
-        if not is_full and waited_ms < (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS):
+        ready_at_ms = self._proposed_ms + (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS)
+        if not is_full and self._clock.monotonic_ms() < ready_at_ms:
+            self._attempt_due_ms = ready_at_ms
             return False
         start_ns = time.thread_time_ns()
         batch = self._pool.reap(
@@ -294,6 +292,7 @@ class Driver:
             frozenset().union(*(block.names for block in branch)),
         )
         if not batch:
+            self._attempt_due_ms = self._clock.monotonic_ms() + BATCH_DELAY_MS  # what waits may be valid later
             return False
         header = self.replica.propose(
             slot,

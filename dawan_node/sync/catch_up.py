@@ -157,7 +157,7 @@ class CatchUp:
     def __init__(self, chain_id: bytes, anchor: Anchor, limits: SyncLimits, verify: Verify = verify_ed25519) -> None:
         self._chain_id = chain_id
         self._anchor = anchor
-        self._limits = limits
+        self.limits = limits
         self._verify = verify
         self._peers: dict[str, _Peer] = {}
         self._ranges: list[_Range] = []  # ascending, without gaps, from the first height not handed out
@@ -262,7 +262,7 @@ class CatchUp:
         """Time has passed: expire requests and cool-downs."""
         self._now_ms = now_ms
         for part in self._ranges:
-            if part.is_in_flight and now_ms - part.sent_ms >= self._limits.request_timeout_ms:
+            if part.is_in_flight and now_ms - part.sent_ms >= self.limits.request_timeout_ms:
                 self._failed(part, "it did not answer in time")
 
     # Outputs
@@ -279,13 +279,13 @@ class CatchUp:
 
     def next_deadline(self) -> int | None:
         """When ``tick`` has something to do, in milliseconds; None while nothing waits for time."""
-        times = [part.sent_ms + self._limits.request_timeout_ms for part in self._ranges if part.is_in_flight]
+        times = [part.sent_ms + self.limits.request_timeout_ms for part in self._ranges if part.is_in_flight]
         if any(part.is_wanted for part in self._ranges):
             times += [peer.not_before_ms for peer in self._peers.values() if peer.not_before_ms > self._now_ms]
         if self._active and self._now_ms < self._paused_until_ms:
             times.append(self._paused_until_ms)
         if self._behind_since_ms is not None and not self._active:
-            times.append(self._behind_since_ms + self._limits.behind_ms)
+            times.append(self._behind_since_ms + self.limits.behind_ms)
         return min(times, default=None)
 
     @property
@@ -321,23 +321,23 @@ class CatchUp:
         if not self._active or self._now_ms < self._paused_until_ms:
             return
         following = self._ranges[-1].last + 1 if self._ranges else (self._handed_out or self._anchor.height) + 1
-        while len(self._ranges) < self._limits.parallel and following <= target and not self._is_epoch_open():
+        while len(self._ranges) < self.limits.parallel and following <= target and not self._is_epoch_open():
             self._ranges.append(_Range(following, min(following + self._span - 1, target)))
             following = self._ranges[-1].last + 1
         used = sum(not part.is_wanted for part in self._ranges)
         for position, part in enumerate(self._ranges):
             # The first range may always be asked for: the others wait for it.
-            if part.is_wanted and (used < self._limits.parallel or position == 0):
+            if part.is_wanted and (used < self.limits.parallel or position == 0):
                 used += self._ask_for(part)
 
     def _update_active(self, target: int) -> None:
         lag = target - self._anchor.height
         if lag <= 0:
             self._active, self._behind_since_ms = False, None
-        elif lag >= self._limits.behind_blocks or self._certified > self._anchor.height:
+        elif lag >= self.limits.behind_blocks or self._certified > self._anchor.height:
             if self._behind_since_ms is None:
                 self._behind_since_ms = self._now_ms
-            waited = self._now_ms - self._behind_since_ms >= self._limits.behind_ms
+            waited = self._now_ms - self._behind_since_ms >= self.limits.behind_ms
             if waited or lag > RANGE_BLOCKS_MAX or self._certified > self._anchor.height:
                 self._active = True
         elif not self._active:
