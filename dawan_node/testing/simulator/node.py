@@ -116,7 +116,11 @@ class SimulatedNode:
             self.is_frozen = False
             self._waiting_frozen.clear()
             self.power_cut_in = None
+            written, synced = _log_bytes(self.files)
             self.files = self.files.crash(self.scene.world.random)
+            kept, _ = _log_bytes(self.files)
+            self.scene.world.counts["log tail lost"] += kept < written
+            self.scene.world.counts["log tail torn"] += synced < kept < written
             self.scene.world.note("crash", b"%d" % self.number)
 
     def freeze(self) -> None:
@@ -158,6 +162,12 @@ class SimulatedNode:
         signer = TestSigner(self.key, chain_id, self.scene.is_real)
         signer.guard.restore(records)
         return signer
+
+
+def _log_bytes(disk: SimulatedDisk) -> tuple[int, int]:
+    """How long the log is, and how much of it is synced."""
+    files = disk.directories[LOG_FOLDER].names.values()
+    return sum(len(inode.content) for inode in files), sum(len(inode.durable) for inode in files)
 
 
 class Liar:
