@@ -263,6 +263,8 @@ class Agreement:
         if state.halted is not None:
             return
         chain, tree = state.chain, state.tree
+        if not state.log.slots and not state.log.older:
+            return
         state.log.forget(height for height in state.log.heights_up_to(chain.height) if not self._is_revote_due(height))
         if state.entries:
             self._vote_for_decided_entries()

@@ -148,6 +148,8 @@ class Finality:
 
     def _decide_next(self) -> bool:
         state, chain = self._state, self._state.chain
+        if not chain.proven and not chain.certificates:
+            return False
         height = chain.height + 1
         proof = chain.proven.get(height)
         certificate = chain.certificates.get(height)

@@ -135,7 +135,8 @@ class Replica:
             self._dispatch(message, link_validator)
         except InvalidMessage:
             self._rejected += 1
-        self._advance()
+        if not isinstance(message, Status):  # what others say of themselves changes nothing of mine
+            self._advance()
 
     def link_up(self, validator: int, now_ms: int) -> None:
         """The link to ``validator`` came up: say where this replica is."""

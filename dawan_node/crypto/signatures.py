@@ -10,6 +10,7 @@ A suite name travels with every key so that another suite can be added without a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import nacl
@@ -112,6 +113,11 @@ def check_public_key(suite: str, public_key: bytes) -> None:
         raise InvalidKey(f"unknown signature suite {suite!r}; this network knows {ED25519!r}")
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise InvalidKey(f"an Ed25519 public key has {PUBLIC_KEY_BYTES} bytes, not {len(public_key)}")
+    _check_point(public_key)
+
+
+@lru_cache(maxsize=4_096)  # every restart and every change of a validator set asks about the same keys again
+def _check_point(public_key: bytes) -> None:
     y = int.from_bytes(public_key, "little") & (2**255 - 1)
     if y >= _FIELD_PRIME:
         raise InvalidKey("the public key is not canonically encoded")

@@ -16,7 +16,6 @@ from dawan_node.consensus import Ready, Record, Replica, ReplicaConfig, VoteSign
 from dawan_node.crypto.signatures import PrivateKey, verify_ed25519
 from dawan_node.execution.executor import Executor
 from dawan_node.node.channel import DUTY_MS, Channel
-from dawan_node.node.metrics import Metrics
 from dawan_node.node.restore import restore_channel
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.peers import PeerId, Role
@@ -27,7 +26,7 @@ from dawan_node.storage.wal import Wal, WalRecord
 from dawan_node.testing.simulated_disk import SimulatedDisk
 from dawan_node.testing.simulated_node import TestSigner, fake_verify
 from dawan_node.testing.simulator.contract import InlineChecks, node_key, node_name, org_of, registry
-from dawan_node.testing.simulator.runtime import PowerCut, SimulatedClock, SimulatedRuntime, finish
+from dawan_node.testing.simulator.runtime import NoMetrics, PowerCut, SimulatedClock, SimulatedRuntime, finish
 
 if TYPE_CHECKING:
     from dawan_node.testing.simulator.scene import Scene
@@ -245,7 +244,7 @@ class Life:
             None,
             self.links,
             node.clock,
-            Metrics(),
+            NoMetrics(),
             runtime=runtime,
         )
         self.replica = parts.replica

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -59,21 +60,25 @@ def trace_hashes(count: int) -> str:
 
 
 def _rate(setting: Setting) -> tuple[bool, list[str]]:
-    """How much faster than real time: n validators, a payment a second, no faults."""
-    import time
-
+    """How much faster than real time, without faults: idle, and a payment a second, in bursts of five or singly."""
     lines = []
-    sizes = (1, 4, 7, 10) if not setting.is_extended else tuple(range(1, 11))
-    for n in sizes:
-        with silence():
-            scene = Scene(1, n)
-            began = time.process_time()
-            for _ in range(120):
-                scene.submit(1)
-                scene.run(1_000)
-            elapsed = time.process_time() - began
-        lines.append(f"n = {n:2}: {120 / elapsed:6.0f} x real time with a payment a second, {scene.heights[0]} blocks")
+    for n in range(1, 11) if setting.is_extended else (1, 4, 7, 10):
+        idle, bursts, singly = (_times_real(n, burst, every_s) for burst, every_s in ((0, 1), (5, 5), (1, 1)))
+        lines.append(
+            f"n = {n:2}: {idle:5.0f} x real time idle, {bursts:5.0f} x with bursts, {singly:5.0f} x one by one"
+        )
     return True, lines
+
+
+def _times_real(n: int, burst: int, every_s: int) -> float:
+    seconds = 120
+    with silence():
+        scene = Scene(1, n)
+        began = time.process_time()
+        for _ in range(seconds // every_s):
+            scene.submit(burst)
+            scene.run(every_s * 1_000)
+        return seconds / (time.process_time() - began)
 
 
 PARTS: Final[dict[str, Part]] = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from dawan_node.node.metrics import Metrics, StageTimes
 from dawan_node.testing.simulator.world import World
 
 T = TypeVar("T")
@@ -52,6 +54,27 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
         return value
     work.close()
     raise RuntimeError("work in a simulation may not wait for anything but simulated time")
+
+
+class NoTimes(StageTimes):
+    """Nobody asks how long a simulated node took."""
+
+    _NOTHING = nullcontext()
+
+    def add(self, stage: str, cpu_ns: int, transactions: int) -> None:
+        """See StageTimes."""
+
+    def measure(self, stage: str, transactions: int) -> AbstractContextManager[None]:  # type: ignore[override]
+        """See StageTimes."""
+        return self._NOTHING
+
+
+class NoMetrics(Metrics):
+    """As ``NoTimes``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = NoTimes()
 
 
 class WakeUpCall(asyncio.Event):
