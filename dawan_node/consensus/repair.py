@@ -98,7 +98,10 @@ class Repair:
         if helped_at is not None and state.clock < helped_at + state.timers.resend_ms:
             return
         self._helped_at[link] = state.clock
-        if status.height < chain.height:
+        if chain.holds(status.height, status.block_hash) is False:
+            # A lie, or a fork: then my proof of that height is half of what convicts more than f validators.
+            self._send_decisions(status.height - 1, link)
+        elif status.height < chain.height:
             self._send_decisions(status.height, link)
         if status.epoch == chain.epoch:
             self._send_view(status, link)

@@ -190,7 +190,9 @@ class CatchUp:
             self._blame(peer, f"its head went down from {state.height} to {height}", proven=True)
             return
         if height == self._anchor.height and head_hash != self._anchor.block_hash:
-            self._blame(peer, f"it claims another block at height {height}", proven=True)
+            # A lie, or a fork. Its link must stay up: should it be a fork, consensus proves it by both certificates.
+            state.is_banned = True
+            self._blame(peer, f"it claims another block at height {height}", proven=False)
             return
         state.height, state.epoch, state.is_validator = height, epoch, is_validator
 

@@ -42,6 +42,16 @@ def test_l4_whoever_is_one_block_behind_is_sent_the_next_block_with_its_proof() 
     assert lab[1].replica.height == 1
 
 
+def test_whoever_claims_another_block_where_i_decided_is_sent_my_proof_of_it() -> None:
+    """A fork takes more than f liars; then both certificates must meet somewhere (reliability D12)."""
+    lab = ReplicaLab(honest=(0, 1))
+    lab.decide(0, "a", [1], [0, 2, 3])
+    other = Status(0, 0, 0, 1, bytes(32), (), b"\x00")
+    lab.deliver(other, 1, link=0)
+    to, message = lab[1].addressed[-1]
+    assert isinstance(message, Decision) and (to, message.header) == ((0,), lab.block("a"))
+
+
 def test_l4_whoever_sees_a_higher_claim_says_where_it_is() -> None:
     lab = ReplicaLab(honest=(1,))
     lab.deliver(Status(0, 0, 0, 5, bytes(32), (), b"\x00"), 1, link=3)

@@ -68,6 +68,23 @@ def test_two_twins_of_four_fork_the_chain_and_the_checks_see_it() -> None:
         scene.run(30_000)
 
 
+def test_after_a_fork_by_f_plus_1_an_honest_node_halts_and_holds_both_signed_statements() -> None:
+    """Reliability D12: safety is lost, and not in silence."""
+    scene = Scene(1, 4, twins=(0, 1))
+    scene.checks.is_lenient = True
+    scene.partition([0, 1, 2], [4, 5, 3])
+    scene.submit(2, to=2)
+    scene.submit(2, to=3)
+    scene.run(30_000)
+    assert scene.world.counts["fork"]
+    scene.partition()
+    scene.submit(2)
+    scene.run(30_000)
+    halted = [life.replica._state.halted for node in scene.honest if (life := node.life) is not None]
+    proofs = [proof for proof in halted if proof is not None]
+    assert proofs and all(proof.first and proof.second and proof.first != proof.second for proof in proofs)
+
+
 def test_a_disk_that_forgets_what_it_synced_is_seen_when_its_node_comes_back() -> None:
     scene = Scene(3, 4)
     scene.nodes[1].disk_habits.forgets = True

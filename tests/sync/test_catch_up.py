@@ -113,10 +113,16 @@ class TestTarget:
         assert node.sync.target == 50, "hk1 and mo1 are heard, gz1 no more"
         assert node.wanted == [("gz1", 1, 50), ("hk1", 1, 50)]
 
-    def test_another_block_at_our_height_is_a_lie(self, long_chain: Chain) -> None:
+    def test_who_claims_another_block_at_our_height_is_asked_nothing_and_keeps_its_link(
+        self, long_chain: Chain
+    ) -> None:
+        """It may be a fork, and then that link carries the proof of it."""
         node = Node(long_chain, height=10)
         node.sync.peer_status("gz1", 10, bytes(32), 0, True, node.now)
-        assert node.run().blames[0].proven
+        (blame,) = node.run().blames
+        assert blame.peer == "gz1" and not blame.proven
+        node.sync.peer_status("gz1", 30, bytes(32), 0, True, node.now)
+        assert node.sync.target == 0
 
     def test_a_peer_that_comes_back_starts_anew(self, long_chain: Chain) -> None:
         node = Node(long_chain).claim("gz1", "hk1", height=50)

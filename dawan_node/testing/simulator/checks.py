@@ -45,7 +45,7 @@ _NEVER: Final = frozenset(
 
 
 class Checks:
-    """The judge of one scene. ``expects_trouble``: more than f lie, so alarms and evidence are what is wanted."""
+    """The judge of one scene. ``is_lenient``: more than f lie, so forks, alarms and evidence are counted, not raised."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -109,6 +109,9 @@ class Checks:
     def _agree(self, node: SimulatedNode, height: int, block_hash: bytes, result_hash: bytes) -> None:
         known = self._decided.setdefault(height, (block_hash, result_hash))
         if known != (block_hash, result_hash):
+            self._scene.world.counts["fork"] += 1
+            if self.is_lenient:
+                return
             raise Violation(
                 f"fork at height {height}: {node.name} has block {block_hash.hex()[:8]} result {result_hash.hex()[:8]},"
                 f" others block {known[0].hex()[:8]} result {known[1].hex()[:8]}"
