@@ -438,6 +438,10 @@ class Agreement:
             if final is None or slot is None:
                 continue
             if final.block_hash != entry.block_hash:
+                if final.certificate.view >= state.view:
+                    # Decided in this view or a later one: only a block of an *earlier* view must be in every O. The
+                    # primary sent different NEW-VIEWs, or this view was left before anything was decided in it.
+                    continue
                 state.halt(
                     Contradiction(
                         f"another block than the decided one is proposed again at height {height}",

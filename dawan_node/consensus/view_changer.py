@@ -131,7 +131,10 @@ class ViewChanger:
             plan = check_new_view(epoch, message)
         except InvalidMessage:
             state.accuse(EvidenceKind.INVALID_NEW_VIEW, primary, message.encode(), b"")
-            self._suspicion.suspect(message.new_view + 1, Reason.INVALID_NEW_VIEW)
+            if message.new_view == state.target:
+                # Only the view I wait for: a liar's NEW-VIEW for a view that nobody has asked for is evidence, but
+                # would else carry everybody to whatever view it names, up to the last one there is.
+                self._suspicion.suspect(message.new_view + 1, Reason.INVALID_NEW_VIEW)
             return
         if isinstance(plan, Contradiction):
             state.halt(plan)
@@ -302,7 +305,7 @@ class ViewChanger:
             held = chain.holds(entry.header.height, entry.block_hash)
             if entry.header.height <= chain.height:
                 if held is False:
-                    self._halt_on_entry(entry)
+                    self._maybe_halt_on_entry(entry)
                 is_complete = is_complete and held is True
                 continue
             block = state.tree.add(entry.block_hash, entry.header)
@@ -326,8 +329,12 @@ class ViewChanger:
             )
         )
 
-    def _halt_on_entry(self, entry: Entry) -> None:
+    def _maybe_halt_on_entry(self, entry: Entry) -> None:
+        """A decided block must be in the O of every later view, or more than f lied. One that was decided in the target
+        view or above need not: the others went on without me."""
         mine = self._state.chain.recent.get(entry.header.height)
+        if mine is not None and mine.certificate.view >= self._state.target:
+            return
         self._state.halt(
             Contradiction(
                 f"another block than the decided one is prepared in a later view at height {entry.header.height}",

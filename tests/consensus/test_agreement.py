@@ -467,6 +467,42 @@ def test_l6_another_block_at_a_decided_height_halts() -> None:
     assert lab[0].replica.status().state == "halted"
 
 
+def decision_of(lab: ReplicaLab, view: int, name: str, voters: tuple[int, ...]) -> Decision:
+    header = lab.block(name)
+    return Decision(header, lab.result(header), (), lab.certificate(view, name, voters), lab.leaves(name))
+
+
+def test_one_liars_two_new_views_do_not_halt_whoever_got_the_one_that_lost() -> None:
+    """L6 said "the same block, else HALT". But primary(1) = 1 lies: to 3 it shows the PC of "a", which nobody
+    committed, to 0 and 2 a quorum without it; there "b" is decided, in the very view of 3. One validator lied."""
+    lab = ReplicaLab(honest=(3,))
+    lab.change_view(1, 3)
+    pc = lab.prepared(0, "a", (0, 1, 2))
+    view_changes = [lab.view_change(1, 1, prepared=[("a", pc)]), lab.view_change(2, 1), lab.view_change_of(3)]
+    lab.deliver(lab.new_view(1, view_changes, ["a"]), 3)
+    assert lab[3].votes(Prepare) == [(1, 1, lab.block("a").hash)]
+    lab.deliver(decision_of(lab, 1, "b", (0, 1, 2)), 3)
+    assert lab[3].replica.block_hash == lab.block("b").hash
+    assert lab[3].replica.status().state == "normal"
+    assert lab[3].evidence == []
+
+
+def test_a_block_decided_in_a_later_view_may_be_missing_from_the_o_of_an_earlier_one() -> None:
+    """Validator 1 opens view 1 with "a" while the others have left for view 2 and decided "b" there."""
+    for decided_first in (True, False):
+        lab = ReplicaLab(honest=(1,))
+        pc = lab.prepared(0, "a", (0, 2, 3))
+        decision = decision_of(lab, 2, "b", (0, 2, 3))
+        lab.change_view(1, 1)
+        if decided_first:
+            lab.deliver(decision, 1)
+        lab.deliver(lab.view_change(0, 1, prepared=[("a", pc)]), 1)
+        assert len(lab[1].all_sent(NewView)) == (0 if decided_first else 1)
+        lab.deliver(decision, 1)
+        assert lab[1].replica.block_hash == lab.block("b").hash
+        assert lab[1].replica.status().state != "halted"
+
+
 def test_l9_f_plus_1_prepares_for_an_unknown_block_fetch_the_proposal_from_them() -> None:
     lab = ReplicaLab(honest=(1, 2))
     lab.deliver(lab.pre_prepare(0, "a"), 2)

@@ -133,6 +133,17 @@ def test_vector_9_a_wrong_o_is_proof_against_the_primary(entries: list[str]) -> 
     assert lab[0].replica.status().target == VIEW
 
 
+def test_a_wrong_new_view_for_a_view_nobody_asked_for_is_evidence_and_moves_nobody() -> None:
+    """One liar is primary of every n-th view up to the last one there is: following it there would be for ever."""
+    lab = ReplicaLab(honest=(0,))
+    last = 2**63 - 1
+    assert lab.primary(last) == 3
+    for view in (3, last):
+        lab.deliver(lab.new_view(view, [lab.view_change(v, 1) for v in (1, 2, 3)], []), 0)
+        assert lab[0].all_sent(Suspect) == [] and lab[0].replica.status().target == 0
+    assert [evidence.voter for evidence in lab[0].evidence] == [3]
+
+
 def test_a_new_view_that_its_primary_did_not_sign_proves_nothing() -> None:
     lab = ReplicaLab(honest=(0,))
     lab.change_view(VIEW, 0)

@@ -45,7 +45,7 @@ _NEVER: Final = frozenset(
 
 
 class Checks:
-    """The judge of one scene. ``is_lenient``: more than f lie, so forks, alarms and evidence are counted, not raised."""
+    """The judge of one scene. ``is_lenient``: more than f lie, so forks and alarms are counted, not raised."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from dawan_node.testing.simulator.byzzfuzz import MutatingLiar
 from dawan_node.testing.simulator.node import Liar
 
 #: Name -> maker of one liar.
-LIARS: Final[dict[str, Callable[[int], Liar]]] = {"without conscience": lambda seed: Liar()}
+LIARS: Final[dict[str, Callable[[int], Liar]]] = {
+    "mutating": MutatingLiar,
+    "without conscience": lambda seed: Liar(),
+}

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dawan_node.testing.simulator.campaign import run_seeds, silence
+from dawan_node.testing import bounded_search, twins
+from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence, spread
 from dawan_node.testing.simulator.scene import Scene
 
 #: Seeds whose traces are compared between two processes.
 COMPARED: Final = 50
+#: Seeds of mutating liars lie apart from the others.
+BYZZFUZZ_FIRST: Final = 5_000_000
+#: Twins: scenarios handed to a process at once, how many the extended run plays, how many show the checker's teeth.
+TWINS_CHUNK: Final = 100
+TWINS_EXTENDED: Final = 60_000
+TWINS_TEETH: Final = 400
+TWINS_SEED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,69 @@ def _times_real(n: int, burst: int, every_s: int) -> float:
         return seconds / (time.process_time() - began)
 
 
+def _byzzfuzz(setting: Setting) -> tuple[bool, list[str]]:
+    """Liars that mutate what they say, in networks of 4 to 10."""
+    report = run_campaign(BYZZFUZZ_FIRST, 1_000 if setting.is_extended else 60, None, setting.jobs, liar="mutating")
+    lines = [f"seed {outcome.seed}: {outcome.violation.strip()}" for outcome in report.failures]
+    mutated = report.counts["message mutated"]
+    return not report.failures and mutated > 0, [
+        *lines,
+        f"{report.seeds} runs, {mutated} messages mutated, {len(report.failures)} violations, {report.wall_s:.0f} s",
+    ]
+
+
+def _twins(setting: Setting) -> tuple[bool, list[str]]:
+    """Two minds with one key, every partition and primary by index; and f + 1 of them, which must be found out."""
+    began = time.monotonic()
+    limit_s = 600.0 if setting.is_extended else 60.0
+    most = TWINS_EXTENDED if setting.is_extended else None
+
+    def ranges() -> Iterator[tuple[int, int]]:
+        for first in itertools.count(0, TWINS_CHUNK):
+            is_over = time.monotonic() - began > limit_s if most is None else first >= most
+            if is_over:
+                return
+            yield first, TWINS_CHUNK
+
+    total = twins.TwinsReport()
+    for report in spread(_twins_range, ranges(), setting.jobs):
+        total.add(report)
+    elapsed = time.monotonic() - began
+    caught = twins.run(0, TWINS_TEETH, twins=2, seed=TWINS_SEED)
+    lines = [f"scenario {violation}" for violation in total.violations[:5]]
+    lines.append(
+        f"{total.scenarios} scenarios of n = 4 with one twin, {total.scenarios / elapsed:.0f}/s,"
+        f" {total.decided} of them decided, {len(total.violations)} violations"
+    )
+    lines.append(f"with two twins: violations in {len(caught.violations)} of {caught.scenarios} scenarios")
+    return not total.violations and bool(caught.violations), lines
+
+
+def _twins_range(part: tuple[int, int]) -> twins.TwinsReport:
+    with silence():
+        return twins.run(*part, seed=TWINS_SEED)
+
+
+def _search(setting: Setting) -> tuple[bool, list[str]]:
+    """Every order of deliveries, for one liar and two values, within bounds."""
+    bounds = [bounded_search.Bounds(liar=3)]
+    if setting.is_extended:
+        bounds += [bounded_search.Bounds(liar=liar) for liar in (0, 1, 2)]
+        bounds += [bounded_search.Bounds(liar=0, view_max=2), bounded_search.Bounds(liar=3, heights=2)]
+    reports = list(spread(_search_one, iter([(each, 300.0) for each in bounds]), setting.jobs))
+    return not any(report.violations for report in reports), [str(report) for report in reports]
+
+
+def _search_one(task: tuple[bounded_search.Bounds, float]) -> bounded_search.SearchReport:
+    with silence():
+        return bounded_search.run(task[0], seconds=task[1])
+
+
 PARTS: Final[dict[str, Part]] = {
+    "byzzfuzz": Part(_byzzfuzz),
     "determinism": Part(_determinism),
     "rate": Part(_rate),
+    "search": Part(_search),
+    "twins": Part(_twins),
     "seeds": Part(lambda setting: (True, [])),
 }
