@@ -36,24 +36,27 @@ class Processes:
             raise OperatorError(f"{node.name} runs already", "its process is alive", "Nothing to do.")
         home = self._devnet.home(node)
         home.log.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [
+        with self.log_file(node).open("ab") as output:
+            # A session of its own: Ctrl-C in the terminal reaches `devnet up`, which stops the nodes in order.
+            child = subprocess.Popen(
+                self.command(node), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self._children[node.name] = child
+        self._exit_codes.pop(node.name, None)
+        self._pid_file(node).write_text(f"{child.pid}\n", encoding="ascii")
+
+    def command(self, node: DevnetNode) -> list[str]:
+        """What is run for a node. Its home stands in it: a process is known by that."""
+        return [
             sys.executable,
             "-m",
             "dawan_node",
             "run",
             "--home",
-            str(home.path.resolve()),
+            str(self._devnet.home(node).path.resolve()),
             "--passphrase-file",
             str(self._devnet.passphrase_file),
         ]
-        with self.log_file(node).open("ab") as output:
-            # A session of its own: Ctrl-C in the terminal reaches `devnet up`, which stops the nodes in order.
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        self._children[node.name] = child
-        self._exit_codes.pop(node.name, None)
-        self._pid_file(node).write_text(f"{child.pid}\n", encoding="ascii")
 
     def pid(self, node: DevnetNode) -> int | None:
         """The pid of the node's process, None when it does not run."""

@@ -182,7 +182,29 @@ class Agreement:
                 self._suspicion.suspect(slot.view + 1, Reason.EQUIVOCATION)
             return False
         slot.prepares[vote.voter] = vote
+        self._show_other_proposal(slot, vote)
         return True
+
+    def _show_other_proposal(self, slot: Slot, vote: Prepare) -> None:
+        """Whoever accepted another block than the primary proposed here is sent the primary's vote that I hold.
+
+        A primary that tells one part of the others one block and the rest another is seen by nobody: each of them has
+        one proposal. With the vote from the other part it has both, which is the proof (consensus.md 1.12 (a)). At
+        most one message per voter and slot: only an author's first vote gets here.
+        """
+        state = self._state
+        primary = state.primary(slot.view)
+        proposed = slot.prepares.get(primary)
+        if proposed is None:
+            return
+        others = sorted(slot.prepares) if vote.voter == primary else [vote.voter]
+        deceived = tuple(
+            voter
+            for voter in others
+            if voter not in (primary, state.own) and slot.prepares[voter].block_hash != proposed.block_hash
+        )
+        if deceived:
+            state.outbox.send(proposed.encode(), deceived)
 
     def _is_signed(self, vote: Prepare | Commit) -> bool:
         state = self._state

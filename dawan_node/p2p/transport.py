@@ -46,6 +46,9 @@ from dawan_node.p2p.tls import CLOSE_S, PatientReader, TlsContexts, connect, sec
 
 # One read takes what has arrived, up to this; larger reads only delay the other links on the same loop.
 _READ_BYTES: Final = 256 * KIB
+#: Frames taken before everybody else on the loop has a turn: a few milliseconds. One read may hold thousands of small
+#: ones, and an answer of the RPC server takes some ten turns of the loop.
+_FRAMES_PER_TURN: Final = 64
 # Frames are joined into one write, one TLS record or a few, up to this. It is also what a vote may have to wait for,
 # together with what the transport below holds back, so neither is large.
 _COALESCE_BYTES: Final = 64 * KIB
@@ -279,8 +282,10 @@ class Link:
             self._heard = True
             self.counters.bytes_in += len(data)
             frames = decoder.feed(data)
-            for frame in frames:
+            for number, frame in enumerate(frames, 1):
                 self._take(frame)
+                if number % _FRAMES_PER_TURN == 0:
+                    await asyncio.sleep(0)
             if decoder.violation is not None:
                 raise decoder.violation
             self._note_partial_frame(begun_now=bool(frames))

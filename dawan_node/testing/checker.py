@@ -73,6 +73,8 @@ class Checker:
                 self._check_slot(node, (2, header.epoch, message.view, header.height), header.hash)
                 found = self._has_prepare(node, message.view, header.hash)
             case Prepare():
+                if node.key.public_key != validators.public_keys[message.voter]:
+                    return  # the primary's, shown to whoever accepted another block
                 self._check_slot(node, (2, message.epoch, message.view, message.height), message.block_hash)
                 found = self._has_prepare(node, message.view, message.block_hash)
             case Commit():

@@ -351,6 +351,30 @@ def test_an_equivocating_primary_is_evidence_and_is_suspected() -> None:
     assert len(lab[1].evidence) == 1  # bounded: the first pair is kept
 
 
+@pytest.mark.parametrize("is_early", [False, True], ids=["proposal first", "vote first"])
+def test_a_primary_that_tells_each_half_another_block_is_found_out_by_both(is_early: bool) -> None:
+    """Consensus.md 1.12 (a): each half holds one proposal, so each shows the other the primary's vote it holds."""
+    lab = ReplicaLab(honest=(1, 2))
+    told = [(lab.pre_prepare(0, "a"), 1), (lab.prepare(2, 0, "b"), 1), (lab.pre_prepare(0, "b"), 2)]
+    for message, receiver in reversed(told) if is_early else told:
+        lab.deliver(message, receiver)
+    shown = [(to, vote) for to, vote in lab[1].addressed if isinstance(vote, Prepare) and vote.voter == 0]
+    assert shown == [((2,), lab.prepare(0, 0, "a"))]
+    lab.deliver(shown[0][1], 2, link=1)
+    assert [(e.kind, e.voter) for e in lab[2].evidence] == [(EvidenceKind.EQUIVOCATION, 0)]
+    assert [m.new_view for m in lab[2].all_sent(Suspect)] == [1]
+
+
+def test_the_primarys_vote_is_shown_once_to_each_who_votes_otherwise_and_to_nobody_else() -> None:
+    lab = ReplicaLab(honest=(1,))
+    lab.deliver(lab.pre_prepare(0, "a"), 1)
+    for _ in range(3):
+        lab.deliver(lab.prepare(3, 0, "b"), 1)
+    lab.deliver(lab.prepare(3, 0, "c"), 1)
+    lab.deliver(lab.prepare(2, 0, "a"), 1)
+    assert [to for to, vote in lab[1].addressed if isinstance(vote, Prepare) and vote.voter == 0] == [(3,)]
+
+
 def test_the_victim_of_an_equivocation_follows_the_certificate() -> None:
     lab = ReplicaLab(honest=(1,))
     lab.deliver(lab.pre_prepare(0, "b"), 1)

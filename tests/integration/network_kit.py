@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,13 +137,27 @@ class Network:
 
     def all_transactions(self, node: DevnetNode) -> list[str]:
         """Every transaction id on the chain of ``node``, in order."""
-        found: list[str] = []
+        return [tx_id for _, tx_ids in self._chain(node, self.head(node)[0]) for tx_id in tx_ids]
+
+    def assert_kept(self, promised: list[str], nodes: tuple[DevnetNode, ...] | None = None) -> None:
+        """All heads of ``nodes`` agree and so does each block below, everything promised is on chain, and nothing is
+        there twice."""
+        among = nodes or self.nodes
+        height = self.agree(among)
+        chains = [self._chain(node, height) for node in among]
+        assert all(chain == chains[0] for chain in chains)
+        count = Counter(tx_id for _, tx_ids in chains[0] for tx_id in tx_ids)
+        assert not [tx_id for tx_id in promised if tx_id not in count]
+        assert max(count.values()) == 1
+
+    def _chain(self, node: DevnetNode, height: int) -> list[tuple[str, list[str]]]:
+        """Hash and transaction ids of each block up to ``height``."""
+        chain: list[tuple[str, list[str]]] = []
         with self.client(node) as client:
-            height = client.chain_head(CHANNEL)["height"]
             for at in range(1, height + 1):
                 block = client.chain_getBlock(CHANNEL, at)
-                found += [tx if isinstance(tx, str) else tx["tx_id"] for tx in block["txs"]]
-        return found
+                chain.append((block["block_hash"], [tx if isinstance(tx, str) else tx["tx_id"] for tx in block["txs"]]))
+        return chain
 
 
 class Load:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from network_kit import CHANNEL, Load, Network, until
 
@@ -13,15 +11,6 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 #: D0 of the view timer; a dead primary must be replaced within twice that (design section 13).
 VIEW_TIMEOUT_S = 3.0
-
-
-def _assert_kept(network: Network, promised: list[str]) -> None:
-    """All heads agree, everything promised is on chain, and nothing is there twice."""
-    network.agree()
-    for node in network.nodes:
-        count = Counter(network.all_transactions(node))
-        assert not [tx_id for tx_id in promised if tx_id not in count]
-        assert max(count.values()) == 1
 
 
 def test_commits_go_on_when_the_primary_is_killed_under_load(own_network: Network) -> None:
@@ -37,7 +26,7 @@ def test_commits_go_on_when_the_primary_is_killed_under_load(own_network: Networ
         network.processes.start(primary)
         network.wait_answering(primary)
         load.wait_for(20)
-    _assert_kept(network, load.committed)
+    network.assert_kept(load.committed)
 
 
 @pytest.mark.parametrize("attempt", range(2))
@@ -51,7 +40,7 @@ def test_nothing_acknowledged_is_lost_when_all_four_die_at_once(own_network: Net
         network.processes.start(node)
     network.wait_linked()
     network.commit()
-    _assert_kept(network, load.committed)
+    network.assert_kept(load.committed)
 
 
 def test_without_a_quorum_nothing_is_committed_and_the_missing_are_named(own_network: Network) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from intruder import Intruder, Payload, longest_answer_s, memory_mib
 from network_kit import CHANNEL, Network, until
 
+from dawan_node.cli.devnet_network import DevnetNode
 from dawan_node.consensus.messages import Prepare, Status
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import FetchBlock, FetchTx, Txs, TxsReply
@@ -23,7 +23,11 @@ pytestmark = pytest.mark.processes
 #: How long a node may take for the simplest question while it is attacked. The loop may be blocked for 250 ms; the
 #: rest is this machine, which runs four nodes and the attacker on two cores.
 ANSWER_S_MAX = 1.0
+#: ... or, on a machine that does more than this test, so many times as long as a node beside it that nobody attacks.
+ANSWER_RATIO_MAX = 3.0
 FLOOD_S = 3.0
+#: A node that is stopped by a flood is stopped each time; one that the machine did not give its turn is not.
+ATTEMPTS = 3
 
 
 def poison(network: Network) -> bytes:
@@ -42,6 +46,12 @@ def test_an_envelope_that_cannot_be_encoded_again_kills_nobody(own_network: Netw
         for node in honest:
             assert own_network.processes.pid(node) is not None, f"{node.name} died"
         own_network.commit(honest[0])
+
+
+def longest_answer_to(network: Network, node: DevnetNode) -> float:
+    """The longest the node let its client wait while the flood went on, in seconds."""
+    with network.client(node) as client:
+        return longest_answer_s(client.node_version, FLOOD_S)
 
 
 def test_no_flood_of_one_member_stops_the_others(own_network: Network) -> None:
@@ -67,22 +77,29 @@ def test_no_flood_of_one_member_stops_the_others(own_network: Network) -> None:
             "status": [(Topic.CONSENSUS, Status(0, 0, 0, 0, bytes(32), (), b"\0").encode())] * 200,
             "sent again": [(Topic.FETCH, TxsReply(0, stale).encode())],
         }
-        for number, (what, payloads) in enumerate(floods.items()):
-            # Each in turn: a node that cut the intruder off leaves it alone for longer each time.
-            victim, other = honest[number % 3], honest[(number + 1) % 3]
-            until(lambda v=victim: intruder.is_linked(v.name), 30.0, f"a link for {what}")  # type: ignore[misc]
-            flood = threading.Thread(target=intruder.flood, args=(victim.name, lambda p=payloads: p, FLOOD_S))
-            flood.start()
-            answers: list[Any] = []
-            committing = threading.Thread(target=lambda a=answers, o=other: a.append(own_network.commit(o)))
-            committing.start()
-            with own_network.client(victim) as client:
-                worst_s = longest_answer_s(client.node_version, FLOOD_S)
-            committing.join(20.0)
-            assert answers and answers[0]["status"] == "committed", f"nothing was committed during the flood of {what}"
-            flood.join()
-            assert worst_s < ANSWER_S_MAX, f"{what}: the node answered after {worst_s:.2f} s"
-            assert own_network.processes.pid(victim) is not None, f"{victim.name} died of {what}"
+        turn = 0
+        for what, payloads in floods.items():
+            for attempt in range(ATTEMPTS):
+                # Each in turn: a node that cut the intruder off leaves it alone for longer each time.
+                victim, other, bystander = (honest[(turn + place) % 3] for place in range(3))
+                turn += 1
+                until(lambda v=victim: intruder.is_linked(v.name), 30.0, f"a link for {what}")  # type: ignore[misc]
+                with ThreadPoolExecutor() as threads:
+                    flood = threads.submit(intruder.flood, victim.name, lambda p=payloads: p, FLOOD_S)
+                    committed = threads.submit(own_network.commit, other)
+                    attacked, spared = (
+                        threads.submit(longest_answer_to, own_network, node) for node in (victim, bystander)
+                    )
+                flood.result()
+                assert committed.result()["status"] == "committed", f"nothing was committed during the flood of {what}"
+                assert own_network.processes.pid(victim) is not None, f"{victim.name} died of {what}"
+                limit_s = max(ANSWER_S_MAX, ANSWER_RATIO_MAX * spared.result())
+                if attacked.result() < limit_s:
+                    break
+                assert attempt < ATTEMPTS - 1, (
+                    f"{what}: the node answered after {attacked.result():.2f} s, one beside it after"
+                    f" {spared.result():.2f} s"
+                )
         for node in honest:
             pid = own_network.processes.pid(node)
             assert pid is not None and memory_mib(pid) < 300

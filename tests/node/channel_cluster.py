@@ -7,7 +7,7 @@ was not synced; threads are those of ``virtual_time``.
 
 While it runs it checks on the wire that nobody signs two things for one slot, restarts included, and that no vote
 leaves before it is on its author's disk. ``settle`` waits for what must happen once the faults stop, and compares
-everything that the nodes have stored.
+everything that the nodes have stored. A node that ``corrupt`` made a liar may be accused, by evidence; nobody else.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import FOUNDERS, private_key_of
 from dawan_node.testing.simulated_disk import SimulatedDisk
 from tests.node.ledger import SELLERS, START_MS, Author
+from tests.node.liars import Liar
 from tests.node.virtual_time import VirtualClock, VirtualThread, run_virtually
 
 #: Small segments, so that every run of some length rolls the log over and over.
@@ -86,14 +87,17 @@ HARMLESS = frozenset({"consensus decided this height meanwhile"})
 class _Ears(logging.Handler):
     """Hears what the nodes log."""
 
-    def __init__(self, trouble: list[str]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         super().__init__()
-        self._trouble = trouble
+        self._cluster = cluster
 
     def emit(self, record: logging.LogRecord) -> None:
         details = getattr(record, "fields", {})
-        if record.getMessage() in NEVER_LOGGED and details.get("why") not in HARMLESS:
-            self._trouble.append(f"{record.getMessage()} {details}")
+        event = record.getMessage()
+        if event == "evidence" and details["voter"] in self._cluster.liar_indexes:
+            return
+        if event in NEVER_LOGGED and details.get("why") not in HARMLESS:
+            self._cluster.trouble.append(f"{event} {details}")
 
 
 @dataclass
@@ -175,6 +179,7 @@ class Cluster:
         self.trouble: list[str] = []
         self.submitted: dict[bytes, Transaction] = {}
         self.nodes: dict[str, Node] = {}
+        self.liars: dict[str, Liar] = {}
         names = [(f"{org}1", Role.VALIDATOR) for org in FOUNDERS]
         names += [(f"gz{number + 8}", Role.OBSERVER) for number in range(observers)]
         for name, role in names:
@@ -238,6 +243,18 @@ class Cluster:
             task.add_done_callback(partial(self._note_end, node.name))
             running.tasks.append(task)
         return running
+
+    def corrupt(self, name: str, kind: type[Liar]) -> Liar:
+        """Make a running node a liar for the rest of this life; it lies from now on."""
+        liar = self.liars[name] = kind(self.nodes[name].channel, self.source)
+        liar.start()
+        return liar
+
+    @property
+    def liar_indexes(self) -> frozenset[int]:
+        """The validator indexes of the liars."""
+        keys = self.author.genesis.validator_set.public_keys
+        return frozenset(keys.index(self.nodes[name].peer.public_key) for name in self.liars)
 
     def _note_end(self, name: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -379,6 +396,8 @@ class Cluster:
                 )
             case _:
                 return
+        if voter in self.liar_indexes:
+            return
         known = self._signed.setdefault((voter, *slot), statement)
         if known != statement:
             self.trouble.append(f"validator {voter} signed two statements for {slot}")
@@ -452,6 +471,7 @@ class Cluster:
         start = executor.genesis_state()
         state.apply(start.changes)
         result, time_ms, seen = start.result, genesis.created_ms, Counter[bytes]()
+        accusations: set[bytes] = set()  # sent in by validators, not by clients
         for at in range(1, height + 1):
             header, envelopes, stored = blocks.header(at), blocks.envelopes(at), blocks.result(at)
             assert header is not None and envelopes is not None and stored is not None
@@ -466,12 +486,15 @@ class Cluster:
             state.apply(execution.changes)
             result, time_ms = stored, header.timestamp_ms
             seen.update(transaction.tx_id for transaction in transactions)
-        assert set(seen) == set(self.submitted), "what is on chain is what was submitted"
+            accusations |= {tx.tx_id for tx in transactions if tx.body.command == "record_evidence"}
+        assert set(seen) - accusations == set(self.submitted), "what is on chain is what was submitted"
+        assert not accusations or self.liars
         assert not seen or max(seen.values()) == 1, "nothing executes twice"
         assert executor.violations(state, height=height, time_ms=time_ms) == []
         for node in self.alive:
             self._check_proof(node, height)
-            assert not node.channel.driver.evidence, f"{node.name} holds evidence against honest nodes"
+            accused = {evidence.voter for evidence in node.channel.driver.evidence}
+            assert accused <= self.liar_indexes, f"{node.name} holds evidence against honest nodes"
             assert node.channel.driver.replica.status().state in (ReplicaMode.NORMAL, ReplicaMode.OBSERVER)
 
     def _check_proof(self, node: Node, height: int) -> None:
@@ -537,7 +560,7 @@ def simulate(folder: Path, seed: int, scenario: Scenario, **options: Any) -> Clu
 
     async def main() -> Cluster:
         cluster = Cluster(folder, seed, **options)
-        ears = _Ears(cluster.trouble)
+        ears = _Ears(cluster)
         logger = logging.getLogger("dawan_node")
         level = logger.level
         logger.setLevel(logging.INFO)  # some of it is said no louder

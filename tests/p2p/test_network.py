@@ -97,6 +97,30 @@ def test_a_vote_overtakes_history_that_waits_for_a_slow_reader() -> None:
     asyncio.run(scenario())
 
 
+def test_a_flood_of_small_frames_leaves_everybody_else_their_turns() -> None:
+    """One read holds thousands of them. Taken in one go they made every other task of the node, an answer to a client
+    with its ten turns of the loop too, as late as the flood lasted."""
+
+    async def scenario() -> None:
+        async with Loopback() as net:
+            _, gz_saw, hk, _ = await net.pair()
+            between_turns = [0]
+
+            async def others() -> None:
+                while True:
+                    before = len(gz_saw.messages)
+                    await asyncio.sleep(0)
+                    between_turns.append(len(gz_saw.messages) - before)
+
+            waiting = asyncio.create_task(others())
+            assert all(hk.send("gz1", TRADE, Topic.CONSENSUS, b"x") for _ in range(5_000))
+            await until(lambda: len(gz_saw.messages) == 5_000)
+            waiting.cancel()
+            assert max(between_turns) < 200
+
+    asyncio.run(scenario())
+
+
 def test_a_full_queue_refuses_and_counts_and_the_other_peers_notice_nothing() -> None:
     async def scenario() -> None:
         async with Loopback() as net:

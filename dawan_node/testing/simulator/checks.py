@@ -131,6 +131,8 @@ class Checks:
                 self._once(node, "PREPARE", header.epoch, message.view, header.height, header.hash)
                 self._is_durable(node, message.signature, "PRE-PREPARE")
             case Prepare():
+                if self._scene.key_of_validator(message.epoch, message.voter) != key:
+                    return  # the primary's, shown to whoever accepted another block
                 self._once(node, "PREPARE", message.epoch, message.view, message.height, message.block_hash)
                 self._is_durable(node, message.signature, "PREPARE")
             case Commit():
