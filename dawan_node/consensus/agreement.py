@@ -500,6 +500,8 @@ class Agreement:
             block = state.tree.get(slot.accepted)
             if block is None or block.header.parent_hash != parent_hash or block.header.barrier:
                 return None
+            if block.bodies is not Bodies.HELD:
+                return None  # after a restart: nobody can tell yet which transactions the branch holds (B17)
             parent_hash, parent_time = block.block_hash, block.header.timestamp_ms
         return None
 

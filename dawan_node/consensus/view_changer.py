@@ -132,8 +132,8 @@ class ViewChanger:
         except InvalidMessage:
             state.accuse(EvidenceKind.INVALID_NEW_VIEW, primary, message.encode(), b"")
             if message.new_view == state.target:
-                # Only the view I wait for: a liar's NEW-VIEW for a view that nobody has asked for is evidence, but
-                # would else carry everybody to whatever view it names, up to the last one there is.
+                # Only of the view I wait for: every validator is the primary of some view near 2^63, and would take
+                # all of us there with one message.
                 self._suspicion.suspect(message.new_view + 1, Reason.INVALID_NEW_VIEW)
             return
         if isinstance(plan, Contradiction):

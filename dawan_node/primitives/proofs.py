@@ -55,11 +55,15 @@ class FinalityProof(ProtocolStruct, frozen=True):
             raise InvalidProof(f"{len(proof.links)} links, at most {LINKS_MAX}")
         return proof
 
-    def verify(self, chain_id: bytes, epoch: int, validators: ValidatorSet) -> tuple[Header, Result]:
+    def verify(
+        self, chain_id: bytes, epoch: int, validators: ValidatorSet, *, first: int = 1, last: int | None = None
+    ) -> tuple[Header, Result]:
         """The proven header and result, if ``validators`` (the set of ``epoch``) made them final.
 
-        Walks the links from the block upwards, each naming its parent by hash, to the block that the certificate
-        signs. Raises InvalidProof.
+        ``first`` and ``last`` are the heights of the epoch; its last one is that of the barrier that ended it, None
+        while that is not known. Keys of an epoch that is over sign nothing beyond it: they may have been replaced
+        because they were stolen (amendment U14). Walks the links from the block upwards, each naming its parent by
+        hash, to the block that the certificate signs. Raises InvalidProof.
         """
         try:
             header, result = Header.decode(self.header), Result.decode(self.result)
@@ -72,6 +76,8 @@ class FinalityProof(ProtocolStruct, frozen=True):
         for position, (block, outcome) in enumerate(chain):
             if block.chain_id != chain_id or block.epoch != epoch or block.valset_hash != validators.hash:
                 raise InvalidProof(f"the header at height {block.height} belongs to another chain, epoch or set")
+            if block.height < first or (last is not None and block.height > last):
+                raise InvalidProof(f"height {block.height} is not one of epoch {epoch}")
             if outcome.height != block.height or outcome.block_hash != block.hash:
                 raise InvalidProof(f"the result at height {outcome.height} is not that of its header")
             if outcome.next_valset_hash != block.valset_hash and (not block.barrier or position != len(chain) - 1):
@@ -115,9 +121,12 @@ class TxProof(ProtocolStruct, frozen=True):
             raise InvalidProof(f"transaction proof version {proof.version} is not known here")
         return proof
 
-    def verify(self, chain_id: bytes, epoch: int, validators: ValidatorSet) -> tuple[Header, Receipt]:
-        """The header and the receipt that are proven. Raises InvalidProof."""
-        header, result = FinalityProof.decode(self.finality_proof).verify(chain_id, epoch, validators)
+    def verify(
+        self, chain_id: bytes, epoch: int, validators: ValidatorSet, *, first: int = 1, last: int | None = None
+    ) -> tuple[Header, Receipt]:
+        """The header and the receipt that are proven. ``first``, ``last``: see FinalityProof. Raises InvalidProof."""
+        finality = FinalityProof.decode(self.finality_proof)
+        header, result = finality.verify(chain_id, epoch, validators, first=first, last=last)
         root = merkle.root_from_path(merkle.leaf_hash(self.receipt), self.index, header.tx_count, self.path)
         if root != result.receipts_root:
             raise InvalidProof("the receipt is not under the block's receipts root")
@@ -157,9 +166,15 @@ class StateProof(ProtocolStruct, frozen=True):
             raise InvalidProof(f"state proof version {proof.version} is not known here")
         return proof
 
-    def verify(self, chain_id: bytes, epoch: int, validators: ValidatorSet) -> tuple[Header, bytes | None]:
-        """The header, and the value or None for a proven absence. Raises InvalidProof."""
-        header, result = FinalityProof.decode(self.finality_proof).verify(chain_id, epoch, validators)
+    def verify(
+        self, chain_id: bytes, epoch: int, validators: ValidatorSet, *, first: int = 1, last: int | None = None
+    ) -> tuple[Header, bytes | None]:
+        """The header, and the value or None for a proven absence. ``first``, ``last``: see FinalityProof.
+
+        Raises InvalidProof.
+        """
+        finality = FinalityProof.decode(self.finality_proof)
+        header, result = finality.verify(chain_id, epoch, validators, first=first, last=last)
         value = verify_state_path(
             result.state_root,
             state_key_hash(self.module, self.collection, self.key),

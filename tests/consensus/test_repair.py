@@ -210,6 +210,7 @@ def test_a_peer_in_an_older_view_is_sent_the_new_view_and_a_peer_without_target_
 
 
 def test_the_sync_target_is_what_f_plus_1_validators_claim() -> None:
+    """CometBFT ASA-2025-001, on the side of consensus."""
     lab = ReplicaLab(honest=(1,))
     for link, height in ((0, 90), (2, 120), (3, 2**40)):
         lab.deliver(Status(0, 0, 0, height, bytes(32), (), b"\x00"), 1, link=link)

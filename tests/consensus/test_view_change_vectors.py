@@ -119,6 +119,7 @@ def test_vector_8_a_view_change_of_another_epoch_or_chain_voids_the_new_view(lab
 
 @pytest.mark.parametrize("entries", [[], [Y, X], [X], [X, Z]])
 def test_vector_9_a_wrong_o_is_proof_against_the_primary(entries: list[str]) -> None:
+    """FISCO FIB-124, bug B9: a NEW-VIEW was not checked against the VIEW-CHANGEs in it. Amendment L12."""
     lab = ReplicaLab(honest=(0,))
     lab.change_view(VIEW, 0)
     base = TEN

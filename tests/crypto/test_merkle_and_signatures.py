@@ -51,6 +51,7 @@ def test_a_path_proves_its_leaf_at_its_index_and_no_other(hashes: list[bytes], d
 
 
 def test_an_odd_last_leaf_is_not_counted_twice() -> None:
+    """CVE-2012-2459."""
     a, b, c = (merkle.leaf_hash(x) for x in (b"a", b"b", b"c"))
     assert merkle.root([a, b, c]) != merkle.root([a, b, c, c])
 

@@ -299,6 +299,7 @@ def test_a_block_of_failing_transactions_is_acceptable(kit):
 
 
 def test_validity_is_open_at_block_time_and_closed_at_the_lifetime(kit):
+    """Fabric CVE-2024-45244: the time window was not checked. Amendment U9."""
     time_ms = kit.header([]).timestamp_ms
     lifetime = kit.genesis.param("tx_lifetime_ms_max")
     verdicts = [

@@ -73,6 +73,8 @@ def test_a_map_with_other_keys_than_strings_is_malformed_and_nothing_worse(args:
 
 @pytest.mark.parametrize("topic", [Topic.GOSSIP, Topic.FETCH], ids=lambda topic: topic.name)
 def test_an_envelope_that_cannot_be_encoded_again_ends_a_link_and_no_node(folder: Path, topic: Topic) -> None:
+    """Fabric CVE-2022-31121: a malformed message ended the orderer."""
+
     async def scenario(cluster: Cluster) -> None:
         envelopes = [strangely_keyed(KEYED_STRANGELY[0])]
         payload = Txs(envelopes).encode() if topic is Topic.GOSSIP else TxsReply(0, envelopes).encode()

@@ -197,6 +197,7 @@ def test_decided_records_of_another_channel_do_not_vouch_for_this_one(
 
 
 def test_a_key_never_gets_a_second_account_for_one_channel(home: Home) -> None:
+    """Fabric CVE-2022-45196: creating a channel of a name that exists ended the orderer."""
     key = NodeSigner(validator_keys()[OWN])
     first = open_channel(home.genesis, home.database, 100, [], key, START_MS)
     first.store.close()

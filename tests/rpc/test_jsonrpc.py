@@ -132,6 +132,7 @@ def test_a_body_over_the_cap_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_calls_or_a_stable_error(body: bytes) -> None:
+    """Fabric CVE-2021-43669: a malformed request ended the orderer."""
     try:
         jsonrpc.parse_body(body)
     except ApiError as error:

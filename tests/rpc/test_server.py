@@ -288,6 +288,7 @@ def test_an_honest_client_is_served_among_many_silent_sockets() -> None:
 
 
 def test_a_flood_from_one_address_leaves_room_for_another() -> None:
+    """Indy CVE-2022-31006: one client used up all connections and stopped the ledger."""
     limits = Limits(connections_max=100, connections_per_address_max=10)
     with running(limits=limits) as server, ExitStack() as stack:
         for _ in range(30):

@@ -79,6 +79,7 @@ def long_chain() -> Chain:
 
 class TestTarget:
     def test_one_validator_alone_cannot_set_the_target(self, long_chain: Chain) -> None:
+        """CometBFT ASA-2025-001, #5803: the target was the highest claim of anybody."""
         node = Node(long_chain).claim("gz1", height=9_999_999)
         assert (node.sync.target, node.asked) == (0, [])
         node.claim("hk1", height=20)
@@ -107,6 +108,7 @@ class TestTarget:
         assert node.run().wanted == [("gz1", 1, 5)]
 
     def test_a_head_that_goes_down_is_a_lie(self, long_chain: Chain) -> None:
+        """CometBFT ASA-2025-001: a peer that reported a high height and then a lower one stalled block sync."""
         node = Node(long_chain).claim("gz1", "hk1", "mo1", height=50).claim("gz1", height=49)
         assert [(blame.peer, blame.proven) for blame in node.blames] == [("gz1", True)]
         node.claim("gz1", height=60)

@@ -183,14 +183,14 @@ class Checks:
         if life is None or not node.is_honest:
             return
         state = life.replica._state
-        n, w = state.validators.n, state.window
+        n, w = state.validators.n, self._scene.widest_window  # tables shrink with the next decision
         bounds = {
             "slots": (len(state.log.slots) + len(state.log.older), 6 * w),
             "votes for later": (sum(len(votes) for votes in state.log._later.values()), 4 * w * n),
             "blocks": (len(state.tree.blocks()), 6 * w + 2),
             "certificates": (len(state.chain.certificates), 2 * w),
             "proven blocks": (len(state.chain.proven), 2 * w + 64),
-            "recent blocks": (len(state.chain.recent), 2 * self._scene.widest_window + 1),
+            "recent blocks": (len(state.chain.recent), 2 * w + 1),
             "prepared": (len(state.prepared), 2 * w),
             "own records": (sum(len(own.by_block) for own in state.own_records.values()), 16 * w),
             "view changes": (len(life.replica._view_changer.view_changes), n),
