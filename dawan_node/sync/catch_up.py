@@ -63,6 +63,9 @@ class SyncLimits:
     behind_blocks: int = 2
     #: ... and for how long, since a claim is naturally ahead of what is still on its way. 0 without consensus.
     behind_ms: int = 2_000
+    #: However little behind: so long without a block is too long. A validator that the very next block votes out is
+    #: told nothing by the others' STATUS any more, and learns that it left only from that block.
+    stuck_ms: int = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ class CatchUp:
         self._ranges: list[_Range] = []  # ascending, without gaps, from the first height not handed out
         self._certified = 0  # a certificate for this height was seen
         self._behind_since_ms: int | None = None
+        self._stuck_since_ms: int | None = None
         self._active = False
         self._handed_out: int | None = None  # height of the block the caller is applying
         self._handed_out_ends_epoch = False
@@ -243,6 +247,7 @@ class CatchUp:
         self._now_ms = now_ms
         if anchor.height <= self._anchor.height:
             return
+        self._stuck_since_ms = None
         expected = self._anchor.height + 1 == anchor.height == self._handed_out
         self._anchor = anchor
         if self._handed_out is not None and self._handed_out <= anchor.height:
@@ -288,6 +293,8 @@ class CatchUp:
             times.append(self._paused_until_ms)
         if self._behind_since_ms is not None and not self._active:
             times.append(self._behind_since_ms + self.limits.behind_ms)
+        if self._stuck_since_ms is not None and not self._active:
+            times.append(self._stuck_since_ms + self.limits.stuck_ms)
         return min(times, default=None)
 
     @property
@@ -335,8 +342,13 @@ class CatchUp:
     def _update_active(self, target: int) -> None:
         lag = target - self._anchor.height
         if lag <= 0:
-            self._active, self._behind_since_ms = False, None
-        elif lag >= self.limits.behind_blocks or self._certified > self._anchor.height:
+            self._active, self._behind_since_ms, self._stuck_since_ms = False, None, None
+            return
+        if self._stuck_since_ms is None:
+            self._stuck_since_ms = self._now_ms
+        if self._now_ms - self._stuck_since_ms >= self.limits.stuck_ms:
+            self._active = True
+        if lag >= self.limits.behind_blocks or self._certified > self._anchor.height:
             if self._behind_since_ms is None:
                 self._behind_since_ms = self._now_ms
             waited = self._now_ms - self._behind_since_ms >= self.limits.behind_ms

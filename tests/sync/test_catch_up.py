@@ -115,6 +115,11 @@ class TestTarget:
         assert node.sync.target == 50, "hk1 and mo1 are heard, gz1 no more"
         assert node.wanted == [("gz1", 1, 50), ("hk1", 1, 50)]
 
+    def test_one_block_behind_is_left_to_consensus_but_not_for_ever(self, long_chain: Chain) -> None:
+        node = Node(long_chain, height=10, limits=SyncLimits()).claim("gz1", "hk1", height=11)
+        assert node.pass_time(5_900).wanted == []
+        assert node.pass_time(200).wanted == [("gz1", 11, 11)]
+
     def test_who_claims_another_block_at_our_height_is_asked_nothing_and_keeps_its_link(
         self, long_chain: Chain
     ) -> None:
