@@ -34,7 +34,8 @@ certificates. `-32010` comes with HTTP status 401, as do `-32012` (certificate r
 A transaction is judged by the role of the identity whose key signed it, as the channel's state says at that place of
 the block. Whoever has several roles may do what any of them may. Roles are those of the installed modules. `code 1`
 (`E_IDENTITY`) and `code 2` (`E_ROLE`) are receipts: the transaction is on chain, and changed nothing. What a command
-asks beyond the role (whose invoice, whose vote) is the module's own business, and has codes of its own.
+asks beyond the role (whose invoice, whose vote) is the module's own business, and has codes of its own. `validator` is
+the role of the keys that vote, while they do, and of nobody else: a person of that role has none.
 """,
     "Peers": """\
 What a node may send to a channel of this node, by what it is there. `sends, is answered`: its requests on the topic are

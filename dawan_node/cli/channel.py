@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
-from dawan_node.cli.options import output_option, print_json, print_table
+from dawan_node.cli.options import output_option, print_json, print_table, write_private_file
 from dawan_node.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +78,43 @@ def members(channel: str | None, rpc: str | None, home: Path, output: str) -> No
     print_table(
         {"id": "ORGANISATION", "name": "NAME", "tier": "TIER", "status": "STATUS", "identities": "IDENTITIES"},
         [{**org, "name": org["names"].get("en", ""), "identities": active.count(org["id"])} for org in found["orgs"]],
+    )
+
+
+@channel.command()
+@click.argument("channel")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write everything, both signed messages of each entry included, to this new file (JSON, mode 0600).",
+)
+@rpc_options
+@output_option
+def evidence(channel: str, out: Path | None, rpc: str | None, home: Path, output: str) -> None:
+    """Validators of CHANNEL that this node can prove lied, and why the channel stopped, if it did.
+
+    Evidence goes on chain by itself; what follows from it is for the organisations to vote on.
+    """
+    with connected(rpc, home) as client:
+        found = client.pbft_evidence(channel)
+    if out is not None:
+        write_private_file(out, (json.dumps({"channel": channel, **found}, indent=2) + "\n").encode())
+        click.echo(f"written to {out}", err=True)
+    if output == "json":
+        print_json(found)
+        return
+    halted = found["halted"]
+    if halted is not None:
+        click.echo(f"{channel} stopped for good: {halted['reason']}")
+    if not found["evidence"]:
+        click.echo(f"This node holds no evidence against a validator of {channel}.")
+        return
+    print_table(
+        {"validator": "VALIDATOR", "kind": "KIND", "epoch": "EPOCH", "recorded": "ON CHAIN"},
+        [
+            {**row, "recorded": "not yet" if row["on_chain"] is None else f"at height {row['on_chain']}"}
+            for row in found["evidence"]
+        ],
     )
 
 

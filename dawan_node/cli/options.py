@@ -92,6 +92,17 @@ def load_home(path: Path) -> Any:
     return home
 
 
+def write_private_file(path: Path, data: bytes) -> None:
+    """A new file, mode 0600. Raises ConfigError when it exists or cannot be written."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written", error.strerror or "unknown reason", "Name a new file in a folder of yours."
+        ) from None
+
+
 def print_json(value: object) -> None:
     """``value`` as indented JSON, text as it is."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

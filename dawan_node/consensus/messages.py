@@ -223,8 +223,12 @@ def suspect_bytes(chain_id: bytes, epoch: int, new_view: int) -> bytes:
 
 def view_change_bytes(chain_id: bytes, message: ViewChange) -> bytes:
     """What a VIEW-CHANGE signs: its view and the hash of all its other fields but the signature (A2)."""
-    others = [message.suspects, message.last, message.prepared, message.voter]
-    return encode([chain_id, message.epoch, message.new_view, sha256(encode(others))])
+    return encode([chain_id, message.epoch, message.new_view, sha256(view_change_content(message))])
+
+
+def view_change_content(message: ViewChange) -> bytes:
+    """All fields of a VIEW-CHANGE but its view and signature: what is signed as a hash, and shown as evidence (c)."""
+    return encode([message.suspects, message.last, message.prepared, message.voter])
 
 
 def new_view_bytes(chain_id: bytes, message: NewView) -> bytes:

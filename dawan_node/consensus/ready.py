@@ -128,13 +128,19 @@ class EvidenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Transferable proof against ``voter``: two encoded messages (the second empty for INVALID_NEW_VIEW)."""
+    """Transferable proof against ``voter``: two encoded messages (the second empty for INVALID_NEW_VIEW).
+
+    ``public_key`` is the voter's in the set of ``epoch``. ``proof`` is what goes on chain (``primitives.evidence``),
+    empty for what does not: an INVALID_NEW_VIEW, or a lying VIEW-CHANGE larger than a transaction may be.
+    """
 
     kind: EvidenceKind
     epoch: int
     voter: int
+    public_key: bytes
     first: bytes
     second: bytes
+    proof: bytes
 
 
 @dataclass(frozen=True, slots=True)

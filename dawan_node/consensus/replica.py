@@ -76,7 +76,7 @@ from dawan_node.consensus.messages import (
     decode_message,
 )
 from dawan_node.consensus.ready import AlarmKind, Ready
-from dawan_node.consensus.records import Record
+from dawan_node.consensus.records import HaltedRecord, Record
 from dawan_node.consensus.repair import Repair
 from dawan_node.consensus.report import ReplicaStatus, report_of
 from dawan_node.consensus.restore import Restorer, checkpoint
@@ -265,6 +265,11 @@ class Replica:
     def validators(self) -> ValidatorSet:
         """The validators of the current epoch: ``Outgoing.to`` and ``link_validator`` are indexes in it."""
         return self._state.validators
+
+    @property
+    def halted(self) -> HaltedRecord | None:
+        """Why this channel has stopped for good, with both contradicting statements; None while it has not."""
+        return self._state.halted
 
     @property
     def own_index(self) -> int | None:

@@ -13,10 +13,11 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from dawan_node.primitives.certificate import COMMIT_TAG, PREPARE_TAG
+from dawan_node.primitives.evidence import NEW_VIEW_TAG, VIEW_CHANGE_TAG
+
+__all__ = ["NEW_VIEW_TAG", "SUSPECT_TAG", "VIEW_CHANGE_TAG", "Statement", "VoteKind", "VoteSigner"]
 
 SUSPECT_TAG: Final = b"dawan:suspect:v1"
-VIEW_CHANGE_TAG: Final = b"dawan:view-change:v1"
-NEW_VIEW_TAG: Final = b"dawan:new-view:v1"
 
 
 class VoteKind(IntEnum):

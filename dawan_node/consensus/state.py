@@ -20,6 +20,7 @@ from dawan_node.consensus.block_tree import BlockTree
 from dawan_node.consensus.chain import Chain
 from dawan_node.consensus.config import Head, ReplicaConfig
 from dawan_node.consensus.message_log import MessageLog
+from dawan_node.consensus.proof import proof_of
 from dawan_node.consensus.ready import AlarmKind, Evidence, EvidenceKind, Outbox
 from dawan_node.consensus.records import HaltedRecord, QuarantineRecord, Record, RecordKind
 from dawan_node.consensus.signer import Statement, VoteKind, VoteSigner
@@ -197,7 +198,11 @@ class ReplicaState:
         key = (self.chain.epoch, voter, kind)
         if key in self._evidence or len(self._evidence) >= EVIDENCE_MAX:
             return
-        self._evidence[key] = evidence = Evidence(kind, self.chain.epoch, voter, first, second)
+        public_key = self.validators.public_keys[voter]
+        proof = proof_of(self.chain_id, kind, public_key, first, second)
+        if proof is None:
+            return  # one statement under two signatures: it must not take the place of a contradiction
+        self._evidence[key] = evidence = Evidence(kind, self.chain.epoch, voter, public_key, first, second, proof)
         self.outbox.evidence.append(evidence)
 
     def forget_refusals(self) -> None:

@@ -29,6 +29,9 @@ REPLAY_COLLECTION: Final = "replay"
 
 ORG_ADMIN: Final = "org_admin"
 
+#: The one role of a validator's own key while it is in force (``seats``). No person holds it.
+VALIDATOR: Final = "validator"
+
 E = TypeVar("E", bound=Entity)
 Lookup = Callable[[type[E], bytes], E | None]
 
@@ -229,6 +232,17 @@ class GenesisView:
         if found is None:
             return self.configuration
         return found if found.orgs else replace_struct(found, orgs=self.configuration.orgs)
+
+
+def seats(configuration: Configuration) -> MappingProxyType[bytes, Credential]:
+    """What each key that votes under ``configuration`` stands for as a sender: its organisation, and nothing but the
+    role ``validator``. No record of it exists: the configuration is the record."""
+    return MappingProxyType(
+        {
+            public_key: Credential(public_key, suite, name, org, (VALIDATOR,), configuration.since_height, 0)
+            for name, org, suite, public_key in configuration.validators
+        }
+    )
 
 
 def validator_set(configuration: Configuration) -> ValidatorSet:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
+from dawan_node.crypto.signatures import ED25519, verify
 from dawan_node.execution import dates
 from dawan_node.execution.channel import Configuration, Credential, GenesisView, Identity, Organisation
 from dawan_node.execution.entity import Entity, EntitySpec, Event
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dawan_node.execution.registry import Registry
 
 E = TypeVar("E", bound=Entity)
+
+#: A signature check in steps: it takes some 60 us, as long as so many reads of small entities.
+SIGNATURE_STEPS: Final = 30
 
 #: Entities one scan call returns at most; a command that needs more works in several transactions.
 SCAN_LIMIT_MAX: Final = 1_000
@@ -123,6 +127,14 @@ class _Reads:
     def genesis(self) -> GenesisView:
         """The channel's genesis, a constant."""
         return self._genesis
+
+    def is_signed(self, public_key: bytes, tag: bytes, data: bytes, signature: bytes) -> bool:
+        """Whether the Ed25519 key signed ``tag LF data`` (ed25519-strict; wrong lengths are no signatures).
+
+        Costs ``SIGNATURE_STEPS`` and 1 per 256 bytes.
+        """
+        self._layer.charge(len(data), SIGNATURE_STEPS)
+        return verify(ED25519, public_key, tag, data, signature)
 
     def _governance_get(self, kind: type[E], key: bytes) -> E | None:
         entity: E | None = self._layer.load(kind.spec, key)

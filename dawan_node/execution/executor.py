@@ -1,7 +1,8 @@
 """Runs blocks: the pure function from (parent state, header, transactions) to receipts, changes and a result.
 
 Each transaction goes through the same gates in the same order, and the first that closes gives the receipt's code:
-known command (1008), registered key of an active organisation (1), module not frozen (6), role (2), argument schema
+known command (1008), key registered or in force as a validator's, of an active organisation (1), module not frozen
+(6), role (2), argument schema
 (1009), then the command itself (3 with the module's reason; 4 when the module breaks, 5 when it uses too many steps,
 7 when it reaches into another module). Only a command that returns changes anything. The nonce is used up whatever the
 code (amendment U9).
@@ -33,6 +34,7 @@ from dawan_node.execution.channel import (
     Credential,
     GenesisView,
     Identity,
+    seats,
     validator_set,
 )
 from dawan_node.execution.context import SCAN_LIMIT_MAX, Context, Failure, NamespaceViolation, QueryContext
@@ -112,6 +114,7 @@ class _Rules:
     frozen: frozenset[str]
     active_orgs: frozenset[str]
     validators: ValidatorSet
+    seats: Mapping[bytes, Credential]
 
 
 class Executor:
@@ -298,12 +301,12 @@ class Executor:
         if found is None:
             return _failed(tx, header, index, Code.E_UNKNOWN_COMMAND)
         module, command = found
-        credential = self._credential(block, tx)
+        credential, is_seat = self._sender(block, rules, tx)
         if credential is None or credential.org not in rules.active_orgs:
             return _failed(tx, header, index, Code.E_IDENTITY)
         if module.name in rules.frozen:
             return _failed(tx, header, index, Code.E_FROZEN)
-        if command.roles and not any(role in command.roles for role in credential.roles):
+        if not command.is_open_to(credential.roles, is_seat):
             return _failed(tx, header, index, Code.E_ROLE)
         if first_unassigned(body.args) is not None:
             return _failed(tx, header, index, Code.E_SCHEMA)
@@ -351,6 +354,14 @@ class Executor:
         layer.commit()
         return Receipt(tx.tx_id, header.height, index, 0, "", layer.events)
 
+    def _sender(self, block: BlockLayer, rules: _Rules, tx: Transaction) -> tuple[Credential | None, bool]:
+        """What the signing key stands for, and whether as a validator's: one key never stands for a person too."""
+        credential = self._credential(block, tx)
+        if credential is not None:
+            return credential, False
+        seat = rules.seats.get(tx.public_key)
+        return (None if seat is None or seat.suite != tx.suite else seat), True
+
     def _credential(self, block: BlockLayer, tx: Transaction) -> Credential | None:
         """The record of the signing key, if it holds at this point of the block."""
         public_key = tx.public_key
@@ -380,6 +391,7 @@ def _derive(configuration: Configuration) -> tuple[Configuration, _Rules]:
         frozenset(configuration.frozen_modules),
         configuration.active_orgs,
         validator_set(configuration),
+        seats(configuration),
     )
 
 

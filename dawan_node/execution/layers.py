@@ -90,9 +90,9 @@ class TransactionLayer:
         self.steps = 0
         self.steps_max: Final = steps_max
 
-    def charge(self, size: int = 0) -> None:
-        """Count one step and the bytes that go with it. Raises OutOfSteps."""
-        self.steps += 1 + (size >> _STEP_BITS)
+    def charge(self, size: int = 0, steps: int = 1) -> None:
+        """Count one step, or so many, and the bytes that go with it. Raises OutOfSteps."""
+        self.steps += steps + (size >> _STEP_BITS)
         if self.steps > self.steps_max:
             raise OutOfSteps
 

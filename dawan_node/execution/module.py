@@ -52,6 +52,7 @@ from dawan_node.crypto.signatures import check_public_key
 from dawan_node.errors import InvalidKey
 from dawan_node.execution.channel import (
     ORG_ADMIN,
+    VALIDATOR,
     Configuration,
     Credential,
     GenesisView,
@@ -90,6 +91,7 @@ __all__ = [
     "CURRENCIES",
     "ORG_ADMIN",
     "UNSET",
+    "VALIDATOR",
     "Args",
     "Configuration",
     "Context",
@@ -155,13 +157,23 @@ InvariantFunction = Callable[[QueryContext], Iterable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing a transaction can ask for. ``roles``: the sender needs one of them; empty = any active identity."""
+    """One thing a transaction can ask for. ``roles``: the sender needs one of them; empty = any active identity.
+
+    The key of a validator in force is a sender too, with the role ``validator`` only: it sends the commands that name
+    this role and no other, and no person sends those by that role.
+    """
 
     name: str
     args: type[Args]
     roles: tuple[str, ...]
     function: CommandFunction
     summary: str
+
+    def is_open_to(self, roles: Iterable[str], is_seat: bool) -> bool:
+        """Whether a person with these roles, or (``is_seat``) a validator's key, may send it."""
+        if is_seat:
+            return VALIDATOR in self.roles
+        return not self.roles or any(role in self.roles and role != VALIDATOR for role in roles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dawan_node.execution.module import ORG_ADMIN, Command, Module
+from dawan_node.execution.module import ORG_ADMIN, VALIDATOR, Command, Module
 from dawan_node.node.topics import TOPIC_RULES, Standing, Treatment, treatment
 from dawan_node.p2p.framing import Topic
 from dawan_node.primitives.transaction import BARRIER_COMMANDS
@@ -114,10 +114,11 @@ def roles_of(modules: Iterable[Module]) -> tuple[str, ...]:
 
 
 def command_cell(command: Command, subject: str) -> Cell:
-    """What the executor does with a transaction of an identity with that role and no other."""
+    """What the executor does with a transaction of an identity with that role and no other; the role ``validator`` is
+    that of a validator's own key, and of nobody else."""
     if subject == NO_IDENTITY:
         return Cell.NO_KEY
-    return Cell.YES if not command.roles or subject in command.roles else Cell.NO_ROLE
+    return Cell.YES if command.is_open_to((subject,), is_seat=subject == VALIDATOR) else Cell.NO_ROLE
 
 
 def topics() -> Table:

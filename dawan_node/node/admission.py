@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from dawan_node.crypto.hashing import sha256
 from dawan_node.errors import InvalidTransaction
-from dawan_node.execution.channel import GOVERNANCE, Credential
+from dawan_node.execution.channel import GOVERNANCE, VALIDATOR, Credential, seats
 from dawan_node.execution.executor import Executor
 from dawan_node.mempool import Admission as PoolVerdict
 from dawan_node.mempool import Mempool
@@ -92,8 +92,11 @@ class Admission:
         self._checking: set[bytes] = set()
         #: Timestamp of the decided head, kept current by the driver.
         self.block_time_ms = 0
+        configuration = executor.configuration(store.state)
         #: Organisations whose people may send, kept current by the channel: they change in barrier blocks only.
-        self.active_orgs = executor.configuration(store.state).active_orgs
+        self.active_orgs = configuration.active_orgs
+        #: Validators' keys, which may send what names their role; kept current likewise.
+        self.seats = seats(configuration)
         #: Whether a block that is being gathered misses this leaf; the channel connects it.
         self.is_wanted: Callable[[bytes], bool] = lambda _: False
 
@@ -140,12 +143,25 @@ class Admission:
                 continue  # it is in a block anyway; the pool's own limits come first
 
     def organisation_of(self, public_key: bytes) -> str | None:
-        """The organisation a key is registered with now; None for unknown and revoked keys, and while the organisation
-        is suspended."""
+        """The organisation a key is registered with now, or votes for; None for unknown and revoked keys, and while the
+        organisation is suspended."""
+        credential = self._sender(public_key)
+        return None if credential is None or credential.org not in self.active_orgs else credential.org
+
+    def _sender(self, public_key: bytes) -> Credential | None:
         credential = self._executor.genesis.credential_of(public_key, self._credential)
-        if credential is None or credential.until_height or credential.org not in self.active_orgs:
-            return None
-        return credential.org
+        if credential is not None and not credential.until_height:
+            return credential
+        return self.seats.get(public_key)
+
+    def _check_seat(self, transaction: Transaction) -> None:
+        """A validator's key sends what names its role, as the executor has it; nothing else of it takes up room."""
+        sender, body = self._sender(transaction.public_key), transaction.body
+        if sender is None or sender.roles != (VALIDATOR,):
+            return
+        found = self._executor.registry.command(body.module, body.command)
+        if found is None or not found[1].is_open_to(sender.roles, is_seat=True):
+            raise _refusal(Code.E_ROLE, "a validator's key sends evidence only; people send with keys of their own")
 
     def _open(self, envelope: bytes, from_client: bool = True) -> Verdict:
         """Everything but the signature."""
@@ -165,6 +181,7 @@ class Admission:
             organisation = self.organisation_of(transaction.public_key)
             if organisation is None:
                 raise _refusal(Code.E_IDENTITY, "the signing key is not registered on this channel, or was revoked")
+            self._check_seat(transaction)
             # A signature costs more than everything before it: none is checked for what would not be taken anyway,
             # unless a block waits for it.
             if not self.is_wanted(transaction.leaf_hash):
@@ -238,7 +255,7 @@ class Admission:
 #: What no honest peer passes on: it checked the same before.
 _FAULTS: Final = frozenset({Code.E_MALFORMED, Code.E_SIGNATURE, Code.E_TOO_LARGE, Code.E_SUITE, Code.E_WRONG_CHAIN})
 #: What an honest peer may pass on when it is some blocks behind or its clock differs, now and then.
-_USELESS: Final = frozenset({Code.E_IDENTITY, Code.E_VALIDITY, Code.E_NONCE_USED})
+_USELESS: Final = frozenset({Code.E_IDENTITY, Code.E_ROLE, Code.E_VALIDITY, Code.E_NONCE_USED})
 
 
 def _refusal(code: Code, detail: str) -> InvalidTransaction:

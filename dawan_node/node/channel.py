@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from dawan_node.consensus.config import Head
 from dawan_node.consensus.messages import decode_message
-from dawan_node.consensus.replica import Replica
-from dawan_node.crypto.signatures import Verify, verify_ed25519
+from dawan_node.consensus.ready import Evidence
+from dawan_node.consensus.records import HaltedRecord
 from dawan_node.errors import InvalidMessage, InvalidTransaction
-from dawan_node.execution.executor import Executor
+from dawan_node.execution.channel import seats
 from dawan_node.execution.membership import MEMBERSHIP_EVENTS
 from dawan_node.mempool import Mempool, MempoolLimits
+from dawan_node.node.accuser import EVIDENCE_RECORD, Accuser
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
-from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
+from dawan_node.node.bodies import BODIES_RECORD, BlockBody
 from dawan_node.node.budget import (
     LEAVES_PER_US,
     RANGE_BLOCK_US,
@@ -30,6 +30,7 @@ from dawan_node.node.budget import (
     STORED_LEAF_LIST_US,
     PeerBudgets,
 )
+from dawan_node.node.channel_parts import ChannelParts, Links
 from dawan_node.node.clock import Clock
 from dawan_node.node.driver import Driver
 from dawan_node.node.event_bus import CommittedBlock, EventBus
@@ -57,10 +58,8 @@ from dawan_node.p2p.gossip import (
     txs_reply,
 )
 from dawan_node.p2p.peers import PeerId, Role
-from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
-from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import (
     Anchor,
@@ -92,41 +91,6 @@ WANTED_MAX: Final = 20_000
 WANT_PATIENCE_MS: Final = 2_000
 #: Range answers being read from disk, over all peers: each holds up to 4 MiB.
 RANGES_SERVED_MAX: Final = 4
-
-
-class Links(Protocol):
-    """The network, as a channel uses it (``p2p.network.Network``)."""
-
-    def send(self, peer_name: str, chain_id: bytes, topic: Topic, payload: bytes) -> bool:
-        """Queue one message for one peer."""
-        ...
-
-    def broadcast(
-        self, chain_id: bytes, topic: Topic, payload: bytes, names: Sequence[str] | None = None
-    ) -> tuple[str, ...]:
-        """Queue one message for several peers."""
-        ...
-
-    def connected(self, chain_id: bytes) -> tuple[PeerId, ...]:
-        """Peers of the channel."""
-        ...
-
-    def report_violation(self, peer_name: str, why: str) -> None:
-        """Close a peer that sent what no honest peer sends."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelParts:
-    """What a channel is built from; ``restore.open_channel`` makes them from a home and a log."""
-
-    genesis: Genesis
-    store: ChannelStore
-    executor: Executor
-    head: Head
-    replica: Replica
-    bodies: Bodies
-    verify: Verify = verify_ed25519  # of votes and certificates
 
 
 class Channel:
@@ -194,6 +158,9 @@ class Channel:
             self._stages,
             self._wake,
         )
+        self.accuser: Final = Accuser(self.name, self.chain_id, parts.signer, self.store.state, parts.evidence)
+        #: Called once when the channel is found to have stopped for good; the node connects it.
+        self.on_halted: Callable[[HaltedRecord], None] = lambda halted: None
         self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
         self._validators: ValidatorSet = parts.head.rules.validators
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
@@ -235,6 +202,7 @@ class Channel:
             WalRecord(self.chain_id, int(record.kind), record.payload)
             for record in self.driver.replica.checkpoint_records()
         ]
+        records += [WalRecord(self.chain_id, EVIDENCE_RECORD, payload) for payload in self.accuser.records()]
         return records
 
     # What arrives
@@ -427,6 +395,7 @@ class Channel:
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)
             self.admission.active_orgs = configuration.active_orgs
+            self.admission.seats = seats(configuration)
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
         if ends_epoch:
@@ -451,6 +420,10 @@ class Channel:
             ),
         )
 
+    def accused(self, evidence: Evidence) -> None:
+        """The replica proved that a validator lied."""
+        self.accuser.add(evidence)
+
     def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
         """The replica knows of final blocks it cannot reach by itself."""
         names = [name for index in holders if (name := self._holder_name(index)) is not None]
@@ -469,6 +442,10 @@ class Channel:
     def validator_name(self, index: int) -> str:
         """The name of the validator with this index in the current set."""
         return self._names_by_key[self._validators.public_keys[index]]
+
+    def name_of(self, public_key: bytes) -> str:
+        """The name of a validator, past ones included as far as this process has seen them; else the key itself."""
+        return self._names_by_key.get(public_key) or "0x" + public_key.hex()
 
     def _holder_name(self, index: int) -> str | None:
         """Whom the replica means by a holder's index; None when it means nobody here.
@@ -528,8 +505,9 @@ class Channel:
             self.do_duties()
 
     def do_duties(self) -> None:
-        """What is due every ``DUTY_MS``: time-outs of catch-up, my head, expiry, overdue transactions."""
+        """What is due every ``DUTY_MS``: evidence, time-outs of catch-up, my head, expiry, overdue transactions."""
         now_ms = self._clock.monotonic_ms()
+        self._accuse(now_ms)
         self.catch_up.tick(now_ms)
         self._pump_sync()
         if now_ms - self._head_sent_ms >= HEAD_MS:
@@ -543,6 +521,17 @@ class Channel:
         overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
         if overdue:
             self._send_again(overdue)
+
+    def _accuse(self, now_ms: int) -> None:
+        """Send the evidence that is due, and have a halt reported."""
+        replica = self.driver.replica
+        if replica.halted is not None:
+            report, self.on_halted = self.on_halted, lambda halted: None
+            report(replica.halted)
+        self.accuser.look(self.head.height)
+        if self.accuser.is_due(replica.own_index, replica.validators.n, now_ms):
+            time_ms = max(self._clock.wall_ms(), self.admission.block_time_ms)
+            self._runtime.start(self.accuser.report(self.admission, now_ms, time_ms, self.pool.lifetime_ms_max))
 
     def _send_again(self, transactions: Sequence[Transaction]) -> None:
         """Old transactions go to all validators on a topic that is not the first to be dropped (amendment L7)."""

@@ -14,7 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from dawan_node.errors import DawanError
-from dawan_node.node.checkup import certificates, clock, configuration, disk, limits, links, ports, signer, versions
+from dawan_node.node.checkup import (
+    certificates,
+    clock,
+    configuration,
+    disk,
+    halts,
+    limits,
+    links,
+    ports,
+    signer,
+    versions,
+)
 from dawan_node.node.checkup.finding import Finding, Verdict, fail, not_run
 from dawan_node.node.checkup.patient import Patient, admit
 from dawan_node.node.home import Home
@@ -33,6 +44,7 @@ LOCAL: Final[tuple[tuple[str, str, Check], ...]] = (
     (signer.CHECK, "passphrase", signer.check_passphrase),
     (signer.CHECK, "node key", signer.check_registered),
     (signer.CHECK, "write-ahead log", signer.check_log),
+    (halts.CHECK, "channels", halts.check_halts),
     (certificates.CHECK, "chain", certificates.check_chain),
     (certificates.CHECK, "dates", certificates.check_dates),
     (certificates.CHECK, "revocation lists", certificates.check_lists),

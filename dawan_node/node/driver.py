@@ -28,6 +28,7 @@ from dawan_node.consensus.records import Record
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
+from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
 from dawan_node.node.applier import AppliedHead, Applier, Executed, Stored, UnknownBranch
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.clock import Clock
@@ -77,6 +78,10 @@ class Listener(Protocol):
 
     def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
         """A block is durable; ``validators`` vote on the next one."""
+        ...
+
+    def accused(self, evidence: Evidence) -> None:
+        """The replica holds evidence against a validator."""
         ...
 
     def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
@@ -200,8 +205,9 @@ class Driver:
             await self._sleep()
             self.turn()
             while ready := self.replica.ready():
-                if self._log_writer is not None and ready.records:
-                    await self._log_writer.append(self.log_records(ready.records))
+                records = [*self.log_records(ready.records), *self.log_evidence(ready.evidence)]
+                if self._log_writer is not None and records:
+                    await self._log_writer.append(records)
                 self.carry_out(ready)
             if self._inputs:
                 self._wake.set()
@@ -356,6 +362,7 @@ class Driver:
             )
         for evidence in ready.evidence:
             self.evidence.append(evidence)
+            self._listener.accused(evidence)
             log.warning(
                 "evidence",
                 extra=fields(channel=self._channel, kind=evidence.kind.value, voter=evidence.voter),
@@ -373,6 +380,11 @@ class Driver:
                     written.append(WalRecord(self._chain_id, BODIES_RECORD, body.encode_record()))
             written.append(WalRecord(self._chain_id, int(record.kind), record.payload))
         return written
+
+    def log_evidence(self, evidence: Sequence[Evidence]) -> list[WalRecord]:
+        """Evidence as the log takes it; what is too large for it stays in memory."""
+        payloads = [encode_record(each) for each in evidence]
+        return [WalRecord(self._chain_id, EVIDENCE_RECORD, payload) for payload in payloads if payload]
 
     # Judging: gathered blocks, on the state of their parent
 

@@ -17,6 +17,7 @@ keys/ca/issued.jsonl, crl.pem   what that authority issued, and what it took bac
 network/crl/<org>.crl.pem       public: the revocation lists of each organisation
 data/wal/                       everything this node ever signed; never restored from a backup
 data/<channel>/db/              the ledger of a channel
+log/halt-<channel>.json         why a channel stopped for good: both signed statements that contradict each other
 """
 
 from __future__ import annotations
@@ -154,6 +155,14 @@ class Home:
     def log(self) -> Path:
         """Log files, where something writes any."""
         return self.path / "log"
+
+    def halt_file(self, channel: str) -> Path:
+        """Why a channel stopped for good, with its proof; there only if it did."""
+        return self.log / f"halt-{channel}.json"
+
+    def halt_files(self) -> list[Path]:
+        """Those of all channels that stopped."""
+        return sorted(self.log.glob("halt-*.json"))
 
 
 @dataclass(frozen=True, slots=True)

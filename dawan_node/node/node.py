@@ -11,22 +11,27 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import dawan_node
+from dawan_node.consensus.records import HaltedRecord
 from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.revocation import RevocationRule
-from dawan_node.errors import OperatorError
+from dawan_node.errors import ConfigError, OperatorError
 from dawan_node.node.belonging import Belonging
 from dawan_node.node.budget import PeerBudgets
 from dawan_node.node.certificate_watch import CertificateWatch
 from dawan_node.node.certificates import Certificates
-from dawan_node.node.channel import Channel, ChannelParts
+from dawan_node.node.channel import Channel
+from dawan_node.node.channel_parts import ChannelParts
 from dawan_node.node.clock import DevnetClock, SystemClock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.directory import Directory, OwnPlace
+from dawan_node.node.halt_report import write_halt
 from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
@@ -111,6 +116,7 @@ class Node:
                     parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics, budgets
                 )
                 running.on_membership_changed = self._belonging.membership_changed
+                running.on_halted = partial(self._export_halt, home.halt_file(running.name), running)
                 self.channels[running.name] = running
         except BaseException:
             # A channel closes the store of its parts; those that no channel was made of yet are closed here.
@@ -207,6 +213,26 @@ class Node:
         """Whether a caller of JSON-RPC is of this node's organisation."""
         directory = self._belonging.directory
         return certificate.org == self._config.node.org and directory.is_own(certificate.authorities)
+
+    def _export_halt(self, path: Path, channel: Channel, halted: HaltedRecord) -> None:
+        """A channel has stopped for good, now or before this start: its proof goes where people find it."""
+        try:
+            write_halt(path, self._config.node.name, channel.name, channel.chain_id, halted)
+        except ConfigError as error:
+            log.critical(
+                "halt_not_exported",
+                extra=fields(channel=channel.name, what=error.what, why=error.why, next=error.fix),
+            )
+            return
+        log.critical(
+            "halt_exported",
+            extra=fields(
+                channel=channel.name,
+                why=halted.reason,
+                file=str(path),
+                next="compare it with the other operators' files; the channel goes on only by an agreed restart",
+            ),
+        )
 
     # p2p.network.NetworkHandler
 

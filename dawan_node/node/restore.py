@@ -28,11 +28,12 @@ from dawan_node.consensus.signer import VoteSigner
 from dawan_node.errors import InvalidEncoding, OperatorError, StorageError
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry, UnknownModule
+from dawan_node.node.accuser import EVIDENCE_RECORD, decode_records
 from dawan_node.node.applier import rules_of
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
-from dawan_node.node.channel import ChannelParts
+from dawan_node.node.channel_parts import ChannelParts
 from dawan_node.node.logs import fields
-from dawan_node.node.signer import NodeSigner
+from dawan_node.node.signer import ChannelSigner, NodeSigner
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.genesis import Genesis
@@ -103,7 +104,9 @@ def restore_channel(
             body = BlockBody.decode_record(record.payload)
             if body.block_hash in wanted:
                 bodies.add(body, logged=True)
-    return ChannelParts(genesis, store, executor, head, replica, bodies, config.verify)
+    evidence = decode_records([record.payload for record in own if record.kind == EVIDENCE_RECORD])
+    accusing = signer if isinstance(signer, ChannelSigner) else None
+    return ChannelParts(genesis, store, executor, head, replica, bodies, config.verify, accusing, evidence)
 
 
 def head_of(genesis: Genesis, store: ChannelStore, executor: Executor) -> Head:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import dawan_node
-from dawan_node.consensus.report import Mode
+from dawan_node.consensus.report import Mode, ReplicaStatus
 from dawan_node.crypto.signatures import ED25519, ed25519_library
 from dawan_node.node.admission import Verdict
 from dawan_node.node.channel import Channel
@@ -33,6 +33,9 @@ from dawan_node.storage.state_store import HistoryPruned
 T = TypeVar("T")
 
 PROTOCOL_VERSION: Final = 1
+
+#: Messages in one answer of ``pbft_evidence``, before hex doubles them: a reply has at most 5 MiB.
+EVIDENCE_BYTES_MAX: Final = 2 * 1024 * 1024
 
 #: Threads for reads; LevelDB serves several at once and releases the interpreter while it waits for the disk.
 READERS: Final = 2
@@ -165,7 +168,38 @@ class Service:
                 for slot in status.in_flight
             ),
             tuple((found.validator_name(index), view) for index, view in status.suspects),
-            self._missing_quorum(found) or status.waiting_for,
+            self._waits_for(found, status),
+        )
+
+    def evidence(self, channel: str) -> api.EvidenceReport:
+        """See NodeApi."""
+        found = self._channel(channel)
+        left = EVIDENCE_BYTES_MAX
+
+        def shown(message: bytes) -> bytes | None:
+            nonlocal left
+            if len(message) > left:
+                return None
+            left -= len(message)
+            return message
+
+        halted = found.driver.replica.halted
+        halt = None
+        if halted is not None:
+            halt = api.HaltInfo(halted.reason, shown(halted.first), shown(halted.second))
+        return api.EvidenceReport(
+            tuple(
+                api.EvidenceInfo(
+                    held.evidence.kind.value,
+                    held.evidence.epoch,
+                    found.name_of(held.evidence.public_key),
+                    shown(held.evidence.first),
+                    shown(held.evidence.second),
+                    held.on_chain,
+                )
+                for held in found.accuser.held
+            ),
+            halt,
         )
 
     def peers(self) -> tuple[api.PeerInfo, ...]:
@@ -367,6 +401,14 @@ class Service:
             state = Mode.SYNCING.value
         primary = channel.validator_name(status.primary)
         return api.ChannelStatus(channel.name, channel.head.height, state, status.view, primary, age_ms)
+
+    def _waits_for(self, channel: Channel, status: ReplicaStatus) -> str:
+        if status.state is Mode.HALTED:
+            return (
+                f"{status.waiting_for}; both signed statements are in pbft_evidence and, in this node's home, in "
+                f"log/halt-{channel.name}.json"
+            )
+        return self._missing_quorum(channel) or status.waiting_for
 
     def _missing_quorum(self, channel: Channel) -> str:
         """One sentence naming the validators without which nothing can be decided, empty when there are enough."""

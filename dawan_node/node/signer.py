@@ -8,6 +8,10 @@ log at start (amendment U7). The replica may be wrong; the account is not asked 
 
 ``NodeSigner`` is for links and hands out one ``ChannelSigner`` per channel; a second account for one channel could
 sign what the first refuses, so it refuses to make one.
+
+One kind of transaction is signed by it as well: the one that records evidence against another validator, built exactly
+as ``evidence_body`` builds it. It moves nothing and gives nobody a right, and it must leave without a person (amendment
+A6). Every other body is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ from typing import Final
 from dawan_node.consensus.guard import SlotGuard
 from dawan_node.consensus.records import Record
 from dawan_node.consensus.signer import Statement
-from dawan_node.crypto.signatures import PrivateKey
-from dawan_node.errors import SigningRefused
+from dawan_node.crypto.signatures import ED25519, SIGNATURE_BYTES, PrivateKey
+from dawan_node.errors import InvalidTransaction, SigningRefused
+from dawan_node.primitives.evidence import EVIDENCE_COMMAND, Flaw, evidence_nonce, examine
+from dawan_node.primitives.transaction import BODY_VERSION, TX_TAG, Body, Transaction, assemble_envelope
 
-#: What the key signs outside of channels. Votes and transactions are deliberately not among them.
+#: What the key signs outside of channels. Votes and transactions are deliberately not among them; on its channel it
+#: signs votes through the guard, and ``sign_evidence``.
 LINK_TAGS: Final = frozenset({b"dawan:hello:v1", b"dawan:join:v1"})
 
 
@@ -60,7 +67,7 @@ class NodeSigner:
         guard = SlotGuard(chain_id)
         guard.restore(records)
         self._chain_ids.add(chain_id)
-        return ChannelSigner(self._key, guard)
+        return ChannelSigner(self._key, guard, chain_id)
 
     def __repr__(self) -> str:
         return f"NodeSigner(public_key={self.public_key.hex()}, key=<redacted>)"
@@ -69,12 +76,13 @@ class NodeSigner:
 class ChannelSigner:
     """Signs this node's votes on one channel; implements ``consensus.signer.VoteSigner``."""
 
-    __slots__ = ("_guard", "_key")
+    __slots__ = ("_chain_id", "_guard", "_key")
 
-    def __init__(self, key: PrivateKey, guard: SlotGuard) -> None:
+    def __init__(self, key: PrivateKey, guard: SlotGuard, chain_id: bytes) -> None:
         """Use ``NodeSigner.channel``. ``guard`` knows all that ``key`` has signed on the channel."""
         self._key = key
         self._guard = guard
+        self._chain_id = chain_id
 
     @property
     def public_key(self) -> bytes:
@@ -102,5 +110,33 @@ class ChannelSigner:
         """``block_hash`` with ``result_hash`` is final: no other block is voted for at or below ``height``."""
         self._guard.decided(epoch, height, block_hash, result_hash)
 
+    def sign_evidence(self, body: bytes) -> bytes:
+        """The envelope of a transaction that records evidence against another validator of this channel.
+
+        Raises SigningRefused for every body that is not, byte for byte, what ``evidence_body`` makes of a proof that
+        is a contradiction in itself.
+        """
+        try:
+            asked = Transaction.decode(assemble_envelope(body, ED25519, self.public_key, bytes(SIGNATURE_BYTES))).body
+        except InvalidTransaction as error:
+            raise SigningRefused(f"not the body of a transaction: {error.detail}") from None
+        proof = asked.args.get("proof")
+        if not isinstance(proof, bytes) or body != evidence_body(self._chain_id, proof, asked.valid_until_ms):
+            raise SigningRefused("a validator's key signs no transaction but evidence on its own channel")
+        charge = examine(proof, self._chain_id)
+        if isinstance(charge, Flaw):
+            raise SigningRefused(f"the proof proves nothing: {charge.value}")
+        if charge.public_key == self.public_key:
+            raise SigningRefused("the proof is against this very key")
+        return assemble_envelope(body, ED25519, self.public_key, self._key.sign(TX_TAG, body))
+
     def __repr__(self) -> str:
         return f"ChannelSigner(public_key={self.public_key.hex()}, floor={self.floor}, key=<redacted>)"
+
+
+def evidence_body(chain_id: bytes, proof: bytes, valid_until_ms: int) -> bytes:
+    """The body of the transaction that records ``proof``; its nonce follows from the proof."""
+    module, command = EVIDENCE_COMMAND
+    return Body(
+        BODY_VERSION, chain_id, evidence_nonce(proof), valid_until_ms, module, command, {"proof": proof}
+    ).encode()

@@ -361,6 +361,33 @@ class PbftInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceInfo:
+    """What a validator signed and no honest one signs. The messages are encoded; None when too long for one reply."""
+
+    kind: str
+    epoch: int
+    validator: str  # its name, or its key as 0x.. when nobody of that key is known here any more
+    first: bytes | None
+    second: bytes | None
+    on_chain: int | None  # the height it was recorded at
+
+
+@dataclass(frozen=True, slots=True)
+class HaltInfo:
+    """Why a channel stopped for good, with the two statements that contradict each other."""
+
+    reason: str
+    first: bytes | None
+    second: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReport:
+    evidence: tuple[EvidenceInfo, ...]
+    halted: HaltInfo | None
+
+
+@dataclass(frozen=True, slots=True)
 class PeerInfo:
     name: str
     org: str
@@ -418,6 +445,8 @@ class NodeApi(Protocol):
         ...
 
     def pbft(self, channel: str) -> PbftInfo: ...
+
+    def evidence(self, channel: str) -> EvidenceReport: ...
 
     def peers(self) -> tuple[PeerInfo, ...]: ...
 

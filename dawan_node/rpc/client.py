@@ -257,6 +257,9 @@ class Methods(ABC):
     def pbft_status(self, channel: str) -> Any:
         return self.call("pbft_status", [channel])
 
+    def pbft_evidence(self, channel: str) -> Any:
+        return self.call("pbft_evidence", [channel])
+
     def net_peers(self) -> Any:
         return self.call("net_peers")
 

@@ -7,27 +7,13 @@ the access matrix, the documentation and the tests read the same table.
 from __future__ import annotations
 
 import difflib
-import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from dawan_node.crypto.signatures import ED25519, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, check_public_key, verify
-from dawan_node.errors import InvalidEncoding, InvalidKey, InvalidTransaction
-from dawan_node.primitives.codes import Code
-from dawan_node.primitives.encoding import check_value
+from dawan_node.crypto.signatures import SIGNATURE_BYTES
 from dawan_node.primitives.names import is_identifier, is_label
-from dawan_node.primitives.transaction import (
-    BODY_VERSION,
-    TX_BYTES_MAX,
-    TX_TAG,
-    Body,
-    Transaction,
-    assemble_envelope,
-    signing_bytes,
-    transaction_id,
-)
-from dawan_node.rpc import jsonrpc, shapes, values
+from dawan_node.rpc import jsonrpc, shapes, tx_methods, values
 from dawan_node.rpc.access import MEMBERS, NETWORK, OPERATOR
 from dawan_node.rpc.api import (
     ApiError,
@@ -36,9 +22,6 @@ from dawan_node.rpc.api import (
     EventPosition,
     NodeApi,
     OrgInfo,
-    SubmitOutcome,
-    TxStatus,
-    Wait,
 )
 from dawan_node.rpc.json_schema import for_json
 from dawan_node.rpc.params import (
@@ -69,11 +52,8 @@ from dawan_node.rpc.params import (
     read_flag,
     read_object,
 )
-from dawan_node.rpc.schemas import ModuleSchemas, schema_in
-from dawan_node.rpc.values import BadValue, to_hex, to_instant
-
-# A prepared transaction waits for a person or an air-gapped machine to sign it.
-VALID_FOR_MS_DEFAULT: Final = 600_000
+from dawan_node.rpc.schemas import schema_in, schemas_of
+from dawan_node.rpc.values import BadValue, to_hex
 
 
 def find_route(method: str) -> Route:
@@ -111,6 +91,10 @@ async def _pbft_status(api: NodeApi, channel: str) -> Any:
     return shapes.pbft(api.pbft(channel))
 
 
+async def _pbft_evidence(api: NodeApi, channel: str) -> Any:
+    return shapes.evidence(api.evidence(channel))
+
+
 async def _net_peers(api: NodeApi) -> Any:
     return shapes.peers(api.peers())
 
@@ -127,7 +111,7 @@ async def _chain_head(api: NodeApi, channel: str) -> Any:
 
 
 async def _chain_get_block(api: NodeApi, channel: str, at: At, full: bool) -> Any:
-    return shapes.block(await api.block(channel, at, full), full, _schemas(api, channel))
+    return shapes.block(await api.block(channel, at, full), full, schemas_of(api, channel))
 
 
 async def _chain_get_finality_proof(api: NodeApi, channel: str, at: At) -> Any:
@@ -143,105 +127,6 @@ async def _chain_get_validators(api: NodeApi, channel: str, at: At) -> Any:
     }
 
 
-# -- transactions ----------------------------------------------------------------------------------------------------
-
-
-async def _tx_prepare(
-    api: NodeApi,
-    channel: str,
-    suite: str,
-    public_key: bytes,
-    module: str,
-    command: str,
-    args: dict[str, Any],
-    valid_for_ms: int,
-) -> Any:
-    """Build the body of a transaction for a client without MessagePack; nothing is kept here."""
-    context = api.prepare_context(channel)
-    _check_suite_key(suite, public_key)
-    ledger_args = _arguments(api, channel, module, command, args)
-    if valid_for_ms > context.tx_lifetime_ms_max:
-        raise ApiError(
-            Code.E_VALIDITY,
-            f"this channel keeps a transaction for at most {context.tx_lifetime_ms_max} ms",
-            path="params.valid_for_ms",
-        )
-    # The block's time may lie a little before this node's: stay a twentieth below the longest lifetime.
-    lifetime = min(valid_for_ms, context.tx_lifetime_ms_max - context.tx_lifetime_ms_max // 20)
-    body = Body(
-        BODY_VERSION,
-        context.chain_id,
-        secrets.token_bytes(16),
-        context.now_ms + lifetime,
-        module,
-        command,
-        ledger_args,
-    )
-    encoded = body.encode()
-    if len(encoded) > TX_BYTES_MAX:
-        raise ApiError(Code.E_TOO_LARGE, f"the body has {len(encoded)} bytes, at most {TX_BYTES_MAX}")
-    return {
-        "body": to_hex(encoded),
-        "signing_bytes": to_hex(signing_bytes(encoded)),
-        "tx_id": to_hex(transaction_id(suite, public_key, encoded)),
-        "nonce": to_hex(body.nonce),
-        "valid_until": to_instant(body.valid_until_ms),
-    }
-
-
-async def _tx_assemble(api: NodeApi, body: bytes, suite: str, public_key: bytes, signature: bytes) -> Any:
-    """Join what ``tx_prepare`` gave with the signature made elsewhere; checked, so that a slip shows here."""
-    _check_suite_key(suite, public_key)
-    envelope = assemble_envelope(body, suite, public_key, signature)
-    transaction = Transaction.decode(envelope)
-    if not verify(suite, public_key, TX_TAG, body, signature):
-        raise ApiError(Code.E_SIGNATURE, "the signature is not this key's over signing_bytes", path="params.signature")
-    return {"tx": to_hex(envelope), "tx_id": to_hex(transaction.tx_id)}
-
-
-async def _tx_submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int) -> Any:
-    (outcome,) = await api.submit(channel, [tx], wait, timeout_ms)
-    if outcome.refusal is not None:
-        raise ApiError.refused(outcome.refusal, to_hex(outcome.tx_id) if outcome.tx_id else "")
-    return _verdict(channel, outcome, _schemas(api, channel))
-
-
-async def _tx_submit_many(api: NodeApi, channel: str, txs: list[bytes | BadValue], wait: Wait, timeout_ms: int) -> Any:
-    readable = [tx for tx in txs if isinstance(tx, bytes)]
-    outcomes = iter(await api.submit(channel, readable, wait, timeout_ms) if readable else [])
-    schemas = _schemas(api, channel)
-    verdicts: list[Any] = []
-    for tx in txs:
-        if isinstance(tx, BadValue):
-            error = ApiError(jsonrpc.INVALID_PARAMS, str(tx), path=tx.path)
-            verdicts.append({"tx_id": None, "status": str(TxStatus.UNKNOWN), "error": jsonrpc.error_object(error)})
-        else:
-            verdicts.append(_verdict(channel, next(outcomes), schemas))
-    return verdicts
-
-
-async def _tx_get(api: NodeApi, channel: str, tx_id: bytes) -> Any:
-    info = await api.tx(channel, tx_id)
-    if info is None:
-        raise _no_transaction(tx_id)
-    schemas = _schemas(api, channel)
-    shape = {"channel": channel, "status": str(info.status), **shapes.transaction(info.envelope, schemas)}
-    if info.receipt is not None:
-        shape["receipt"] = shapes.receipt(channel, info.receipt, schemas)
-    return shape
-
-
-async def _tx_receipt(api: NodeApi, channel: str, tx_id: bytes) -> Any:
-    info = await api.receipt(channel, tx_id)
-    if info is None:
-        raise _no_transaction(tx_id, "A receipt exists once the transaction is in a block; see tx_status.")
-    return shapes.receipt(channel, info, _schemas(api, channel))
-
-
-async def _tx_status(api: NodeApi, channel: str, tx_id: bytes) -> Any:
-    return {"tx_id": to_hex(tx_id), "status": str(await api.tx_status(channel, tx_id))}
-
-
 # -- state, modules, events, members ---------------------------------------------------------------------------------
 
 
@@ -249,7 +134,7 @@ async def _state_get(api: NodeApi, channel: str, module: str, collection: str, k
     info = await api.state(channel, module, collection, key, at, proof)
     value: Any = None
     if info.fields is not None:
-        value = values.to_json(info.fields, *_schemas(api, channel)(module, "entities", collection))
+        value = values.to_json(info.fields, *schemas_of(api, channel)(module, "entities", collection))
     elif info.value is not None:
         value = to_hex(info.value)
     shape = {"value": value, "height": values.to_int(info.height)}
@@ -295,7 +180,7 @@ async def _module_query(
 async def _events_get(api: NodeApi, channel: str, cursor: bytes | None, limit: int, filter: EventFilter | None) -> Any:
     after = decode_cursor(channel, cursor) if cursor is not None else EventPosition(0, 0, 0)
     page = await api.events(channel, after, limit, filter or EventFilter())
-    schemas = _schemas(api, channel)
+    schemas = schemas_of(api, channel)
     return {
         "events": [
             shapes.event(channel, event, to_hex(encode_cursor(channel, event.position)), schemas)
@@ -320,68 +205,6 @@ async def _member_get(api: NodeApi, channel: str, name: str) -> Any:
     if isinstance(info, OrgInfo):
         return {"kind": "organisation", **shapes.organisation(info)}
     return {"kind": "identity", **shapes.identity(info)}
-
-
-# -- helpers of the handlers -----------------------------------------------------------------------------------------
-
-
-def _schemas(api: NodeApi, channel: str) -> ModuleSchemas:
-    return ModuleSchemas(lambda module: api.describe(channel, module))
-
-
-def _check_suite_key(suite: str, public_key: bytes) -> None:
-    if suite != ED25519:
-        raise ApiError(Code.E_SUITE, f"unknown signature suite {suite!r}", path="params.suite")
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        raise ApiError(jsonrpc.INVALID_PARAMS, f"a public key has {PUBLIC_KEY_BYTES} bytes", path="params.public_key")
-    try:
-        check_public_key(suite, public_key)
-    except InvalidKey as error:
-        raise ApiError(jsonrpc.INVALID_PARAMS, str(error), path="params.public_key") from None
-
-
-def _arguments(api: NodeApi, channel: str, module: str, command: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The ledger form of JSON arguments after the command's schema. Raises ApiError 1008 or 1009."""
-    if all(known.name != module for known in api.modules(channel)):
-        raise ApiError(Code.E_UNKNOWN_COMMAND, f"channel {channel} runs no module {module}", path="params.module")
-    document = api.describe(channel, module)
-    schema = schema_in(document, "commands", command)
-    if schema is None:
-        known = ", ".join(sorted(document.get("commands", ())))
-        raise ApiError(
-            Code.E_UNKNOWN_COMMAND,
-            f"module {module} has no command {command}",
-            path="params.command",
-            hint=f"Commands: {known}.",
-        )
-    try:
-        ledger_args = values.from_json(args, schema, "args", document)
-        check_value(ledger_args)
-        api.check_command(channel, module, command, ledger_args)
-    except BadValue as error:
-        raise ApiError(Code.E_SCHEMA, str(error), path=error.path) from None
-    except InvalidEncoding as error:
-        raise ApiError(Code.E_SCHEMA, str(error), path="args") from None
-    except InvalidTransaction as error:
-        path = f"args.{error.path}" if error.path else "args"
-        raise ApiError(error.code, error.detail, reason=error.reason, path=path) from None
-    if not isinstance(ledger_args, dict):
-        raise ApiError(Code.E_SCHEMA, "arguments are an object", path="args")
-    return ledger_args
-
-
-def _verdict(channel: str, outcome: SubmitOutcome, schemas: ModuleSchemas) -> dict[str, Any]:
-    tx_id = to_hex(outcome.tx_id) if outcome.tx_id else ""
-    shape: dict[str, Any] = {"tx_id": tx_id or None, "status": str(outcome.status)}
-    if outcome.receipt is not None:
-        shape["receipt"] = shapes.receipt(channel, outcome.receipt, schemas)
-    if outcome.refusal is not None:
-        shape["error"] = jsonrpc.error_object(ApiError.refused(outcome.refusal, tx_id))
-    return shape
-
-
-def _no_transaction(tx_id: bytes, hint: str = "") -> ApiError:
-    return ApiError.not_found("transaction", to_hex(tx_id), hint)
 
 
 _NOT_YET: Final = MappingProxyType(
@@ -444,7 +267,7 @@ def _table() -> Mapping[str, Route]:
         ),
         Route(
             "tx_prepare",
-            _tx_prepare,
+            tx_methods.prepare,
             (
                 CHANNEL,
                 SUITE,
@@ -457,7 +280,7 @@ def _table() -> Mapping[str, Route]:
                     integer_reader(1_000, 24 * 3_600_000),
                     "how long the transaction may wait for its block",
                     required=False,
-                    default=VALID_FOR_MS_DEFAULT,
+                    default=tx_methods.VALID_FOR_MS_DEFAULT,
                 ),
             ),
             "{body, signing_bytes, tx_id, nonce, valid_until}",
@@ -465,7 +288,7 @@ def _table() -> Mapping[str, Route]:
         ),
         Route(
             "tx_assemble",
-            _tx_assemble,
+            tx_methods.assemble,
             (
                 Param("body", hex_reader(), "body from tx_prepare"),
                 SUITE,
@@ -477,7 +300,7 @@ def _table() -> Mapping[str, Route]:
         ),
         Route(
             "tx_submit",
-            _tx_submit,
+            tx_methods.submit,
             (CHANNEL, Param("tx", read_envelope, "the signed envelope"), WAIT, TIMEOUT),
             "{tx_id, status, receipt?}",
             MEMBERS,
@@ -485,23 +308,23 @@ def _table() -> Mapping[str, Route]:
         ),
         Route(
             "tx_submitMany",
-            _tx_submit_many,
+            tx_methods.submit_many,
             (CHANNEL, Param("txs", read_envelopes, f"at most {TXS_PER_CALL_MAX} signed envelopes"), WAIT, TIMEOUT),
             "[{tx_id, status, receipt?, error?}]",
             MEMBERS,
             Access.SUBMIT,
         ),
-        Route("tx_get", _tx_get, (CHANNEL, TX_ID), "the transaction, its status and its receipt", MEMBERS),
+        Route("tx_get", tx_methods.get, (CHANNEL, TX_ID), "the transaction, its status and its receipt", MEMBERS),
         Route(
             "tx_receipt",
-            _tx_receipt,
+            tx_methods.receipt,
             (CHANNEL, TX_ID),
             "{tx_id, channel, height, index, block_hash, code, reason, events: [{name, data}]}",
             MEMBERS,
         ),
         Route(
             "tx_status",
-            _tx_status,
+            tx_methods.status,
             (CHANNEL, TX_ID),
             "{tx_id, status}: unknown, pending, committed, failed or expired",
             MEMBERS,
@@ -568,6 +391,14 @@ def _table() -> Mapping[str, Route]:
             (CHANNEL,),
             "{channel, state, epoch, view, primary, height, in_flight: [{height, phase, have, missing}], "
             "suspects: [{name, view}], waiting_for}",
+            OPERATOR,
+        ),
+        Route(
+            "pbft_evidence",
+            _pbft_evidence,
+            (CHANNEL,),
+            "{evidence: [{kind, epoch, validator, first, second, on_chain}], halted: {reason, first, second} or null}; "
+            "on_chain is a height or null; a message too long for one reply is null",
             OPERATOR,
         ),
         Route(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from dawan_node.rpc.api import ApiError
+from dawan_node.rpc.api import ApiError, NodeApi
 
 Schema = Mapping[str, Any]
 #: A schema and the document whose ``$defs`` it refers to; (None, None) when the module says nothing about it.
@@ -44,6 +44,11 @@ class ModuleSchemas:
             except ApiError:
                 self._known[module] = None
         return self._known[module]
+
+
+def schemas_of(api: NodeApi, channel: str) -> ModuleSchemas:
+    """The schemas of a channel's modules."""
+    return ModuleSchemas(lambda module: api.describe(channel, module))
 
 
 def schema_in(document: Schema, kind: str, name: str) -> Schema | None:

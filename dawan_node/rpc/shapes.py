@@ -20,6 +20,7 @@ from dawan_node.rpc.api import (
     ChannelInfo,
     ChannelStatus,
     EventInfo,
+    EvidenceReport,
     HeadInfo,
     IdentityInfo,
     OrgInfo,
@@ -280,6 +281,34 @@ def pbft(info: PbftInfo) -> Json:
         "suspects": [{"name": name, "view": to_int(view)} for name, view in info.suspects],
         "waiting_for": info.waiting_for,
     }
+
+
+def evidence(report: EvidenceReport) -> Json:
+    halted = report.halted
+    return {
+        "evidence": [
+            {
+                "kind": info.kind,
+                "epoch": to_int(info.epoch),
+                "validator": info.validator,
+                "first": _hex_or_null(info.first),
+                "second": _hex_or_null(info.second),
+                "on_chain": None if info.on_chain is None else to_int(info.on_chain),
+            }
+            for info in report.evidence
+        ],
+        "halted": None
+        if halted is None
+        else {
+            "reason": halted.reason,
+            "first": _hex_or_null(halted.first),
+            "second": _hex_or_null(halted.second),
+        },
+    }
+
+
+def _hex_or_null(data: bytes | None) -> str | None:
+    return None if data is None else to_hex(data)
 
 
 def peers(infos: Iterable[PeerInfo]) -> list[Json]:

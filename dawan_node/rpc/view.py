@@ -86,6 +86,10 @@ class CallerView:
         self._at(channel)
         raise access.refusal(access.OPERATOR, Kind.MEMBER, "pbft_status", channel)
 
+    def evidence(self, channel: str) -> api.EvidenceReport:
+        self._at(channel)
+        raise access.refusal(access.OPERATOR, Kind.MEMBER, "pbft_evidence", channel)
+
     def peers(self) -> tuple[api.PeerInfo, ...]:
         raise access.refusal(access.OPERATOR, Kind.MEMBER, "net_peers", None)
 

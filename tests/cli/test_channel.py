@@ -55,7 +55,7 @@ def test_access_as_json_has_every_cell_of_every_table() -> None:
 
 def test_access_counts_rows_and_cells_and_can_be_limited_to_modules() -> None:
     output = run("channel", "access", "--module", "governance").stdout
-    assert "JSON-RPC: 25 rows, 125 cells" in output
+    assert "JSON-RPC: 26 rows, 130 cells" in output
     assert "governance.enact" in output and "receivable." not in output
     wrong = run("channel", "access", "--module", "receivables")
     assert wrong.exit_code == 1 and "the nearest valid one is receivable" in wrong.stderr.replace("'", "")
@@ -91,6 +91,34 @@ def test_without_a_channel_the_error_names_those_the_caller_may_see(dawan: Comma
 
 
 # -- over TLS --------------------------------------------------------------------------------------------------------
+
+
+# -- evidence --------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_names_liars_and_writes_both_signed_messages_to_a_new_private_file(tmp_path: Path) -> None:
+    node = FakeNode()
+    with command_line(tmp_path, node=node) as dawan:
+        assert "holds no evidence against a validator of trade" in dawan("channel", "evidence", "trade").stdout
+        node.unhealthy = True
+        file = tmp_path / "evidence.json"
+        shown = dawan("channel", "evidence", "trade", "--out", str(file))
+        assert shown.exit_code == 0 and f"written to {file}" in shown.stderr
+        lines = shown.stdout.splitlines()
+        assert lines[0] == "trade stopped for good: two blocks are decided at height 9"
+        assert [line.split() for line in lines[1:]] == [
+            ["VALIDATOR", "KIND", "EPOCH", "ON", "CHAIN"],
+            ["hk1", "equivocation", "0", "at", "height", "7"],
+            ["mo1", "invalid_new_view", "0", "not", "yet"],
+        ]
+        written = json.loads(file.read_text())
+        assert written["channel"] == "trade" and written["halted"]["second"] == "0x04"
+        assert [(each["first"], each["second"]) for each in written["evidence"]] == [("0x01", "0x02"), (None, "0x")]
+        assert file.stat().st_mode & 0o777 == 0o600
+        again = dawan("channel", "evidence", "trade", "--out", str(file))
+        assert again.exit_code == 1 and "File exists" in again.stderr
+        assert dawan.json("channel", "evidence", "trade", "-o", "json")["halted"]["first"] == "0x03"
+        assert dawan("channel", "evidence", "nowhere").exit_code == 1
 
 
 @dataclass

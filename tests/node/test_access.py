@@ -19,7 +19,7 @@ import pytest
 from msgspec import inspect as types
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.execution.channel import ORG_ADMIN, REPLAY_COLLECTION
+from dawan_node.execution.channel import ORG_ADMIN, REPLAY_COLLECTION, VALIDATOR
 from dawan_node.execution.module import Args, Context, Module
 from dawan_node.execution.registry import Registry, installed_modules, load_module
 from dawan_node.node import topics as rules
@@ -97,7 +97,10 @@ def args_of(name: str) -> Any:
 
 
 def kit_for(subjects: Sequence[str]) -> ModuleKit:
-    return ModuleKit(MODULES, {person(each): ("gz", roles(each)) for each in subjects})
+    kit = ModuleKit(MODULES, {person(each): ("gz", roles(each)) for each in subjects if each != VALIDATOR})
+    if VALIDATOR in subjects:
+        kit.use_key(person(VALIDATOR), private_key_of("validator gz1").public_key)
+    return kit
 
 
 def touched(kit: ModuleKit) -> set[tuple[str, str]]:
@@ -148,6 +151,14 @@ def test_people_of_a_suspended_organisation_send_nothing_whatever_their_roles() 
         module, name = row.object.split(".")
         assert kit.run("everything", name, args_of(row.object), module=module).code == Code.E_IDENTITY
         assert touched(kit) == set()
+
+
+def test_a_person_whose_role_is_called_validator_is_none() -> None:
+    """A genesis may give people any role; this one belongs to the keys that vote."""
+    kit = ModuleKit(MODULES, {"impostor": ("gz", [VALIDATOR])})
+    args = args_of("governance.record_evidence")
+    assert kit.run("impostor", "record_evidence", args, module="governance").code == Code.E_ROLE
+    assert kit.run("impostor", "tick", module="governance").code == 0
 
 
 def test_whoever_has_several_roles_may_do_what_any_of_them_may() -> None:

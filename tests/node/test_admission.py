@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import InvalidTransaction
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node import admission as module
 from dawan_node.node.admission import Admission, Verdict
 from dawan_node.primitives.codes import Code
 from dawan_node.primitives.encoding import encode
-from dawan_node.primitives.transaction import TX_BYTES_MAX, Transaction, assemble_envelope
+from dawan_node.primitives.transaction import TX_BYTES_MAX, Transaction, assemble_envelope, sign_transaction
+from dawan_node.testing.module_kit import private_key_of
 from tests.node.ledger import START_MS, Ledger, envelopes_of, wrongly_signed
+from tests.primitives.forger import Forger
 
 
 class Checks:
@@ -347,3 +351,61 @@ def test_deeply_nested_arguments_are_malformed_not_an_exception(office: Office) 
     key = office.ledger.transaction()
     envelope = assemble_envelope(deep, key.suite, key.public_key, key.signature)
     assert office.refusal(envelope).code == Code.E_MALFORMED
+
+
+def seat(name: str = "hk1") -> PrivateKey:
+    return private_key_of(f"validator {name}")
+
+
+def sealed(ledger: Ledger, key: PrivateKey, command: str, args: dict[str, Any], of: str = "governance") -> Transaction:
+    """A transaction signed by a validator's key."""
+    return Transaction.decode(sign_transaction(key, ledger.body(command, args, module=of)))
+
+
+class TestValidatorKeys:
+    """A key that votes sends evidence for its organisation, and nothing else."""
+
+    def test_its_evidence_is_admitted_in_its_organisations_name_and_passed_on(self) -> None:
+        office = Office()
+        proof = Forger(seat("mo1"), office.ledger.genesis.chain_id).double_vote()
+        transaction = sealed(office.ledger, seat(), "record_evidence", {"proof": proof})
+        (verdict,) = office.submit(transaction.envelope)
+        assert verdict.refusal is None and office.pool.get_by_id(transaction.tx_id) is not None
+        assert [(part.organisation, part.count) for part in office.pool.stats().by_organisation] == [("hk", 1)]
+        assert office.heard[-1] == ("admitted", ([transaction.tx_id], ""))
+
+    @pytest.mark.parametrize(
+        ("module_name", "command", "args"),
+        [("governance", "tick", {}), ("governance", "vote", {"proposal": "p", "approve": True})],
+    )
+    def test_anything_else_is_refused_before_its_signature_is_checked(
+        self, module_name: str, command: str, args: dict[str, Any]
+    ) -> None:
+        office = Office()
+        transaction = sealed(office.ledger, seat(), command, args, module_name)
+        (verdict,) = office.submit(transaction.envelope)
+        assert verdict.refusal is not None and verdict.refusal.code == Code.E_ROLE
+        received = asyncio.run(office.admission.examine([transaction.envelope], "mo1"))
+        assert (received.faults, received.useless) == (0, 1)
+        assert office.checks.seen == [] and len(office.pool) == 0
+
+    def test_an_unknown_command_of_it_is_refused_in_gossip_too(self) -> None:
+        office = Office()
+        transaction = sealed(office.ledger, seat(), "nonsense", {})
+        asyncio.run(office.admission.examine([transaction.envelope], "mo1"))
+        assert len(office.pool) == 0
+
+    def test_a_key_that_votes_no_longer_is_nobodys(self) -> None:
+        office = Office()
+        office.admission.seats = MappingProxyType({})
+        proof = Forger(seat("mo1"), office.ledger.genesis.chain_id).double_vote()
+        transaction = sealed(office.ledger, seat(), "record_evidence", {"proof": proof})
+        (verdict,) = office.submit(transaction.envelope)
+        assert verdict.refusal is not None and verdict.refusal.code == Code.E_IDENTITY
+
+    def test_nor_does_it_send_while_its_organisation_is_suspended(self) -> None:
+        office = Office()
+        office.admission.active_orgs -= {"hk"}
+        proof = Forger(seat("mo1"), office.ledger.genesis.chain_id).double_vote()
+        (verdict,) = office.submit(sealed(office.ledger, seat(), "record_evidence", {"proof": proof}).envelope)
+        assert verdict.refusal is not None and verdict.refusal.code == Code.E_IDENTITY

@@ -17,15 +17,17 @@ import pytest
 
 from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet
+from dawan_node.consensus.records import HaltedRecord
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_from_request, make_authority, request_for
 from dawan_node.crypto.certificates import to_pem
 from dawan_node.node import consortium, doctor
-from dawan_node.node.checkup import certificates, clock, disk, limits, links, patient, signer, versions
+from dawan_node.node.checkup import certificates, clock, disk, halts, limits, links, patient, signer, versions
 from dawan_node.node.checkup.finding import Finding, Verdict, ok
 from dawan_node.node.checkup.links import PeerProbe
 from dawan_node.node.checkup.patient import Answers, Patient, admit, holder
 from dawan_node.node.clock import SystemClock
+from dawan_node.node.halt_report import write_halt
 from dawan_node.node.home import Home
 from dawan_node.node.verification import home_roots
 from dawan_node.p2p.probe import ProbeReport, Step
@@ -70,7 +72,7 @@ def test_nothing_is_changed(devnet: Devnet, home: Home, offline: bool) -> None:
 def test_every_group_answers_and_what_was_left_out_is_counted(home: Home) -> None:
     findings = doctor.examine(home, {}, None, offline=True)
     assert {finding.check for finding in findings} == {
-        "certificates", "clock", "configuration", "disk", "limits", "links", "ports", "signer", "versions",
+        "certificates", "clock", "configuration", "disk", "halts", "limits", "links", "ports", "signer", "versions",
     }  # fmt: skip
     counts = doctor.count(findings)
     assert sum(counts.values()) == len(findings)
@@ -223,6 +225,25 @@ def test_another_node_at_a_peers_address_is_named(home: Home, devnet: Devnet) ->
     assert (finding.verdict, finding.what) == (Verdict.FAIL, "another node answers there: gz1 of gz")
 
 
+def test_a_channel_that_stopped_for_good_is_a_failure_that_names_its_file(home: Home) -> None:
+    [well] = halts.check_halts(admit(home, {}, None, offline=True))
+    assert well.verdict is Verdict.OK
+    path = home.halt_file("trade")
+    write_halt(path, "gz1", "trade", bytes(32), HaltedRecord("two blocks are decided at height 9", b"a", b"b"))
+    try:
+        [found] = halts.check_halts(admit(home, {}, None, offline=True))
+        assert (found.verdict, found.subject, found.why) == (
+            Verdict.FAIL,
+            "halt-trade.json",
+            "two blocks are decided at height 9",
+        )
+        assert str(path) in found.fix
+        path.write_text("{}")
+        assert "does not say why" in halts.check_halts(admit(home, {}, None, offline=True))[0].why
+    finally:
+        path.unlink()
+
+
 # The machine
 
 MOUNTS = """\
@@ -361,4 +382,4 @@ def test_whatever_file_is_broken_the_examination_goes_on_and_says_so(devnet: Dev
     findings = doctor.examine(place, {}, devnet.passphrase_file.read_bytes().strip(), offline=True)
     bad = [finding for finding in findings if finding.verdict is Verdict.FAIL]
     assert bad and all(finding.what and finding.why and finding.fix for finding in bad)
-    assert len({finding.check for finding in findings}) == 9
+    assert len({finding.check for finding in findings}) == 10

@@ -19,7 +19,7 @@ from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry
 from dawan_node.node.applier import Applier
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody
-from dawan_node.node.channel import ChannelParts
+from dawan_node.node.channel_parts import ChannelParts
 from dawan_node.node.metrics import StageTimes
 from dawan_node.node.restore import _epoch_base, head_of, open_channel
 from dawan_node.node.signer import NodeSigner

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dawan_node.consensus.messages import ViewChange, view_change_bytes
 from dawan_node.consensus.records import CommitRecord, DecidedRecord, PrepareRecord, Record, RecordKind
@@ -12,7 +14,7 @@ from dawan_node.consensus.signer import Statement, VoteKind, VoteSigner
 from dawan_node.crypto.hashing import sha256
 from dawan_node.crypto.signatures import ED25519, PrivateKey, verify
 from dawan_node.errors import InvalidInput, SigningRefused
-from dawan_node.node.signer import LINK_TAGS, ChannelSigner, NodeSigner
+from dawan_node.node.signer import LINK_TAGS, ChannelSigner, NodeSigner, evidence_body
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import (
     CommitCertificate,
@@ -21,6 +23,9 @@ from dawan_node.primitives.certificate import (
     prepare_vote_bytes,
 )
 from dawan_node.primitives.encoding import encode
+from dawan_node.primitives.evidence import Offence, evidence_nonce
+from dawan_node.primitives.transaction import Body, Transaction
+from tests.primitives.forger import Forger
 
 CHAIN = sha256(b"a channel")
 KEY = PrivateKey.from_seed(sha256(b"the node key"))
@@ -244,6 +249,86 @@ def _replayed(names: tuple[str, ...], act: object) -> ChannelSigner:
     for name in names:
         act(signer, name)  # type: ignore[operator]
     return signer
+
+
+class TestEvidence:
+    """The one transaction a validator's key signs, and every other one it refuses."""
+
+    LIAR = Forger(PrivateKey.from_seed(sha256(b"another key")), CHAIN)
+    PROOF = LIAR.double_vote()
+
+    def test_the_transaction_that_records_evidence_is_signed(self) -> None:
+        for proof in self.LIAR.of_each_kind().values():
+            body = evidence_body(CHAIN, proof, 1_000)
+            transaction = Transaction.decode(signer_of().sign_evidence(body))
+            assert transaction.verify_signature() and transaction.public_key == KEY.public_key
+            assert transaction.body_bytes == body
+            assert (transaction.body.module, transaction.body.command) == ("governance", "record_evidence")
+            assert transaction.body.args == {"proof": proof}
+
+    def test_it_is_the_same_every_time_and_does_not_touch_the_account_of_votes(self) -> None:
+        signer = signer_of()
+        body = evidence_body(CHAIN, self.PROOF, 1_000)
+        assert signer.sign_evidence(body) == signer.sign_evidence(body)
+        signer.sign(prepare())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"chain_id": sha256(b"another channel")},
+            {"nonce": bytes(16)},
+            {"module": "receivable"},
+            {"command": "enrol"},
+            {"command": "vote", "args": {"proposal": "p", "approve": True}},
+            {"args": {}},
+            {"args": {"proof": PROOF, "more": 1}},
+            {"args": {"proof": PROOF.hex()}},
+            {"args": {"proof": PROOF[:-1]}},
+            {"args": {"proof": LIAR.prove(Offence.EQUIVOCATION, LIAR.commit("a"), LIAR.commit("a"))}},
+            {"args": {"proof": Forger(LIAR.key, sha256(b"another channel")).double_vote()}},
+            {"args": {"proof": Forger(KEY, CHAIN).double_vote()}},
+        ],
+        ids=lambda changes: ",".join(changes),
+    )
+    def test_every_other_body_is_refused(self, changes: dict[str, object]) -> None:
+        right = {
+            "version": 1,
+            "chain_id": CHAIN,
+            "nonce": evidence_nonce(self.PROOF),
+            "valid_until_ms": 1_000,
+            "module": "governance",
+            "command": "record_evidence",
+            "args": {"proof": self.PROOF},
+        }
+        signer = signer_of()
+        assert signer.sign_evidence(Body(**right).encode())  # type: ignore[arg-type]
+        wrong = right | changes
+        proof = wrong["args"].get("proof")  # type: ignore[attr-defined]
+        if "args" in changes and isinstance(proof, bytes):
+            wrong["nonce"] = evidence_nonce(proof)
+        with pytest.raises(SigningRefused):
+            signer.sign_evidence(Body(**wrong).encode())  # type: ignore[arg-type]
+
+    @given(st.binary(max_size=300))
+    def test_bytes_that_are_no_such_body_are_refused(self, body: bytes) -> None:
+        with pytest.raises(SigningRefused):
+            signer_of().sign_evidence(body)
+
+    @given(st.integers(0, 10_000), st.integers(1, 255))
+    def test_no_changed_byte_gets_anything_but_such_a_transaction_signed(self, place: int, change: int) -> None:
+        body = bytearray(evidence_body(CHAIN, self.PROOF, 1_000))
+        body[place % len(body)] ^= change
+        try:
+            envelope = signer_of().sign_evidence(bytes(body))
+        except SigningRefused:
+            return
+        signed = Transaction.decode(envelope).body  # how long it is valid, which nothing depends on
+        assert signed.encode() == evidence_body(CHAIN, self.PROOF, signed.valid_until_ms)
+
+    def test_a_votes_bytes_cannot_be_had_through_it_nor_a_transaction_through_a_vote(self) -> None:
+        with pytest.raises(SigningRefused):
+            signer_of().sign_evidence(commit().data)
+        assert b"dawan:tx:v1" not in {kind.tag for kind in VoteKind} | LINK_TAGS
 
 
 class TestKey:

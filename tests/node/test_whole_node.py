@@ -13,14 +13,17 @@ import pytest
 
 from dawan_node.cli import devnet_creation
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
+from dawan_node.consensus import Evidence, EvidenceKind
 from dawan_node.crypto import keystore
 from dawan_node.crypto.authority import issue_node_certificate, renew
 from dawan_node.crypto.certificates import CertifiedKey, to_pem
 from dawan_node.node import config as node_config
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import DevnetClock, SystemClock
+from dawan_node.node.halt_report import read_halt
 from dawan_node.node.home import Home, read_certificate, unlock
 from dawan_node.node.node import Node
+from dawan_node.node.service import EVIDENCE_BYTES_MAX
 from dawan_node.node.verification import verify_home, verify_start
 from dawan_node.rpc.api import ApiError
 from dawan_node.storage.wal import Wal, WalRecord
@@ -135,3 +138,33 @@ def test_a_node_whose_certificate_has_expired_may_start_and_one_with_a_wrong_one
     every_ca = len(file.roots)
     assert verdicts("gz", now + timedelta(days=365 * 21)) == (1 + every_ca, 0)
     assert verdicts("gz", now, "gz9") == (1, 1)
+
+
+def test_a_halt_is_written_beside_the_log_and_shown_with_all_evidence(devnet: Devnet) -> None:
+    of = devnet.nodes[0]
+    home = devnet.home(of)
+
+    def look(running: Node) -> None:
+        channel = running.channels["trade"]
+        key = channel.validators.public_keys[0]
+        lie = Evidence(EvidenceKind.INVALID_NEW_VIEW, 0, 0, key, bytes(EVIDENCE_BYTES_MAX), b"", b"")
+        double = Evidence(EvidenceKind.TWO_RESULTS, 0, 0, key, b"first", b"second", b"")
+        stranger = Evidence(EvidenceKind.TWO_RESULTS, 0, 0, bytes(32), b"first", b"second", b"")
+        for each in (double, lie, stranger):
+            channel.accused(each)
+        channel.driver.replica._state.stop_for_own_key(b"a statement of mine")
+        channel.do_duties()
+        channel.do_duties()
+        shown = running.service.evidence("trade")
+        assert [(e.kind, e.validator, e.first, e.second, e.on_chain) for e in shown.evidence] == [
+            ("two_results", channel.validator_name(0), b"first", b"second", None),
+            ("invalid_new_view", channel.validator_name(0), None, b"", None),
+            ("two_results", "0x" + bytes(32).hex(), b"first", b"second", None),
+        ]
+        assert shown.halted is not None and shown.halted.first == b"a statement of mine"
+        assert "log/halt-trade.json" in running.service.pbft("trade").waiting_for
+
+    look_into(devnet, of, look)
+    found = read_halt(home.halt_file("trade"))
+    assert (found["node"], found["first"]) == (of.name, "0x" + b"a statement of mine".hex())
+    home.halt_file("trade").unlink()

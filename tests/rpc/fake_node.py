@@ -27,6 +27,9 @@ from dawan_node.rpc.api import (
     EventInfo,
     EventPage,
     EventPosition,
+    EvidenceInfo,
+    EvidenceReport,
+    HaltInfo,
     HeadInfo,
     IdentityInfo,
     InFlight,
@@ -208,6 +211,14 @@ class FakeNode:
         return PbftInfo(
             "trade", "view_change", 0, 3, "hq1", self.height, (slot,), (("gz1", 3), ("hk1", 3)), "2 of 3 votes"
         )
+
+    def evidence(self, channel: str) -> EvidenceReport:
+        self._require(channel)
+        if not self.unhealthy:
+            return EvidenceReport((), None)
+        double = EvidenceInfo("equivocation", 0, "hk1", b"\x01", b"\x02", 7)
+        huge = EvidenceInfo("invalid_new_view", 0, "mo1", None, b"", None)
+        return EvidenceReport((double, huge), HaltInfo("two blocks are decided at height 9", b"\x03", b"\x04"))
 
     def peers(self) -> tuple[PeerInfo, ...]:
         self.calls.append("peers")

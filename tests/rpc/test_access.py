@@ -69,6 +69,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "member_list": {},
     "member_get": {"name": "alice"},
     "pbft_status": {},
+    "pbft_evidence": {},
     "net_peers": {},
     "txpool_status": {},
 }
@@ -168,7 +169,7 @@ def test_the_matrix_has_a_cell_for_every_method_and_kind(table: Any) -> None:
 
 def test_what_shows_peers_is_for_this_nodes_own_organisation_and_outsiders_have_three_methods() -> None:
     by_rule = {rule: {name for name, route in ROUTES.items() if route.callers == rule} for rule in (OPERATOR, NETWORK)}
-    assert by_rule[OPERATOR] == {"pbft_status", "net_peers", "txpool_status"}
+    assert by_rule[OPERATOR] == {"pbft_status", "pbft_evidence", "net_peers", "txpool_status"}
     assert by_rule[NETWORK] == {"node_version", "node_status", "channel_list"}
     assert all(route.callers in (OPERATOR, MEMBERS, NETWORK) for route in ROUTES.values())
 

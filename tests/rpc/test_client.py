@@ -50,6 +50,7 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("member_list", ("trade",)),
     ("member_get", ("trade", "gz")),
     ("pbft_status", ("trade",)),
+    ("pbft_evidence", ("trade",)),
     ("net_peers", ()),
     ("txpool_status", ("trade",)),
 ]  # fmt: skip

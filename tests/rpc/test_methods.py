@@ -84,6 +84,7 @@ def committed(node: FakeNode, to: str = "hk-bank") -> str:
             ["trade"],
             "channel state epoch view primary height in_flight suspects waiting_for",
         ),
+        ("pbft_evidence", ["trade"], "evidence halted"),
         ("txpool_status", ["trade"], "count bytes count_max bytes_max by_org"),
     ],
 )
@@ -147,6 +148,18 @@ def test_pbft_status_names_who_is_missing() -> None:
     status = result("pbft_status", ["trade"], node)
     assert status["in_flight"] == [{"height": 2, "phase": "prepare", "have": ["gz1", "hk1"], "missing": ["hq1", "mo1"]}]
     assert status["suspects"] == [{"name": "gz1", "view": 3}, {"name": "hk1", "view": 3}]
+
+
+def test_evidence_comes_with_both_signed_messages_and_a_halt_with_its_proof() -> None:
+    node = FakeNode()
+    assert result("pbft_evidence", ["trade"], node) == {"evidence": [], "halted": None}
+    node.unhealthy = True
+    shown = result("pbft_evidence", ["trade"], node)
+    assert shown["evidence"] == [
+        {"kind": "equivocation", "epoch": 0, "validator": "hk1", "first": "0x01", "second": "0x02", "on_chain": 7},
+        {"kind": "invalid_new_view", "epoch": 0, "validator": "mo1", "first": None, "second": "0x", "on_chain": None},
+    ]
+    assert shown["halted"] == {"reason": "two blocks are decided at height 9", "first": "0x03", "second": "0x04"}
 
 
 def test_members_have_names_in_every_language_and_certificates_their_end() -> None:

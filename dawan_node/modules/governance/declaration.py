@@ -26,6 +26,7 @@ from dawan_node.execution.module import (
     ShortText,
     key_of,
 )
+from dawan_node.primitives.evidence import PROOF_BYTES_MAX
 
 #: A proposal is decided within 30 days of block time or lapses: administrators meet monthly, and an old majority
 #: must not be enacted under circumstances nobody voted on.
@@ -124,6 +125,54 @@ class PastOrganisation(Entity, collection="past_organisation", schema=1):
 
     def primary_key(self) -> bytes:
         return key_of(self.id, self.from_height)
+
+
+class ValidatorEpoch(Entity, collection="validator_epoch", schema=1):
+    """Who votes in an epoch after the first, from which height and block time on: written when the change is enacted,
+    never changed, so that today's state tells whose signature a vote of any epoch was. Epoch 0 is the genesis."""
+
+    number: int
+    from_height: int
+    since_ms: Instant
+    validators: tuple[tuple[str, str, str, bytes], ...]
+
+    indexes = {  # noqa: RUF012
+        "by_number": lambda epoch: [(epoch.number,)],
+        "newest": lambda epoch: [(-epoch.number,)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.number)
+
+
+class Evidence(Entity, collection="evidence", schema=1, exported=True):
+    """That the holder of a validator's key signed two statements no honest validator signs. Never changed or deleted,
+    one per key, epoch and kind; what follows from it is for the organisations to decide. ``proof`` proves it by itself
+    (``primitives.evidence``); ``recorded_by`` is the validator that sent it in."""
+
+    public_key: bytes
+    epoch: int
+    kind: str
+    validator: str
+    org: str
+    proof: bytes
+    height: int
+    time_ms: Instant
+    recorded_by: str
+    tx_id: bytes
+
+    indexes = {  # noqa: RUF012
+        "by_height": lambda evidence: [(evidence.height, evidence.validator, evidence.epoch, evidence.kind)],
+        "by_validator": lambda evidence: [(evidence.validator, evidence.epoch, evidence.kind)],
+    }
+
+    def primary_key(self) -> bytes:
+        return evidence_key(self.public_key, self.epoch, self.kind)
+
+
+def evidence_key(public_key: bytes, epoch: int, kind: str) -> bytes:
+    """Where the evidence of one kind against one key in one epoch is, if there is any."""
+    return key_of(public_key, epoch, kind)
 
 
 class Enrol(Args):
@@ -246,6 +295,12 @@ class Enact(Args):
     proposal: ShortText
 
 
+class RecordEvidence(Args):
+    """A proof against one validator (``primitives.evidence``)."""
+
+    proof: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PROOF_BYTES_MAX)]
+
+
 class Tick(Args):
     """Nothing: a transaction that makes a block, so that block time moves on an idle channel."""
 
@@ -288,6 +343,15 @@ class ProposalEnacted(Event):
     subject: str
 
 
+class EvidenceRecorded(Event):
+    validator: str
+    org: str
+    kind: str
+    epoch: int
+    public_key: bytes
+    recorded_by: str
+
+
 class NodeRegistered(Event):
     name: str
     org: str
@@ -316,6 +380,8 @@ module = Module(
         PastOrganisation,
         NodeRecord,
         RevocationRecord,
+        ValidatorEpoch,
+        Evidence,
     ),
     events=(
         IdentityEnrolled,
@@ -324,6 +390,7 @@ module = Module(
         ProposalOpened,
         VoteCast,
         ProposalEnacted,
+        EvidenceRecorded,
         NodeRegistered,
         NodeRemoved,
         RevocationsPublished,
@@ -353,5 +420,13 @@ module = Module(
         "E_SEATS": "The organisation holds validators of this channel.",
         "E_STALE": "What the proposal would change was changed since it was opened; propose it again.",
         "E_LAST_FOUNDER": "No active founding organisation would be left.",
+        "E_EVIDENCE": "The proof is not well formed.",
+        "E_EVIDENCE_CHAIN": "The statements were made on another chain.",
+        "E_NO_CONTRADICTION": "An honest validator may have signed both statements.",
+        "E_NOT_VALIDATOR": "The key did not vote in that epoch.",
+        "E_NOT_SIGNED": "A statement is not signed by that key.",
+        "E_EPOCH": "There was no such epoch yet.",
+        "E_EPOCH_OVER": "That epoch ended too long ago: a key that was replaced may be in anybody's hands.",
+        "E_DUP_EVIDENCE": "This kind of evidence against that key in that epoch is recorded already.",
     },
 )

@@ -11,6 +11,7 @@ from typing import Final
 from dawan_node.execution.module import (
     ANY_ROLE,
     ORG_ADMIN,
+    VALIDATOR,
     Context,
     Credential,
     Identity,
@@ -69,6 +70,7 @@ def enrol(ctx: Context, args: Enrol) -> None:
     ctx.require(1 <= len(roles) <= ROLES_MAX and all(is_identifier(role) for role in roles), "E_ROLES")
     ctx.require(roles == tuple(sorted(set(roles))), "E_ROLES")
     granted = ctx.configuration().org_roles
+    ctx.require(VALIDATOR not in roles, "E_ROLE_RESERVED")
     for role in roles:
         ctx.require(role in OPEN_ROLES or (ctx.sender.org, role) in granted, "E_ROLE_RESERVED")
     _require_new_key(ctx, args.suite, args.public_key)

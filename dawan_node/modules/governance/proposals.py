@@ -12,6 +12,7 @@ from typing import Final
 
 from dawan_node.execution.module import (
     ORG_ADMIN,
+    VALIDATOR,
     Configuration,
     Context,
     OrgStatus,
@@ -37,6 +38,7 @@ from dawan_node.modules.governance.declaration import (
     VoteCast,
     module,
 )
+from dawan_node.modules.governance.evidence import begin_epoch
 from dawan_node.modules.governance.nodes import require_unused_key
 from dawan_node.modules.governance.organisations import (
     admit,
@@ -96,7 +98,7 @@ def propose_freeze(ctx: Context, args: ProposeFreeze) -> None:
 def propose_org_role(ctx: Context, args: ProposeOrgRole) -> None:
     """Propose that an organisation may give a reserved role to its identities."""
     ctx.require(ctx.is_org(args.org), "E_UNKNOWN")
-    ctx.require(is_identifier(args.role), "E_ROLES")
+    ctx.require(is_identifier(args.role) and args.role != VALIDATOR, "E_ROLES")
     _open(ctx, args.id, "org_role", args.org, role=args.role)
 
 
@@ -209,15 +211,14 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
         require_fresh(ctx, subject, proposal.opened_height, of_ca=False)
         return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
     _require_new_voting_key(ctx, proposal.public_key)
-    return replace(
-        now,
-        validators=tuple(
-            [
-                (name, org, proposal.suite, proposal.public_key) if name == subject else (name, org, suite, key)
-                for name, org, suite, key in now.validators
-            ]
-        ),
+    validators = tuple(
+        [
+            (name, org, proposal.suite, proposal.public_key) if name == subject else (name, org, suite, key)
+            for name, org, suite, key in now.validators
+        ]
     )
+    begin_epoch(ctx, validators)
+    return replace(now, validators=validators)
 
 
 def _open(

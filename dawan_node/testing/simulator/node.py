@@ -292,8 +292,9 @@ class Life:
         driver = self.channel.driver
         while ready := self.replica.ready():
             self.node.scene.checks.wanted(self.node, ready)
-            if ready.records:
-                self._write(driver.log_records(ready.records))
+            records = [*driver.log_records(ready.records), *driver.log_evidence(ready.evidence)]
+            if records:
+                self._write(records)
                 self._waits_for_sync = ready
                 self.soon(self._world.random.randint(*self.node.disk_habits.sync_ms), self._synced)
                 return
