@@ -364,7 +364,7 @@ class Mempool:
 
     def discard(self, leaf_hashes: Iterable[bytes]) -> list[Transaction]:
         """Drop transactions for a reason of the caller's (their signer was revoked); those that were there."""
-        dropped = [self._entries[leaf] for leaf in leaf_hashes if leaf in self._entries]
+        dropped = [self._entries[leaf] for leaf in dict.fromkeys(leaf_hashes) if leaf in self._entries]
         for entry in dropped:
             self._remove(entry)
         return [entry.transaction for entry in dropped]

@@ -394,7 +394,7 @@ class TestLeaving:
     def test_the_caller_may_drop_transactions(self) -> None:
         pool = pool_of()
         add(pool, make(1))
-        assert pool.discard([make(1).leaf_hash, make(2).leaf_hash]) == [make(1)]
+        assert pool.discard([make(1).leaf_hash, make(2).leaf_hash, make(1).leaf_hash]) == [make(1)]
         assert add(pool, make(1)) is Admission.ACCEPTED
 
 

@@ -13,6 +13,7 @@ from dawan_node.consensus.messages import Suspect, suspect_bytes
 from dawan_node.consensus.pacemaker import Pacemaker, Wish, Wishes
 from dawan_node.consensus.signer import SUSPECT_TAG, VoteKind
 from dawan_node.consensus.state import ReplicaState
+from dawan_node.primitives.encoding import INT_MAX
 
 
 class Reason(StrEnum):
@@ -83,7 +84,7 @@ class Suspicion:
     def suspect(self, view: int, reason: Reason) -> None:
         """Wish for ``view``, unless something says the fault may be mine (L10)."""
         state = self._state
-        if not self.may_change_view() or view <= max(state.target, state.view):
+        if not self.may_change_view() or not max(state.target, state.view) < view <= INT_MAX:
             return
         if reason is not Reason.JOIN and state.is_behind:
             return

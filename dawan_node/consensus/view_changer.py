@@ -89,7 +89,8 @@ class ViewChanger:
             if vote is not None:
                 self.compare_with_view_change(vote)
         for header, certificate in message.last:
-            if header.height > state.chain.height:
+            # Further up the certificate only says that I am behind; headers there would pile up (1.14).
+            if state.chain.height < header.height <= state.chain.height + 2 * state.window:
                 state.tree.add(certificate.block_hash, header)
             self._finality.add_certificate(certificate)
         if message.new_view > state.target and self._suspicion.may_change_view():

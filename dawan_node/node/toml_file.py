@@ -36,7 +36,9 @@ def read_toml(path: Path, bytes_max: int = FILE_BYTES_MAX) -> dict[str, Any]:
         )
     try:
         return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML", "it is nested too deeply", "Correct that line.") from None
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML", str(error), "Correct that line.") from None
 
 

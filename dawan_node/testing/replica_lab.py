@@ -90,8 +90,8 @@ class Bench:
         return [message for message in self.sent if isinstance(message, kind)]
 
     def votes(self, kind: type[Prepare] | type[Commit]) -> list[tuple[int, int, bytes]]:
-        """(view, height, block hash) of the votes it sent; a PRE-PREPARE counts as the PREPARE it carries."""
-        found = [(m.view, m.height, m.block_hash) for m in self.sent if isinstance(m, kind)]
+        """(view, height, block hash) of its own votes that it sent; a PRE-PREPARE counts as the PREPARE it carries."""
+        found = [(m.view, m.height, m.block_hash) for m in self.sent if isinstance(m, kind) and m.voter == self.index]
         if kind is Prepare:
             found += [(m.view, m.header.height, m.header.hash) for m in self.all_sent(PrePrepare)]
         return found

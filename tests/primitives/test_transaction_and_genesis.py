@@ -11,7 +11,7 @@ import pytest
 from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import InvalidGenesis, InvalidTransaction
 from dawan_node.primitives.encoding import encode
-from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis
+from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis, ModuleEntry, ParamEntry
 from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, sign_transaction
 
 
@@ -90,6 +90,7 @@ def test_a_genesis_that_breaks_a_rule_is_refused_by_name(recipe: ModuleType) -> 
     good: Genesis = recipe.genesis()
     assert Genesis.decode(good.encoded).chain_id == good.chain_id
     first = good.validators[0]
+    twin = msgspec.structs.replace(good.identities[0], name="zz")
     cases: list[tuple[bytes, str]] = [
         (good.encoded + b"\x00", "MessagePack"),
         (_changed(good, network="Bad Name"), "network"),
@@ -106,6 +107,10 @@ def test_a_genesis_that_breaks_a_rule_is_refused_by_name(recipe: ModuleType) -> 
         (_changed(good, params=[msgspec.structs.replace(good.params[0], value=0)]), "at least 1"),
         (_changed(good, params=[msgspec.structs.replace(good.params[1], value=86_400_001)]), "24 hours"),
         (_changed(good, identities=[good.identities[0], good.identities[0]]), "sorted"),
+        (_changed(good, identities=[good.identities[0], twin]), "identities share one public key"),
+        (_changed(good, validators=[msgspec.structs.replace(first, name="Not A Name")]), "well-formed name"),
+        (_changed(good, modules=[ModuleEntry("a-b", 1, bytes(32)), *good.modules]), "well-formed identifier"),
+        (_changed(good, params=[ParamEntry("block_bytes_max", 4 * 1024 * 1024 + 1)]), "travels in one frame"),
     ]
     for data, reason in cases:
         with pytest.raises(InvalidGenesis, match=reason):
