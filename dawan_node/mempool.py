@@ -114,6 +114,23 @@ class MempoolStats:
     by_organisation: tuple[OrganisationStats, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The oldest transaction of one organisation that a block of a given time could hold, and what waits with it.
+
+    ``since_ms`` is when it arrived, or when all ages began anew. ``sent_ms`` is when this node first sent it to all
+    validators since then, None while it has not. The rest is about everything of its organisation in the pool.
+    """
+
+    organisation: str
+    transaction: Transaction
+    since_ms: int
+    sent_ms: int | None
+    count: int
+    bytes: int
+    barriers: int
+
+
 class _Usage:
     """How many transactions of how many bytes an owner has waiting."""
 
@@ -134,6 +151,7 @@ class _Entry:
         "organisation",
         "resend_round",
         "sender",
+        "sent_ms",
         "size",
         "transaction",
         "valid_until_ms",
@@ -157,6 +175,7 @@ class _Entry:
         self.sender = sender
         self.arrived_ms = arrived_ms
         self.resend_round = resend_round
+        self.sent_ms: int | None = None
 
 
 class _Organisation(_Usage):
@@ -402,7 +421,7 @@ class Mempool:
         """Up to ``limit`` transactions that have waited ``age_ms`` here, oldest first, each once per round.
 
         The caller sends them to all validators again: perhaps gossip lost them, and a primary must not be able to
-        pass over what only one honest validator knows (amendment L7). A new round begins with ``restart_ages``.
+        pass over what only one honest validator knows (amendment L7). A round lasts until ``begin_resend_round``.
         """
         found: list[Transaction] = []
         if now_ms - self._ages_from_ms < age_ms:
@@ -412,13 +431,29 @@ class Mempool:
                 break
             if entry.resend_round < self._resend_round:
                 entry.resend_round = self._resend_round
+                self._mark_sent(entry, now_ms)
                 found.append(entry.transaction)
         return found
 
+    def begin_resend_round(self) -> None:
+        """What is overdue is sent once more: what was sent may be lost, or its receivers may have been away."""
+        self._resend_round += 1
+
     def restart_ages(self, now_ms: int) -> None:
-        """Count waiting from now, for all: after a view change the new primary gets its chance (consensus.md 1.6)."""
+        """Count waiting from now, for all: after a view change the new primary gets its chance (consensus.md 1.6), and
+        nothing counts as sent to it yet."""
         self._ages_from_ms = now_ms
         self._resend_round += 1
+
+    def mark_sent(self, leaf_hash: bytes, now_ms: int) -> None:
+        """The caller sends this transaction to all validators now."""
+        entry = self._entries.get(leaf_hash)
+        if entry is not None:
+            self._mark_sent(entry, now_ms)
+
+    def _mark_sent(self, entry: _Entry, now_ms: int) -> None:
+        if entry.sent_ms is None or entry.sent_ms < self._ages_from_ms:
+            entry.sent_ms = now_ms
 
     # Looking
 
@@ -447,6 +482,36 @@ class Mempool:
         """When a waiting transaction arrived here."""
         entry = self._entries.get(leaf_hash)
         return None if entry is None else entry.arrived_ms
+
+    def organisation_of(self, leaf_hash: bytes) -> str | None:
+        """Whose share of the pool a waiting transaction takes."""
+        entry = self._entries.get(leaf_hash)
+        return None if entry is None else entry.organisation.name
+
+    def heads(
+        self, block_time_ms: int, bytes_max: int, exclude: Sequence[Set[bytes]] = (), spare_ms: int = 0
+    ) -> list[Waiting]:
+        """Per organisation the oldest transaction that ``reap`` would consider for a block of this time and size.
+
+        ``exclude`` as there, as several sets. ``spare_ms`` leaves out what is that close to either end of its
+        validity, where two honest clocks disagree.
+        """
+        earliest, latest = block_time_ms + spare_ms, block_time_ms + self.lifetime_ms_max - spare_ms
+        heads: list[Waiting] = []
+        for owner in self._organisations.values():
+            for leaf, entry in owner.waiting.items():
+                if not earliest < entry.valid_until_ms <= latest or entry.size > bytes_max:
+                    continue
+                if any(leaf in names or entry.key in names for names in exclude):
+                    continue
+                is_sent = entry.sent_ms is not None and entry.sent_ms >= self._ages_from_ms
+                since_ms = max(entry.arrived_ms, self._ages_from_ms)
+                sent_ms = entry.sent_ms if is_sent else None
+                heads.append(
+                    Waiting(owner.name, entry.transaction, since_ms, sent_ms, owner.count, owner.bytes, owner.barriers)
+                )
+                break
+        return heads
 
     def stats(self) -> MempoolStats:
         """Counts and bytes, in total and by organisation name."""

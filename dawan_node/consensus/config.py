@@ -47,6 +47,8 @@ class Timers:
     ``view_max_ms``; without the cap a chain can wait for hours (Besu #7642 waited 4,096 s). A replica that measures
     fast commits shortens it down to ``view_min_ms``, never lengthens it: the primary it watches must not be able to
     drag it up.
+    ``proposal_ms``, ``proposal_min_ms``: how long work may wait for an accepted proposal, shortened and doubled like
+    ``view_ms``. ``pace_ms``: over so much time with work waiting the primary must have used a quarter of the window.
     ``silence_ms``: the primary's link gives no sign of life for so long.
     ``status_ms``: STATUS period. ``resend_ms``: how old a message is before it is repeated to a peer that lacks it.
     ``suspect_resend_ms`` / ``suspect_expiry_ms``: a wish is repeated while its reason lasts and forgotten after.
@@ -58,6 +60,9 @@ class Timers:
     view_ms: int = 3_000
     view_min_ms: int = 1_000
     view_max_ms: int = 60_000
+    proposal_ms: int = 2_000
+    proposal_min_ms: int = 1_000
+    pace_ms: int = 10_000
     silence_ms: int = 5_000
     status_ms: int = 1_000
     resend_ms: int = 500

@@ -44,6 +44,16 @@ class Pacemaker:
         """D: ``min(D0 * 2^k, view_max_ms)``."""
         return min(self.base_ms() << min(backoff, _BACKOFF_SHIFT_MAX), self._timers.view_max_ms)
 
+    def proposal_ms(self, backoff: int) -> int:
+        """How long work may wait for a proposal: ``min(proposal_ms, max(proposal_min_ms, 4 * EWMA)) * 2^k``, capped
+        like D. Like D it grows with k: where every primary is slow, because the machines or the links are, a limit
+        that stood still would change views for ever, each with all the work of the last one still to do (L9, L10)."""
+        base = self._timers.proposal_ms
+        if self._commit_time_x8 is not None:
+            adapted = 4 * (self._commit_time_x8 >> _EWMA_SHIFT)
+            base = min(base, max(self._timers.proposal_min_ms, adapted))
+        return min(base << min(backoff, _BACKOFF_SHIFT_MAX), self._timers.view_max_ms)
+
     def backoff_after(self, backoff: int, decided: int, window: int) -> int:
         """k after ``decided`` more blocks: one less for each W of them, never below 0."""
         self._decided_since_fewer += decided

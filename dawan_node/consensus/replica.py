@@ -18,7 +18,8 @@ through years of faults in seconds, and a bug found there is a bug found for goo
             bodies:     replica.acquired(block_hash, ok, reason, leaf_hashes)   # answers Acquire
             execution:  replica.executed(block_hash, result, next_rules)        # answers Execute
             stored:     replica.applied(height)                                 # after the store's own sync
-            pool:       replica.work_pending(has_eligible_transactions, now)
+            pool:       replica.work_pending(has_work, now)         # both from MempoolWatch.look, some times a second
+                        replica.complain(is_anything_left_out, now)
             catch-up:   replica.decided_by_sync(header, result, certificate, links, leaf_hashes, now)
         if slot := replica.proposal_slot():                             # this replica is primary and may propose
             transactions = mempool.reap(block_time=slot.block_time_ms(now))
@@ -38,6 +39,10 @@ then later ``Ready``s wait for their own.
 
 - **Time.** ``now_ms`` is UTC milliseconds. Block timestamps are judged by it. Timers use its *differences*, and a step
   backwards counts as none, so a corrected clock stops nothing; hand in a clock that does not jump if there is one.
+- **The primary under watch.** ``work_pending``: the pool holds a transaction that a block on top of the undecided ones
+  could take, and that the primary must know of. Then it has to propose, fast enough (``pace``). ``complain``: it goes
+  on proposing and leaves a transaction out; only who knows transactions can tell. Both say how things are *now*: repeat
+  them, and take them back. They hold for ``view``, the view they were found in, and no complaint survives a new one.
 - **Bodies.** ``Acquire`` asks the shell to gather and judge a block, and ``acquired`` with ok answers once for all.
   After a restart the blocks I voted for are asked for again; those pinned in the log are at hand. ``discard`` and
   ``release`` say when an overlay, and when bodies, are not needed any more.
@@ -160,8 +165,19 @@ class Replica:
         due = self._next_due()
         return None if due is None else self._state.now_ms + max(0, due - self._state.clock)
 
+    def complain(self, is_left_out: bool, now_ms: int) -> None:
+        """Whether the primary of this ``view`` leaves transactions out while it commits others (consensus.md 1.6).
+
+        While it does this replica wishes for another view, and says so every second; ``tick`` acts on it.
+        """
+        self._pass_time(now_ms)
+        if self._state.left_out is not is_left_out:
+            self._state.left_out = is_left_out
+            self._advance()
+
     def work_pending(self, is_pending: bool, now_ms: int) -> None:
-        """Whether the pool holds transactions a block could take now: then the primary is expected to act."""
+        """Whether the pool holds transactions that the primary must know of and a block could take now, beside those of
+        the undecided blocks: then the primary is expected to act."""
         self._pass_time(now_ms)
         if self._state.work_pending is not is_pending:
             self._state.work_pending = is_pending
@@ -277,6 +293,22 @@ class Replica:
         return self._state.own
 
     @property
+    def view(self) -> tuple[int, int]:
+        """The epoch, and the view in it that was entered last."""
+        return self._state.chain.epoch, self._state.view
+
+    @property
+    def primary(self) -> int:
+        """The index of the primary of ``view``."""
+        return self._state.primary(self._state.view)
+
+    @property
+    def tip_hash(self) -> bytes:
+        """The highest block accepted in this view, ``block_hash`` without any: what the next proposal stands on."""
+        accepted = self._state.accepted_blocks()
+        return accepted[-1].hash if accepted else self._state.chain.block_hash
+
+    @property
     def height(self) -> int:
         """The highest decided height."""
         return self._state.chain.height
@@ -299,7 +331,9 @@ class Replica:
 
     def _pass_time(self, now_ms: int) -> None:
         state = self._state
-        state.clock += max(0, now_ms - state.now_ms)
+        elapsed_ms = max(0, now_ms - state.now_ms)
+        self._suspicion.pace.pass_time(elapsed_ms)
+        state.clock += elapsed_ms
         state.now_ms = now_ms
 
     def _dispatch(self, message: Message, link: int | None) -> None:

@@ -84,7 +84,7 @@ def _mode_of(state: ReplicaState) -> Mode:
         return Mode.QUARANTINE
     if state.own is None:
         return Mode.OBSERVER
-    if state.is_behind or state.chain.height < state.catch_up_to:
+    if state.is_behind:
         return Mode.SYNCING
     return Mode.VIEW_CHANGE if state.target > state.view else Mode.NORMAL
 

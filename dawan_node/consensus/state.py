@@ -3,6 +3,7 @@
 | Fields | Changed by |
 |---|---|
 | ``now_ms``, ``clock``, ``work_pending`` | ``replica`` (inputs) |
+| ``left_out`` | ``replica`` (input); reset by ``suspicion`` in a new view |
 | ``chain``, ``quarantine``, ``catch_up_to``, ``sync_height`` | ``finality`` |
 | ``halted`` | ``halt`` below, by whoever holds the proof |
 | ``view``, ``target``, ``base``, ``entries``, ``new_view`` | ``view_changer``; reset by ``enter_epoch`` below |
@@ -58,6 +59,8 @@ class ReplicaState:
         self.now_ms = now_ms
         self.clock = 0
         self.work_pending = False
+        #: The shell found that the primary of this view leaves transactions out (consensus.md 1.6).
+        self.left_out = False
         #: k: fruitless views in a row; widens timers and the age a proposal may have (consensus.md 1.7, L11).
         self.backoff = 0
         #: When a block was last accepted here (timer clock): a primary whose blocks arrive is not silent.
@@ -146,8 +149,26 @@ class ReplicaState:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something above the head is known to be final."""
-        return self.chain.seen_height > self.chain.height or self.chain.height < self.base.height
+        """Whether something above the head is known to be final, or was decided here before a restart."""
+        return self.chain.height < max(self.chain.seen_height, self.base.height, self.catch_up_to)
+
+    @property
+    def expects_primary(self) -> bool:
+        """Whether another replica is primary of an open view, and nothing says that it is this one that lags (L10)."""
+        return self.target == self.view and self.primary(self.view) != self.own and not self.is_behind
+
+    def accepted_blocks(self) -> list[Header]:
+        """The undecided blocks accepted in the current view, upwards from the head."""
+        headers: list[Header] = []
+        parent_hash = self.chain.block_hash
+        for height in range(self.chain.height + 1, self.chain.height + self.window + 1):
+            slot = self.log.slots.get(height)
+            block = None if slot is None else self.tree.get(slot.accepted)
+            if block is None or block.header.parent_hash != parent_hash:
+                break
+            headers.append(block.header)
+            parent_hash = block.block_hash
+        return headers
 
     # --- actions that several parts need -----------------------------------------------------------------------
 

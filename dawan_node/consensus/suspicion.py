@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from dawan_node.consensus.messages import Suspect, suspect_bytes
+from dawan_node.consensus.pace import Pace
 from dawan_node.consensus.pacemaker import Pacemaker, Wish, Wishes
 from dawan_node.consensus.signer import SUSPECT_TAG, VoteKind
 from dawan_node.consensus.state import ReplicaState
@@ -24,12 +25,14 @@ class Reason(StrEnum):
     NEW_VIEW = "no NEW-VIEW in time"
     EQUIVOCATION = "the primary signed two proposals"
     INVALID_NEW_VIEW = "the primary signed a NEW-VIEW that does not follow from its proof"
+    SLOW = "the primary proposes too slowly"
     COMPLAINT = "the primary leaves transactions out"
     JOIN = "f + 1 others wish for it"
 
 
-#: Reasons that end when something is decided.
-_ENDED_BY_PROGRESS = (Reason.PROGRESS, Reason.SILENCE, Reason.COMPLAINT)
+#: Reasons that end when something is decided. A primary that leaves out one client, or that is slow, decides blocks all
+#: the while: those two last until what they are about has changed.
+_ENDED_BY_PROGRESS = (Reason.PROGRESS, Reason.SILENCE)
 
 
 class Suspicion:
@@ -38,6 +41,7 @@ class Suspicion:
     def __init__(self, state: ReplicaState) -> None:
         self._state = state
         self.pacemaker = Pacemaker(state.timers)
+        self.pace = Pace(state, self.pacemaker)
         self.wishes = Wishes()
         self._wish: tuple[int, Reason] | None = None
         self._wish_sent_at = 0
@@ -125,6 +129,8 @@ class Suspicion:
         self._progress_deadline = self._new_view_deadline = None
         self._pause_used = False
         self._heard_at[state.primary(state.view)] = state.clock
+        state.left_out = False
+        self.pace.restart()
 
     def _send_wish(self) -> None:
         state = self._state
@@ -154,6 +160,10 @@ class Suspicion:
             return self._has_work()
         if reason is Reason.SILENCE:
             return self._is_primary_silent()
+        if reason is Reason.SLOW:
+            return self.pace.is_slow
+        if reason is Reason.COMPLAINT:
+            return self._leaves_out()
         return True
 
     # --- time --------------------------------------------------------------------------------------------------
@@ -172,6 +182,10 @@ class Suspicion:
             self.suspect(state.target + 1, Reason.NEW_VIEW)
         if self._is_primary_silent():
             self.suspect(state.view + 1, Reason.SILENCE)
+        if self.pace.is_slow:
+            self.suspect(state.view + 1, Reason.SLOW)
+        if self._leaves_out():
+            self.suspect(state.view + 1, Reason.COMPLAINT)
         if self._wish is not None:
             if not self._reason_lasts():
                 self._wish = None
@@ -186,6 +200,9 @@ class Suspicion:
             due.append(self._wish_sent_at + state.timers.suspect_resend_ms)
         elif self._watches_primary():
             due.append(self._primary_seen_at() + state.timers.silence_ms)
+            due += self.pace.deadlines()
+            if state.left_out:
+                due.append(state.clock)
         return due + self.wishes.expiries()
 
     def note_progress(self) -> None:
@@ -218,6 +235,8 @@ class Suspicion:
         self._new_view_deadline = None
         self._pause_used = False
         self._state.backoff = 0
+        self._state.left_out = False
+        self.pace.restart()
 
     def _has_work(self) -> bool:
         """Eligible transactions, or a proposal that is not decided yet."""
@@ -254,18 +273,15 @@ class Suspicion:
             self._progress_deadline = min(self._progress_deadline, state.clock + duration)
 
     def _watches_primary(self) -> bool:
-        state = self._state
-        return (
-            self.may_change_view()
-            and state.target == state.view
-            and state.primary(state.view) != state.own
-            and not state.is_behind
-        )
+        return self.may_change_view() and self._state.expects_primary
 
     def _primary_seen_at(self) -> int:
         state = self._state
         heard_at = self._heard_at.setdefault(state.primary(state.view), state.clock)
         return max(heard_at, self._progress_at, state.accepted_at)
+
+    def _leaves_out(self) -> bool:
+        return self._state.left_out and self._watches_primary()
 
     def _is_primary_silent(self) -> bool:
         state = self._state

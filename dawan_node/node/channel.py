@@ -19,6 +19,7 @@ from dawan_node.errors import InvalidMessage, InvalidTransaction
 from dawan_node.execution.channel import seats
 from dawan_node.execution.membership import MEMBERSHIP_EVENTS
 from dawan_node.mempool import Mempool, MempoolLimits
+from dawan_node.mempool_watch import FORWARDED_MS, PATIENCE_MS, MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, Accuser
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
@@ -79,11 +80,11 @@ DUTY_MS: Final = 250
 #: Heads are repeated this often, so that a lost one costs no more.
 HEAD_MS: Final = 1_000
 #: consensus.md 1.6: a transaction that waits so long is sent to all validators again (amendment L7) ...
-OVERDUE_MS: Final = 2_000
+OVERDUE_MS: Final = FORWARDED_MS
 #: ... so many at a time ...
 OVERDUE_MAX: Final = 500
 #: ... and again this often: what was sent may be lost too, or its receivers may have been away all the while.
-RESEND_ROUND_MS: Final = 10_000
+RESEND_ROUND_MS: Final = PATIENCE_MS
 #: The request id under which envelopes travel unasked on topic FETCH; the gatherer asks with ids from 1.
 RESENT: Final = 0
 #: Announced transactions an observer has asked for.
@@ -141,6 +142,7 @@ class Channel:
         )
         self.admission.is_wanted = self._gatherer.wants
         self._verifier: Final = verifier
+        self._watch: Final = MempoolWatch(self.pool, self.admission.organisation_of, len(configuration.active_orgs))
         self.driver: Final = Driver(
             self.name,
             self.chain_id,
@@ -148,6 +150,7 @@ class Channel:
             parts.head.rules,
             applier,
             self.pool,
+            self._watch,
             self._bodies,
             self._gatherer,
             self._worker,
@@ -395,6 +398,7 @@ class Channel:
             self._names_by_key |= {entry[3]: entry[0] for entry in configuration.validators}
             latest_ms = max(self._clock.wall_ms(), header.timestamp_ms)
             self.admission.active_orgs = configuration.active_orgs
+            self._watch.organisations = len(configuration.active_orgs)
             self.admission.seats = seats(configuration)
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
@@ -517,10 +521,10 @@ class Channel:
             self._log_progress()
         if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
             self._resend_round_ms = now_ms
-            self.pool.restart_ages(self._clock.wall_ms())
+            self.pool.begin_resend_round()
         overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
         if overdue:
-            self._send_again(overdue)
+            self.again(overdue)
 
     def _accuse(self, now_ms: int) -> None:
         """Send the evidence that is due, and have a halt reported."""
@@ -533,7 +537,7 @@ class Channel:
             time_ms = max(self._clock.wall_ms(), self.admission.block_time_ms)
             self._runtime.start(self.accuser.report(self.admission, now_ms, time_ms, self.pool.lifetime_ms_max))
 
-    def _send_again(self, transactions: Sequence[Transaction]) -> None:
+    def again(self, transactions: Sequence[Transaction]) -> None:
         """Old transactions go to all validators on a topic that is not the first to be dropped (amendment L7)."""
         names = [name for name in self._names_by_key.values() if name != self._own_name]
         envelopes = [transaction.envelope for transaction in transactions]

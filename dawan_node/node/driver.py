@@ -28,6 +28,7 @@ from dawan_node.consensus.records import Record
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
+from dawan_node.mempool_watch import MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
 from dawan_node.node.applier import AppliedHead, Applier, Executed, Stored, UnknownBranch
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
@@ -38,7 +39,9 @@ from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
 from dawan_node.node.runtime import Jobs
+from dawan_node.node.watching import Watching
 from dawan_node.primitives.block import Header
+from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import SyncedBlock
@@ -70,6 +73,10 @@ class Sender(Protocol):
 
     def consensus(self, validators: ValidatorSet, to: tuple[int, ...] | None, payload: bytes) -> None:
         """Send to these indexes of ``validators``, or to all others of them."""
+        ...
+
+    def again(self, transactions: Sequence[Transaction]) -> None:
+        """Send waiting transactions to all validators once more (amendment L7)."""
         ...
 
 
@@ -116,6 +123,7 @@ class Driver:
         rules: ChannelRules,
         applier: Applier,
         pool: Mempool,
+        watch: MempoolWatch,
         bodies: Bodies,
         gatherer: Gatherer,
         worker: Jobs,
@@ -132,6 +140,8 @@ class Driver:
         self._chain_id: Final = chain_id
         self._applier: Final = applier
         self._pool: Final = pool
+        self._watch: Final = watch
+        self._watching: Final = Watching(channel, replica, pool, watch, clock, sender.again)
         self._bodies: Final = bodies
         self._gatherer: Final = gatherer
         self._worker: Final = worker
@@ -150,6 +160,7 @@ class Driver:
         self._executed: set[bytes] = set()
         #: On the monotonic clock, like the gatherer's times: a corrected wall clock must not stop a primary.
         self._attempt_due_ms: int | None = None
+        self._head_ms = applier.head.timestamp_ms
         self._proposed_ms = -BATCH_DELAY_MS
         self._syncing: SyncedBlock | None = None
         self.last_commit_ms: int | None = None
@@ -167,7 +178,7 @@ class Driver:
 
     def peer_up(self, link: int) -> None:
         """A validator's link is up."""
-        self._add(lambda: self.replica.link_up(link, self._clock.wall_ms()))
+        self._add(partial(self._watching.link_up, link))
 
     def wake(self) -> None:
         """Something changed that the next turn should look at: the pool, the gatherer."""
@@ -223,7 +234,7 @@ class Driver:
             self._inputs.popleft()()
         self._gatherer.poll(self._clock.monotonic_ms())
         self._take_gathered()
-        self.replica.work_pending(len(self._pool) > 0, now_ms)
+        self._watching.look([block.names for block in self._in_flight.values()], self._head_ms, self._batch_bytes)
         self.replica.tick(now_ms)
         self._maybe_propose(now_ms)
 
@@ -239,7 +250,8 @@ class Driver:
         if due is not None:
             waits.append(due - self._clock.wall_ms())
         now_ms = self._clock.monotonic_ms()
-        waits += [at - now_ms for at in (self._gatherer.next_deadline(), self._attempt_due_ms) if at is not None]
+        due_at = (self._gatherer.next_deadline(), self._attempt_due_ms, self._watching.due_ms())
+        waits += [at - now_ms for at in due_at if at is not None]
         return min(waits, default=None)
 
     async def _sleep(self) -> None:
@@ -262,6 +274,10 @@ class Driver:
             self.replica.step(message, link if link >= 0 else None, self._clock.wall_ms())
         except InvalidMessage as error:
             log.warning("message_refused", extra=fields(channel=self._channel, link=link, reason=str(error)))
+
+    @property
+    def _batch_bytes(self) -> int:
+        return min(BATCH_BYTES, self._rules.block_bytes_max)
 
     # Proposing
 
@@ -293,7 +309,7 @@ class Driver:
         start_ns = time.thread_time_ns()
         batch = self._pool.reap(
             self._rules.block_txs_max,
-            min(BATCH_BYTES, self._rules.block_bytes_max),
+            self._batch_bytes,
             slot.block_time_ms(now_ms),
             frozenset().union(*(block.names for block in branch)),
         )
@@ -341,7 +357,6 @@ class Driver:
             self._discard(ready.discard)
         for block_hash in ready.release:
             self._forget(block_hash)
-        now_ms = self._clock.wall_ms()
         for acquire in ready.acquire:
             self._wanted[acquire.block_hash] = acquire
             self._gatherer.want(acquire, self._clock.monotonic_ms())
@@ -352,8 +367,6 @@ class Driver:
         if ready.sync is not None:
             self._listener.wanted_range(ready.sync.height, ready.sync.holders)
         for alarm in ready.alarms:
-            if alarm.kind is AlarmKind.NEW_VIEW:
-                self._pool.restart_ages(now_ms)  # the new primary gets its own time (SmartBFT 86be08d)
             level = logging.INFO if alarm.kind in (AlarmKind.NEW_VIEW, AlarmKind.EPOCH) else logging.WARNING
             log.log(
                 level,
@@ -493,6 +506,14 @@ class Driver:
         with self._stages.measure("publish", len(body.transactions)):
             self._in_flight.pop(decided.block_hash, None)
             self._executed.discard(decided.block_hash)
+            self._watch.decided(
+                body.transactions,
+                decided.header.timestamp_ms,
+                self._rules.block_txs_max,
+                self._batch_bytes,
+                self._clock.wall_ms(),
+            )
+            self._head_ms = decided.header.timestamp_ms
             self._pool.remove_decided(body.transactions)
             self.last_commit_ms = self._clock.monotonic_ms()
             if stored.next_rules is not None:

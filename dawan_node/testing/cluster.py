@@ -381,7 +381,7 @@ class Cluster:
         time = self._time_of(node)
         while True:
             slot = replica.proposal_slot()
-            used = self._branch_leaves(node, replica.block_hash if slot is None else slot.parent_hash)
+            used = self._branch_leaves(node, replica.tip_hash if slot is None else slot.parent_hash)
             free = [leaf for leaf in node.pool if leaf not in used and leaf not in node.committed]
             replica.work_pending(bool(free), time)
             slot = replica.proposal_slot()

@@ -29,15 +29,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "crypto": CRYPTO,
     "primitives": PRIMITIVES,
     **dict.fromkeys(CORES, CORE),
+    # Stands beside the pool it watches: the pool itself knows nothing of primaries.
+    "mempool_watch": CORE | {"mempool"},
     "light": PRIMITIVES | {"primitives"},
     "modules": {"execution.module", "primitives"},
     "interchange": CORE | {"modules"},
     "explorer": {"rpc.client"},
     "relay": CORE | CORES,
     "private": CORE | CORES,
-    "node": CORE | CORES | {"relay", "private", "modules", ""},
+    "node": CORE | CORES | {"mempool_watch", "relay", "private", "modules", ""},
     "cli": CORE | CORES | {"node", "interchange", "modules", "light", "explorer", "relay", "private", ""},
-    "testing": CORE | CORES | {"node", "interchange", "modules", "light", ""},
+    "testing": CORE | CORES | {"mempool_watch", "node", "interchange", "modules", "light", ""},
 }
 # Modules may say what their own command group needs of these; nothing else in the package sees the public test kit.
 MAY_IMPORT_TESTING = {"cli/module.py"}
@@ -46,6 +48,7 @@ PURE = (
     "primitives",
     "consensus",
     "mempool.py",
+    "mempool_watch.py",
     "execution",
     "modules",
     "sync",

@@ -14,6 +14,10 @@ def wishes(lab: ReplicaLab, index: int) -> list[int]:
     return [message.new_view for message in lab[index].all_sent(Suspect)]
 
 
+#: Nothing but the progress timer.
+PATIENT = Timers(proposal_ms=60_000, proposal_min_ms=60_000)
+
+
 def primary_lives(lab: ReplicaLab, index: int, view: int = 0) -> None:
     """A STATUS of the primary on its own link."""
     status = Status(0, view, view, 0, lab.chain_id, (), b"\x00")
@@ -70,7 +74,7 @@ def test_wishes_count_distinct_validators_and_expire() -> None:
 
 
 def test_work_without_progress_is_suspected_after_d0_and_not_before() -> None:
-    lab = ReplicaLab(honest=(1,))
+    lab = ReplicaLab(honest=(1,), timers=PATIENT)
     lab[1].replica.work_pending(True, lab.now)
     for _ in range(29):
         primary_lives(lab, 1)
@@ -96,7 +100,7 @@ def test_without_work_only_silence_is_suspected() -> None:
 
 
 def test_a_wish_is_repeated_while_its_reason_lasts_and_ends_with_progress() -> None:
-    lab = ReplicaLab(honest=(1,))
+    lab = ReplicaLab(honest=(1,), timers=PATIENT)
     lab[1].replica.work_pending(True, lab.now)
     lab.tick(5_000)
     assert wishes(lab, 1) == [1, 1, 1]
@@ -108,7 +112,7 @@ def test_a_wish_is_repeated_while_its_reason_lasts_and_ends_with_progress() -> N
 
 
 def test_a_decision_restarts_the_progress_timer() -> None:
-    lab = ReplicaLab(honest=(1,))
+    lab = ReplicaLab(honest=(1,), timers=PATIENT)
     lab[1].replica.work_pending(True, lab.now)
     lab.tick(2_500)
     lab.decide(0, "a", [1], (0, 2, 3))
@@ -226,7 +230,7 @@ def test_fetching_the_bodies_of_o_pauses_the_progress_timer_for_one_d() -> None:
 
 
 def test_a_clock_that_steps_back_stops_no_timer() -> None:
-    lab = ReplicaLab(honest=(1,))
+    lab = ReplicaLab(honest=(1,), timers=PATIENT)
     lab[1].replica.work_pending(True, lab.now)
     lab.tick(1_000)
     lab.now -= 3_600_000

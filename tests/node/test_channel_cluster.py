@@ -6,8 +6,9 @@ Each run is one seed: a failure is repeated exactly by running the test again.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +17,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from dawan_node.consensus import Acquire, Execute, Mode
+from dawan_node.consensus.pace import Pace
 from dawan_node.errors import StorageError
 from dawan_node.mempool import replay_keys
 from dawan_node.node.bodies import BlockBody
@@ -24,9 +26,10 @@ from dawan_node.node.worker import Worker
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import Txs
 from dawan_node.primitives.codes import Code
+from dawan_node.primitives.transaction import Transaction
 from dawan_node.testing.module_kit import private_key_of
 from tests.node.channel_cluster import CALM, SEGMENT_BYTES, Cluster, Faults, memory_folder, simulate, until
-from tests.node.ledger import Ledger, leaves_of, wrongly_signed
+from tests.node.ledger import SELLERS, Ledger, leaves_of, wrongly_signed
 
 VALIDATORS = ("gz1", "hk1", "hq1", "mo1")
 OBSERVER = "gz8"
@@ -463,3 +466,80 @@ def test_what_a_dropped_block_held_is_left_out_again_once_the_block_is_back(fold
         ]
 
     simulate(folder, 59, scenario)
+
+
+# A primary that leaves transactions out
+
+
+def censor(cluster: Cluster, name: str, who: str) -> None:
+    """Have ``name`` leave the transactions of one client's key out of its blocks whenever it is primary."""
+    pool, key = cluster.nodes[name].channel.pool, private_key_of(who).public_key
+    honest = pool.reap
+
+    def reap(txs_max: int, bytes_max: int, block_time_ms: int, exclude: Set[bytes] = frozenset()) -> list[Transaction]:
+        hidden = {leaf for leaf, entry in pool._entries.items() if entry.transaction.public_key == key}
+        return honest(txs_max, bytes_max, block_time_ms, exclude | hidden)
+
+    pool.reap = reap  # type: ignore[method-assign]
+
+
+def views_of(cluster: Cluster) -> set[int]:
+    return {node.channel.driver.replica.view[1] for node in cluster.validators}
+
+
+@pytest.mark.parametrize("is_measured", [True, False], ids=["by its pace too", "by complaint alone"])
+def test_a_primary_that_leaves_one_client_out_is_replaced_and_nobody_else_suffers(
+    folder: Path, is_measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the window as empty as here, its pace gives it away a little earlier than the complaint."""
+    patience_s = (OVERDUE_MS + RESEND_ROUND_MS) / 1000
+    if not is_measured:
+        monkeypatch.setattr(Pace, "is_slow", False)
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.load(8)
+        await cluster.settle()
+        censoring, seller = primary_of(cluster), SELLERS[0]
+        others = [each for each in SELLERS if each != seller]
+        censor(cluster, censoring, seller)
+        entry = next(name for name in VALIDATORS if name != censoring)
+        victim = cluster.author.transaction(seller, time_ms=cluster.clock.wall_ms())
+        await cluster.submit(entry, victim)
+        began = asyncio.get_running_loop().time()
+        slowest = 0.0
+        store = cluster.nodes[entry].channel.store
+        while store.blocks.find_tx(victim.tx_id) is None:
+            sent = asyncio.get_running_loop().time()
+            assert sent - began < patience_s + 2 * VIEW_S, cluster.describe()
+            other = cluster.author.transaction(cluster.source.choice(others), time_ms=cluster.clock.wall_ms())
+            await cluster.commit(entry, other)
+            slowest = max(slowest, asyncio.get_running_loop().time() - sent)
+            await asyncio.sleep(0.5)
+        assert asyncio.get_running_loop().time() - began > (RESEND_ROUND_MS / 1000 if is_measured else patience_s)
+        assert slowest < VIEW_S
+        assert primary_of(cluster) != censoring and views_of(cluster) == {1}
+        await cluster.settle()
+
+    simulate(folder, 67, scenario)
+
+
+def test_one_client_that_floods_its_organisation_makes_nobody_complain(folder: Path) -> None:
+    """Blocks of four, so that what the flooder has waiting lasts; the others commit as if it were not there."""
+
+    async def scenario(cluster: Cluster) -> None:
+        for node in cluster.validators:
+            rules = node.channel.driver._rules
+            node.channel.driver._rules = dataclasses.replace(rules, block_txs_max=4)
+        flooder, others = SELLERS[0], SELLERS[1:]
+        flood = [cluster.author.transaction(flooder, time_ms=cluster.clock.wall_ms()) for _ in range(900)]
+        await cluster.submit("mo1", *flood)
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - began < 16.0:
+            other = cluster.author.transaction(cluster.source.choice(others), time_ms=cluster.clock.wall_ms())
+            await cluster.commit("gz1", other, seconds=2.0)
+            await asyncio.sleep(0.5)
+            assert not any(node.channel.driver.replica.status().suspects for node in cluster.validators)
+        assert views_of(cluster) == {0}
+        await cluster.settle()
+
+    simulate(folder, 71, scenario)
