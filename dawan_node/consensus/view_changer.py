@@ -393,7 +393,9 @@ class ViewChanger:
                 block = state.tree.add(entry.block_hash, entry.header)
                 block.pinned = block.pinned or primary == state.own
                 held = state.prepared.get(height)
-                if held is None or entry.certificate.view > held[1].view:
+                # Far behind, W entries of each view would pile up; no VIEW-CHANGE of mine could list them.
+                is_near = height <= chain.height + 2 * state.window
+                if is_near and (held is None or entry.certificate.view > held[1].view):
                     state.prepared[height] = (entry.header, entry.certificate)
         # Whatever O leaves out cannot be decided any more, so its overlays are void; certified blocks and their
         # ancestors keep theirs, and blocks that a PC names stay known.
