@@ -130,8 +130,8 @@ class SimulatedNode:
         """Go on with everything that came meanwhile."""
         self.is_frozen = False
         waiting, self._waiting_frozen = self._waiting_frozen, []
-        for action in waiting:
-            self.scene.world.at(0, action)
+        for action in waiting:  # at once: what arrives at this very moment comes after them
+            action()
 
     def perform(self, life: Life, action: Callable[[], None]) -> None:
         """Do something of ``life`` if it still lives, when it is not frozen, and with the power that is there."""
