@@ -21,6 +21,7 @@ from dawan_node.consensus.block_tree import BlockTree
 from dawan_node.consensus.chain import Chain
 from dawan_node.consensus.config import Head, ReplicaConfig
 from dawan_node.consensus.message_log import MessageLog
+from dawan_node.consensus.messages import WINDOW_MAX
 from dawan_node.consensus.proof import proof_of
 from dawan_node.consensus.ready import AlarmKind, Evidence, EvidenceKind, Outbox
 from dawan_node.consensus.records import HaltedRecord, QuarantineRecord, Record, RecordKind
@@ -106,7 +107,7 @@ class ReplicaState:
             self.chain_id,
             self.chain.epoch,
             self.validators,
-            self.window,
+            WINDOW_MAX,
             base_height,
             base_hash,
             self.verifier,

@@ -42,7 +42,12 @@ from dawan_node.primitives.validators import ValidatorSet
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What view-change messages of one epoch are judged by. ``base`` is the block that ended the epoch before."""
+    """What view-change messages of one epoch are judged by. ``base`` is the block that ended the epoch before.
+
+    ``window`` is the widest W there may be, never that of a channel: W changes inside an epoch, and whoever does not
+    have that block yet would compute another O and hold an honest primary to it. Nothing is lost by that: with at most
+    f faults a PC stands within W of some head among any q VIEW-CHANGEs.
+    """
 
     chain_id: bytes
     number: int

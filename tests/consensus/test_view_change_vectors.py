@@ -160,6 +160,18 @@ def test_the_right_o_is_accepted(lab: ReplicaLab) -> None:
     assert isinstance(outcome, Plan) and len(outcome.entries) == 2
 
 
+def test_a_replica_that_has_not_seen_the_window_grow_accepts_what_follows_from_the_wider_one() -> None:
+    """W changes by a barrier inside an epoch: validity may not depend on whether a replica has that block (A5)."""
+    lab = ReplicaLab(honest=(0,), window=1)
+    lab.change_view(VIEW, 0)
+    top = lab.certificate(2, TEN, QUORUM)
+    pcs = [(X, lab.prepared(3, X, QUORUM)), (Y, lab.prepared(3, Y, QUORUM))]
+    chosen = [lab.view_change(voter, VIEW, last=(TEN, top), prepared=pcs) for voter in (1, 2, 3)]
+    lab.deliver(lab.new_view(VIEW, chosen, [X, Y]), 0)
+    assert lab[0].evidence == []
+    assert lab[0].replica.status().view == VIEW
+
+
 def test_the_primarys_own_view_change_must_be_among_them(lab: ReplicaLab) -> None:
     assert lab.primary(VIEW) == 1
     chosen = [lab.view_change(voter, VIEW) for voter in (0, 2, 3)]

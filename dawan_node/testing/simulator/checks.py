@@ -163,7 +163,7 @@ class Checks:
         """The log has synced it, now or when it left for the first time (old votes leave the log with a checkpoint)."""
         if signature in node.sent:
             return
-        if not any(signature in record.payload for record in reversed(node.promised)):
+        if not any(signature in record.payload for record in (*reversed(node.promised), *node.retired)):
             raise Violation(f"{node.name} sends a {what} that its log has not synced")
         node.sent.add(signature)
 

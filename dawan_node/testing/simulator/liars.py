@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from dawan_node.testing.attackers import ATTACKERS
 from dawan_node.testing.simulator.byzzfuzz import MutatingLiar
 from dawan_node.testing.simulator.node import Liar
+from dawan_node.testing.simulator.possessed import Possessed
 
-#: Name -> maker of one liar.
+#: Name -> maker of one liar, from its seed.
 LIARS: Final[dict[str, Callable[[int], Liar]]] = {
     "mutating": MutatingLiar,
     "without conscience": lambda seed: Liar(),
+    **{name: partial(Possessed, kind) for name, kind in ATTACKERS.items()},
 }

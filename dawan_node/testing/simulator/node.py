@@ -68,6 +68,8 @@ class SimulatedNode:
         self.power_cut_in: int | None = None
         #: What the log has promised to hold since its last checkpoint.
         self.promised: list[WalRecord] = []
+        #: What it promised before that: a Ready whose records begin a segment may send what the last one held.
+        self.retired: list[WalRecord] = []
         #: Signatures that have left, in whatever life.
         self.sent: set[bytes] = set()
         #: Liars' hooks; None for an honest node.
@@ -195,6 +197,9 @@ class Liar:
         """Change the replica before its life begins."""
         replica._state.stop_for_own_key = lambda statement: None  # type: ignore[method-assign]
 
+    def begin(self, node: SimulatedNode) -> None:
+        """Change the channel when a life begins."""
+
 
 class _Unscrupulous(TestSigner):
     __test__ = False
@@ -251,6 +256,8 @@ class Life:
 
     def begin(self) -> None:
         """First turn, first duties, and links to whoever is there."""
+        if self.node.liar is not None:
+            self.node.liar.begin(self.node)
         self._wake()
         self.soon(self._world.random.randrange(DUTY_MS), self._duties)
 
@@ -329,6 +336,7 @@ class Life:
         else:
             self.wal.sync()
         if self._rolls:
+            self.node.retired = list(self.node.promised)
             self.node.promised.clear()
         self.node.promised.extend(self._unsynced)
         self.node.count_action("synced")

@@ -192,7 +192,8 @@ class Scene:
     def settle(self, limit_ms: int = HEAL_LIMIT_MS) -> bool:
         """Whether all honest nodes come to agree on everything that clients want, and store the same bytes."""
         self.submit_again()
-        self.submit(2)
+        # To an honest node: a liar may keep what a client hands it, and the client would try another.
+        self.submit(2, to=self.world.random.choice(self.honest).number)
         if not self.run_until(self.is_settled, limit_ms):
             return False
         self.compare()
