@@ -146,7 +146,8 @@ class Replica:
     def link_up(self, validator: int, now_ms: int) -> None:
         """The link to ``validator`` came up: say where this replica is."""
         self._pass_time(now_ms)
-        if not self._state.is_alone:
+        # The link may have come up in an epoch that is over by now, with more validators.
+        if not self._state.is_alone and validator < self._state.validators.n:
             self._repair.tell(validator)
 
     def tick(self, now_ms: int) -> None:

@@ -295,7 +295,7 @@ class Driver:
         the one its transactions were picked for. Where it is not and time alone changes that, ``_attempt_due_ms`` says
         when; everything else that could is an input, and so a turn."""
         branch = self._branch(slot.parent_hash)
-        if any(block.barrier for block in branch):
+        if branch is None or any(block.barrier for block in branch):
             return False  # decided, but not stored: others would refuse what only the rules below it allow
         waiting = len(self._pool) - sum(block.count for block in branch)
         waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
@@ -330,13 +330,16 @@ class Driver:
         self._stages.add("propose", time.thread_time_ns() - start_ns, len(batch))
         return True
 
-    def _branch(self, parent_hash: bytes) -> list[_InFlight]:
-        """The undecided blocks from the head up to ``parent_hash``."""
+    def _branch(self, parent_hash: bytes) -> list[_InFlight] | None:
+        """The blocks that are not stored from the head up to ``parent_hash``. None when one of them is not here: a view
+        change dropped it, this one brings it back, and nobody can tell yet which transactions it holds."""
         branch: list[_InFlight] = []
+        leads_to_head = parent_hash == self.replica.block_hash
         while (block := self._in_flight.get(parent_hash)) is not None:
             branch.append(block)
             parent_hash = block.parent_hash
-        return branch
+            leads_to_head |= parent_hash == self.replica.block_hash
+        return branch if leads_to_head else None
 
     def _hold(self, header: Header, body: BlockBody) -> None:
         self._bodies.add(body)

@@ -112,13 +112,17 @@ class Verifier:
         cache_max: int = CACHE_MAX,
         queue_max: int = QUEUE_MAX,
         account: Callable[[int, int], None] = _unaccounted,
+        check: Callable[[list[Transaction]], list[bool]] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Build it inside the event loop that uses it. ``workers`` counts in mode THREADS only.
 
         ``account`` is told the processor time (nanoseconds) of each batch and its size, in whatever thread it ran.
+        Simulations bring their own ``check`` and ``loop``.
         """
         self._account = account
-        self._loop = asyncio.get_running_loop()
+        self._check = check or _check
+        self._loop = loop or asyncio.get_running_loop()
         self._mode = mode
         self._workers = workers if mode is Mode.THREADS else 0
         self._threads = ThreadPoolExecutor(workers, "verifier") if mode is Mode.THREADS else None
@@ -197,7 +201,7 @@ class Verifier:
                 return
 
     def _enqueue(self, transaction: Transaction, urgent: bool, group: _Group, place: int) -> None:
-        leaf = transaction.leaf_hash
+        leaf = _name_of(transaction)
         if leaf in self._cache:
             self._remembered += 1
             group.verdicts[place] = True
@@ -272,13 +276,13 @@ class Verifier:
 
     def _check_accounted(self, transactions: list[Transaction]) -> list[bool]:
         start_ns = time.thread_time_ns()
-        verdicts = _check(transactions)
+        verdicts = self._check(transactions)
         self._account(time.thread_time_ns() - start_ns, len(transactions))
         return verdicts
 
     def _finish(self, jobs: list[_Job], verdicts: list[bool]) -> None:
         for job, is_valid in zip(jobs, verdicts, strict=True):
-            leaf = job.transaction.leaf_hash
+            leaf = _name_of(job.transaction)
             self._jobs.pop(leaf, None)
             self._checked += 1
             if is_valid:
@@ -293,6 +297,11 @@ class Verifier:
         while len(self._cache) > self._cache_max:
             del self._cache[next(iter(self._cache))]
         self._give_room()
+
+
+def _name_of(transaction: Transaction) -> bytes:
+    """What a verdict is remembered under. The leaf hash covers the signature; the transaction id does not (U8)."""
+    return transaction.leaf_hash
 
 
 def _check(transactions: list[Transaction]) -> list[bool]:

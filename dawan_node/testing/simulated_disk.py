@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,8 @@ class SimulatedDisk(FileOperations):
         self.failed_in: str | None = None
         self.counts = dict.fromkeys(OPERATIONS, 0)
         self._forgets = False
+        #: Told of every operation before it happens; it may raise, as power does that fails.
+        self.listener: Callable[[str], None] | None = None
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
@@ -155,6 +157,8 @@ class SimulatedDisk(FileOperations):
         return names[path.name]
 
     def _call(self, operation: str) -> None:
+        if self.listener is not None:
+            self.listener(operation)
         self.counts[operation] += 1
         self.calls += 1
         if self.calls == self.fail_at:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from dawan_node.testing.planted_bugs import BUGS
 from dawan_node.testing.simulator.campaign import Report, cores, run_campaign, silence
 from dawan_node.testing.simulator.parts import PARTS, Part, Setting
 from dawan_node.testing.simulator.plan import plan_of
@@ -33,6 +34,7 @@ SHRINK_S = 40.0
 @click.option("--jobs", type=int, default=0, help="Processes; 0: as many as cores.")
 @click.option("--validators", type=int, help="Only networks of this size.")
 @click.option("--liar", help="Only this kind of liar, f of them.")
+@click.option("--bug", "bugs", multiple=True, type=click.Choice([bug.name for bug in BUGS]), help="Only these bugs.")
 @click.option("--seed", type=int, help="One seed only.")
 @click.option("--trace", is_flag=True, help="With --seed: tell what happens.")
 @click.option("--shrink", "is_shrunk", is_flag=True, help="With --seed: find the smallest plan that still fails.")
@@ -45,6 +47,7 @@ def main(
     jobs: int,
     validators: int | None,
     liar: str | None,
+    bugs: tuple[str, ...],
     seed: int | None,
     trace: bool,
     is_shrunk: bool,
@@ -62,7 +65,7 @@ def main(
                 first, None if extended else count, minutes * 60 if extended else None, jobs, validators, liar
             )
         else:
-            failed += _part(PARTS[name], Setting(extended, jobs))
+            failed += _part(PARTS[name], Setting(extended, jobs, bugs))
     click.echo(f"{len(dict.fromkeys(chosen)) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

@@ -28,8 +28,10 @@ R = TypeVar("R")
 REQUIRED: Final = (
     "clock set back", "clock set forward", "clock that drifts", "crash", "crash in the middle of an action",
     "crash of everybody", "cut: everybody alone", "cut: one alone", "cut: ring", "cut: two sides",
-    "cut: two sides and a bridge", "freeze", "liar: twin", "log segment rolled", "log tail lost", "log tail torn",
+    "cut: two sides and a bridge", "freeze", "kill", "liar: twin", "log segment rolled", "log tail lost",
+    "log tail torn",
     "message clogged", "message damaged", "message doubled", "message lost", "message lost in a deaf direction",
+    "message muffled",
     "message overtaken", "slow disk", "validator set change submitted", "alarm: epoch", "alarm: new_view", "evidence",
 )  # fmt: skip
 #: From so many seeds on.

@@ -9,6 +9,10 @@ The checks hold honest nodes to the rules; of liars they only learn what honest 
 - *Exactly once*: no transaction id twice on the chain; the whole chain re-executes to the same roots.
 - *Equal results*: honest COMMITs for one block carry one result.
 - *Bounded memory*: every table of a node stays within what its rules allow.
+- *Rules*: whatever a node writes into its log keeps the rules of the protocol (``rules``), and its signer refuses what
+  contradicts it (``temptation``).
+- *Fairness*: nobody refuses an honest proposal, or judges the time of a block that is proposed again; a pool keeps what
+  it took until it is on the chain.
 - *Innocence*: no evidence against an honest node, no alarm that honest nodes never raise among honest ones.
 """
 
@@ -17,18 +21,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from dawan_node.consensus import AlarmKind, Decided, Ready
-from dawan_node.consensus.messages import Commit, Decision, NewView, Prepare, PrePrepare, ViewChange, decode_message
+from dawan_node.consensus import Alarm, AlarmKind, Decided, Ready, Record
+from dawan_node.consensus.messages import (
+    Commit,
+    Decision,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Suspect,
+    ViewChange,
+    decode_message,
+)
+from dawan_node.consensus.records import SHELL_KINDS_FROM, CommitRecord, PrepareRecord, RecordKind, recorded_height
+from dawan_node.consensus.signer import SUSPECT_TAG
+from dawan_node.node.bodies import BODIES_RECORD, RETIRED_MAX, BlockBody
 from dawan_node.primitives.block import Header, Result
-from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.certificate import COMMIT_TAG, PREPARE_TAG, CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.wal import WalRecord
 from dawan_node.testing.memory_state import MemoryState
+from dawan_node.testing.simulator.contract import is_signed
+from dawan_node.testing.simulator.rules import Rules
+from dawan_node.testing.simulator.temptation import Temptation
 from dawan_node.testing.simulator.world import Violation
 
 if TYPE_CHECKING:
     from dawan_node.testing.simulator.node import SimulatedNode
     from dawan_node.testing.simulator.scene import Scene
+
+#: A wish is forgotten at the next input; there is one each second at least.
+_LATE_MS: Final = 1_500
 
 #: What no honest node reports while at most f lie: the replica asks only for what its guard would sign, and two
 #: certificates for one height take more than f.
@@ -56,6 +78,8 @@ class Checks:
         self.evidence: set[tuple[str, str]] = set()
         self.alarms: set[tuple[str, AlarmKind]] = set()
         self.is_lenient = False
+        self.rules = Rules(scene)
+        self.temptation = Temptation(scene.genesis.chain_id)
 
     @property
     def top(self) -> int:
@@ -68,6 +92,8 @@ class Checks:
         """Everything of one ``Ready``, before it is carried out."""
         if not node.is_honest:
             return
+        if ready.records:
+            self.rules.writes(node, ready.records)
         for alarm in ready.alarms:
             self.alarms.add((node.name, alarm.kind))
             self._scene.world.note(f"alarm {node.number} {alarm.kind}")
@@ -75,6 +101,8 @@ class Checks:
             self._scene.world.say(f"{node.name} {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
             if alarm.kind in _NEVER and not self.is_lenient:
                 raise Violation(f"{node.name} reports {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
+            if alarm.kind in (AlarmKind.PROPOSAL_REFUSED, AlarmKind.CLOCK_DIFFERS):
+                self._is_fair(node, alarm)
         for evidence in ready.evidence:
             accused = self._scene.name_of_validator(evidence.epoch, evidence.voter)
             self.evidence.add((accused, evidence.kind.value))
@@ -84,6 +112,22 @@ class Checks:
                 raise Violation(f"{node.name} has evidence ({evidence.kind}) against honest {accused}")
         for decided in ready.decide:
             self._check_decided(node, decided)
+
+    def _is_fair(self, node: SimulatedNode, alarm: Alarm) -> None:
+        """A proposal was refused: not one of an honest primary, and not for the time of a block that O brought."""
+        height = dict(alarm.fields)["height"]
+        assert node.life is not None
+        state = node.life.replica._state
+        slot = state.log.slots.get(int(height))
+        if slot is None:
+            return
+        if slot.reproposed:
+            raise Violation(f"{node.name} judges the block proposed again at height {height}: {alarm.text} (B13)")
+        primary = self._scene.name_of_validator(state.chain.epoch, state.primary(slot.view))
+        if alarm.kind is AlarmKind.PROPOSAL_REFUSED and all(
+            other.is_honest for other in self._scene.nodes_called(primary)
+        ):
+            raise Violation(f"{node.name} refuses the proposal of honest {primary} at height {height}: {alarm.text}")
 
     def _check_decided(self, node: SimulatedNode, decided: Decided) -> None:
         self._is_final(node, decided.header, decided.result)
@@ -129,18 +173,23 @@ class Checks:
                 if key != self._scene.primary_key(header.epoch, message.view):
                     return  # passed on
                 self._once(node, "PREPARE", header.epoch, message.view, header.height, header.hash)
-                self._is_durable(node, message.signature, "PRE-PREPARE")
+                vote = Prepare(
+                    header.epoch, message.view, header.height, header.hash, header.proposer, message.signature
+                )
+                self._leaves(node, vote)
             case Prepare():
                 if self._scene.key_of_validator(message.epoch, message.voter) != key:
                     return  # the primary's, shown to whoever accepted another block
                 self._once(node, "PREPARE", message.epoch, message.view, message.height, message.block_hash)
-                self._is_durable(node, message.signature, "PREPARE")
+                self._leaves(node, message)
             case Commit():
                 value = message.block_hash + message.result_hash
                 self._once(node, "COMMIT", message.epoch, message.view, message.height, value)
                 if self._results.setdefault(message.block_hash, message.result_hash) != message.result_hash:
                     raise Violation(f"{node.name} signs another result than others for {message.block_hash.hex()[:8]}")
-                self._is_durable(node, message.signature, "COMMIT")
+                self._leaves(node, message)
+            case Suspect():
+                self.rules.binds(node, SUSPECT_TAG, [message.epoch, message.new_view], message.signature)
             case ViewChange():
                 if self._scene.key_of_validator(message.epoch, message.voter) != key:
                     return  # forwarded
@@ -149,7 +198,7 @@ class Checks:
             case NewView():
                 if key == self._scene.primary_key(message.epoch, message.new_view):
                     self._once(node, "NEW-VIEW", message.epoch, message.new_view, 0, payload)
-                self._is_durable(node, message.signature, "NEW-VIEW")
+                    self._is_durable(node, message.signature, "NEW-VIEW")
             case Decision():
                 self._is_final(node, message.header, message.result)
                 self.certified(node, message.certificate)
@@ -158,6 +207,17 @@ class Checks:
         known = self._signed.setdefault((node.key.public_key, kind, epoch, view, height), value)
         if known != value:
             raise Violation(f"{node.name} signed two {kind}s for epoch {epoch} view {view} height {height}")
+
+    def _leaves(self, node: SimulatedNode, vote: Prepare | Commit) -> None:
+        """A vote leaves; the first time it is looked at closely."""
+        if vote.signature in node.sent:
+            return
+        statement: list[int | bytes] = [vote.epoch, vote.view, vote.height, vote.block_hash]
+        if isinstance(vote, Commit):
+            statement.append(vote.result_hash)
+        self.rules.binds(node, COMMIT_TAG if isinstance(vote, Commit) else PREPARE_TAG, statement, vote.signature)
+        self._is_durable(node, vote.signature, type(vote).__name__.upper())
+        self.temptation.sent(node, vote)
 
     def _is_durable(self, node: SimulatedNode, signature: bytes, what: str) -> None:
         """The log has synced it, now or when it left for the first time (old votes leave the log with a checkpoint)."""
@@ -171,9 +231,32 @@ class Checks:
         """A node comes back: everything its log ever promised since the last checkpoint must be there."""
         found = set(records)
         missing = [record for record in node.promised if record not in found]
+        if node.rolling is not None and found.issuperset(node.rolling):
+            missing = []  # power failed after the new segment had replaced the old one
+        node.rolling = None
         if missing and not (self.is_lenient and node.disk_habits.forgets):
             raise Violation(f"{len(missing)} synced records of {node.name} are gone after a crash")
         node.promised = list(records)
+        self.rules.recovered(node, {(record.kind, record.payload) for record in records})
+        if node.is_honest:
+            self._is_pinned(node, records)
+
+    def _is_pinned(self, node: SimulatedNode, records: Sequence[WalRecord]) -> None:
+        """Whoever holds its vote for an undecided block also holds the block (U5)."""
+        own = [Record(RecordKind(record.kind), record.payload) for record in records if record.kind < SHELL_KINDS_FROM]
+        decided = recorded_height(own) or 0
+        held = {
+            BlockBody.decode_record(record.payload).block_hash for record in records if record.kind == BODIES_RECORD
+        }
+        for record in own:
+            if record.kind is RecordKind.PREPARE:
+                header = PrepareRecord.decode(record.payload).header
+            elif record.kind is RecordKind.COMMIT:
+                header = CommitRecord.decode(record.payload).header
+            else:
+                continue
+            if header.height > decided and header.hash not in held:
+                raise Violation(f"{node.name} holds its vote for height {header.height}, and not what it is for (U5)")
 
     # Memory
 
@@ -188,7 +271,7 @@ class Checks:
             "slots": (len(state.log.slots) + len(state.log.older), 6 * w),
             "votes for later": (sum(len(votes) for votes in state.log._later.values()), 4 * w * n),
             "blocks": (len(state.tree.blocks()), 6 * w + 2),
-            "certificates": (len(state.chain.certificates), 2 * w),
+            "certificates": (len(state.chain.certificates), 2 * self._scene.widest_window),
             "proven blocks": (len(state.chain.proven), 2 * w + 64),
             "recent blocks": (len(state.chain.recent), 2 * w + 1),
             "prepared": (len(state.prepared), 2 * w),
@@ -197,10 +280,42 @@ class Checks:
             "wishes": (len(life.replica._suspicion.wishes._wishes), n),
             "refusals": (len(state._refused), 8 * w),
             "evidence": (len(state._evidence), 256),
+            "bodies": (len(life.channel._bodies), RETIRED_MAX + 8 * w + 2),
+            "blocks in flight": (len(life.channel.driver._in_flight), 8 * w + 2),
         }
         for what, (size, most) in bounds.items():
             if size > most:
                 raise Violation(f"{node.name} holds {size} {what}, at most {most}")
+        self._keeps_time(node)
+        self._keeps_pool(node)
+        account = self.rules.account(node)
+        if account.floor[:2] == (state.chain.epoch, state.view) and state.base.height != account.floor[2]:
+            kept, due = state.base.height, account.floor[2]
+            raise Violation(f"{node.name} keeps floor {kept} in view {state.view}, not {due} (U2)")
+        self.temptation.tempt(node, account.height, account.sworn)
+
+    def _keeps_time(self, node: SimulatedNode) -> None:
+        """No timer beyond the cap, no wish beyond its time (consensus.md 1.7, L10)."""
+        assert node.life is not None
+        state, suspicion = node.life.replica._state, node.life.replica._suspicion
+        awaited = suspicion._new_view_deadline
+        if awaited is not None and awaited > state.clock + state.timers.view_max_ms:
+            raise Violation(f"{node.name} waits {awaited - state.clock} ms for a NEW-VIEW, at most the cap")
+        late = [wish for wish in suspicion.wishes._wishes.values() if wish.expires_at < state.clock - _LATE_MS]
+        if late and suspicion.may_change_view():
+            raise Violation(f"{node.name} counts a wish that expired {state.clock - late[0].expires_at} ms ago (L10)")
+
+    def _keeps_pool(self, node: SimulatedNode) -> None:
+        """What the pool took waits there until it is on the chain (FISCO #4198, #4308)."""
+        life = node.life
+        assert life is not None
+        blocks = life.channel.store.blocks
+        for tx_id, leaf in list(life.taken.items()):
+            if leaf in life.channel.pool:
+                continue
+            if blocks.find_tx(tx_id) is None:
+                raise Violation(f"{node.name} took transaction {tx_id.hex()[:8]} and has lost it")
+            del life.taken[tx_id]
 
     # The end
 
@@ -234,6 +349,8 @@ class Checks:
             state.apply(execution.changes)
             result, time_ms = stored, header.timestamp_ms
             for transaction in transactions:
+                if not is_signed(transaction, self._scene.is_real):
+                    raise Violation(f"block {at} holds a transaction that its sender did not sign (U8)")
                 if transaction.tx_id in seen:
                     raise Violation(f"transaction {transaction.tx_id.hex()[:8]} is on the chain twice")
                 seen.add(transaction.tx_id)

@@ -8,15 +8,17 @@ module's business and the change of the set is consensus' (amendment U11).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import Final
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Final, cast
 
 from dawan_node.crypto.hashing import domain_separated, sha256
 from dawan_node.crypto.signatures import ED25519, PrivateKey
 from dawan_node.execution.channel import Configuration
 from dawan_node.execution.module import Args, Context, Entity, Module, QueryContext, ShortText, key_of, replace
 from dawan_node.execution.registry import Registry
+from dawan_node.node.verifier import Mode, Verifier
 from dawan_node.primitives.genesis import (
     TX_LIFETIME_MS_CEILING,
     Genesis,
@@ -184,25 +186,34 @@ class Author:
         return Transaction.decode(assemble_envelope(body, ED25519, key.public_key, signature))
 
 
-class InlineChecks:
-    """``node.admission.SignatureChecks`` at once, on the spot; remembers what it found good."""
+class InlineChecks(Verifier):
+    """The node's verifier with its queue and its memory, on the spot."""
 
     def __init__(self, real_signatures: bool) -> None:
-        self._is_real = real_signatures
-        self._good: dict[bytes, None] = {}
+        check = partial(_check, real_signatures)
+        super().__init__(Mode.INLINE, check=check, loop=cast(asyncio.AbstractEventLoop, _AtOnce()))
 
-    async def verify(self, transactions: Sequence[Transaction], urgent: bool = False) -> list[bool]:
-        """One verdict per transaction."""
-        return [self._is_good(transaction) for transaction in transactions]
 
-    def _is_good(self, transaction: Transaction) -> bool:
-        if transaction.leaf_hash in self._good:
-            return True
-        if self._is_real:
-            is_good = transaction.verify_signature()
-        else:
-            signed = domain_separated(TX_TAG, transaction.body_bytes)
-            is_good = fake_signature(transaction.public_key, signed) == transaction.signature
-        if is_good:
-            self._good[transaction.leaf_hash] = None
-        return is_good
+class _AtOnce:
+    """Stands for the event loop: what is to be done soon is done now."""
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        callback()
+
+    def create_future(self) -> asyncio.Future[None]:
+        return asyncio.Future(loop=cast(asyncio.AbstractEventLoop, self))
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def _check(is_real: bool, transactions: Sequence[Transaction]) -> list[bool]:
+    return [is_signed(transaction, is_real) for transaction in transactions]
+
+
+def is_signed(transaction: Transaction, is_real: bool) -> bool:
+    """Whether the signature in an envelope is its key's over its body."""
+    if is_real:
+        return transaction.verify_signature()
+    signed = domain_separated(TX_TAG, transaction.body_bytes)
+    return fake_signature(transaction.public_key, signed) == transaction.signature

@@ -50,6 +50,8 @@ class Network:
         self._closed_until: dict[tuple[int, int], int] = {}
         self._deaf: set[tuple[int, int]] = set()
         self._clogged_until: dict[tuple[int, int], int] = {}
+        #: Consensus messages of this kind reach this node (or nobody) only.
+        self._muffled: tuple[int, int] | None = None
         self._generation: dict[tuple[int, int], int] = defaultdict(int)
         self._last_ms: dict[tuple[int, int, Topic], int] = defaultdict(int)
 
@@ -87,10 +89,18 @@ class Network:
         """Hold back what this direction carries for a while."""
         self._clogged_until[sender, receiver] = self._world.now + duration_ms
 
+    def muffle(self, kind: int | None, hearer: int = -1) -> None:
+        """From now on lose every consensus message of ``kind`` (its tag), except those to node ``hearer``.
+
+        Chance seldom cuts between two phases of one block; a protocol must survive it every time (``twins``' cuts).
+        """
+        self._muffled = None if kind is None else (kind, hearer)
+
     def heal(self) -> None:
         """Every link works, from now on."""
         self.weather = Weather()
         self._clogged_until.clear()
+        self.muffle(None)
         self.deafen(set())
         closed = sorted(self._closed_until)
         self._closed_until.clear()
@@ -169,6 +179,11 @@ class Network:
         if direction in self._deaf:
             world.counts["message lost in a deaf direction"] += 1
             return
+        if topic is Topic.CONSENSUS and self._muffled is not None:
+            kind, hearer = self._muffled
+            if payload[1:2] == bytes([kind]) and receiver.number != hearer:
+                world.counts["message muffled"] += 1
+                return
         copies = 1
         # Catch-up is promised order on a link; the other topics overflow, overtake and repeat.
         is_ordered = topic is Topic.SYNC

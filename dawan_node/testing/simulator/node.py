@@ -68,6 +68,8 @@ class SimulatedNode:
         self.power_cut_in: int | None = None
         #: What the log has promised to hold since its last checkpoint.
         self.promised: list[WalRecord] = []
+        #: The checkpoint that is about to replace all that.
+        self.rolling: list[WalRecord] | None = None
         #: What it promised before that: a Ready whose records begin a segment may send what the last one held.
         self.retired: list[WalRecord] = []
         #: Signatures that have left, in whatever life.
@@ -105,18 +107,23 @@ class SimulatedNode:
             wal = Wal.open(LOG_FOLDER, segment_bytes=self.disk_habits.segment_bytes, files=self.files)
             records = wal.records()
             self.scene.checks.recovered(self, records)
+            self.files.listener = self.count_action
             self.life = Life(self, wal, records)
             self.scene.world.note("start", b"%d" % self.number)
             self.life.begin()
 
-    def crash(self) -> None:
-        """Power off: what was not synced is gone, torn, or by chance there."""
+    def crash(self, is_killed: bool = False) -> None:
+        """Power off: what was not synced is gone, torn, or by chance there. Killed: what was written stays, until the
+        machine loses power itself."""
         if self.life is not None:
             self.life.end()
             self.life = None
             self.is_frozen = False
             self._waiting_frozen.clear()
             self.power_cut_in = None
+            self.files.listener = None
+            if is_killed:
+                return
             written, synced = _log_bytes(self.files)
             self.files = self.files.crash(self.scene.world.random)
             kept, _ = _log_bytes(self.files)
@@ -129,7 +136,7 @@ class SimulatedNode:
         self.is_frozen = self.is_up
 
     def thaw(self) -> None:
-        """Go on with everything that came meanwhile."""
+        """Go on with everything that came meanwhile, before anything that comes now: links keep their order."""
         self.is_frozen = False
         waiting, self._waiting_frozen = self._waiting_frozen, []
         for action in waiting:  # at once: what arrives at this very moment comes after them
@@ -228,6 +235,8 @@ class Life:
         self._is_woken = False
         self._unsynced: list[WalRecord] = []
         self._rolls = False
+        #: What the pool took from clients in this life, by id, with the leaf hash; the checks take out what is done.
+        self.taken: dict[bytes, bytes] = {}
         self.links = Links(node, self)
         executor = Executor(registry(), scene.genesis)
         store = ChannelStore.over(node.database, scene.genesis.chain_id, history=64, cache_bytes=1 << 20)
@@ -276,6 +285,9 @@ class Life:
     def submit(self, transactions: Sequence[Transaction]) -> int:
         """Hand in transactions as a client; how many were taken or known."""
         verdicts = finish(self.channel.admission.submit([transaction.envelope for transaction in transactions]))
+        for verdict in verdicts:
+            if verdict.refusal is None and verdict.transaction is not None and verdict.height is None:
+                self.taken[verdict.transaction.tx_id] = verdict.transaction.leaf_hash
         return sum(1 for verdict in verdicts if verdict.refusal is None)
 
     # The driver's loop
@@ -321,6 +333,7 @@ class Life:
         self.node.count_action("append")
         if self.wal.should_roll:
             checkpoint = [*records, *self.channel.checkpoint()]
+            self.node.rolling = checkpoint
             self.wal.roll(checkpoint)
             self._unsynced, self._rolls = checkpoint, True
             self._world.counts["log segment rolled"] += 1
@@ -338,6 +351,7 @@ class Life:
         if self._rolls:
             self.node.retired = list(self.node.promised)
             self.node.promised.clear()
+            self.node.rolling = None
         self.node.promised.extend(self._unsynced)
         self.node.count_action("synced")
         ready, self._waits_for_sync = self._waits_for_sync, None

@@ -13,6 +13,7 @@ from typing import Final
 
 from dawan_node.testing import bounded_search, twins
 from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence, spread
+from dawan_node.testing.simulator.planted import run_planted
 from dawan_node.testing.simulator.scene import Scene
 
 #: Seeds whose traces are compared between two processes.
@@ -32,6 +33,8 @@ class Setting:
 
     is_extended: bool
     jobs: int
+    #: Only these planted bugs.
+    bugs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ def _search_one(task: tuple[bounded_search.Bounds, float]) -> bounded_search.Sea
 PARTS: Final[dict[str, Part]] = {
     "byzzfuzz": Part(_byzzfuzz),
     "determinism": Part(_determinism),
+    "planted": Part(lambda setting: run_planted(setting.bugs, setting.is_extended, setting.jobs)),
     "rate": Part(_rate),
     "search": Part(_search),
     "twins": Part(_twins),

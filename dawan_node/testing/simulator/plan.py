@@ -28,7 +28,7 @@ _SIZES: Final = ((4, 50), (1, 3), (2, 4), (3, 5), (5, 7), (6, 6), (7, 12), (8, 4
 _TIMERS: Final = (
     (Timers(), 5),
     (Timers(view_ms=1_000, view_min_ms=300, view_max_ms=20_000, silence_ms=2_000, status_ms=500), 4),
-    (Timers(view_ms=300, view_min_ms=100, view_max_ms=8_000, silence_ms=900, status_ms=250, resend_ms=120), 2),
+    (Timers(view_ms=300, view_min_ms=100, view_max_ms=1_500, silence_ms=900, status_ms=250, resend_ms=120), 2),
 )
 
 
@@ -77,8 +77,19 @@ class Plan:
         return "\n".join(lines + [f"  {step}" for step in self.steps])
 
 
-def plan_of(seed: int, *, validators: int | None = None, liar: str | None = None) -> Plan:
-    """The plan of a seed; ``validators`` and ``liar`` override what it would choose."""
+def plan_of(
+    seed: int,
+    *,
+    validators: int | None = None,
+    liar: str | None = None,
+    kinds: Sequence[str] = (),
+    is_hasty: bool = False,
+    is_long: bool = False,
+) -> Plan:
+    """The plan of a seed; ``validators``, ``liar`` and ``kinds`` (of misfortune) override what it would choose.
+
+    ``is_hasty``: the shortest timers, so that views change often. ``is_long``: many small blocks, one after the other.
+    """
     rng = random.Random(seed * 1_000_003 + 7)
     n = validators or _weighted(rng, _SIZES)
     f = fault_bound(n)
@@ -110,8 +121,15 @@ def plan_of(seed: int, *, validators: int | None = None, liar: str | None = None
         duration_ms,
         (),
     )
-    kinds = sorted(_KINDS)
-    enabled = rng.sample(kinds, rng.randint(1, len(kinds)))
+    every = sorted(_KINDS)
+    enabled = rng.sample(every, rng.randint(1, len(every)))
+    if kinds:
+        enabled = list(kinds)
+    if is_hasty:
+        draft = replace(draft, timers=_TIMERS[-1][0])
+    if is_long:
+        duration_ms = 20_000
+        draft = replace(draft, block_txs_max=1, window=min(draft.window, 2), duration_ms=duration_ms)
     steps: list[Step] = []
     at = 0
     while at < duration_ms:
@@ -134,6 +152,11 @@ Maker = Callable[[random.Random, Plan, int], list[Step]]
 def _crash(rng: random.Random, plan: Plan, at: int) -> list[Step]:
     node = rng.randrange(plan.nodes)
     return [Step(at, "crash", (node,)), Step(at + rng.choice((1, 50, 500, 3_000)), "start", (node,))]
+
+
+def _kill(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    node = rng.randrange(plan.nodes)
+    return [Step(at, "kill", (node,)), Step(at + rng.choice((1, 50, 500)), "start", (node,))]
 
 
 def _crash_in_action(rng: random.Random, plan: Plan, at: int) -> list[Step]:
@@ -173,6 +196,12 @@ def _deaf(rng: random.Random, plan: Plan, at: int) -> list[Step]:
     for _ in range(rng.randint(1, plan.nodes)):
         pairs += (rng.randrange(plan.nodes), rng.randrange(plan.nodes))
     return [Step(at, "deaf", tuple(pairs)), Step(at + rng.choice((500, 4_000)), "hear")]
+
+
+def _muffle(rng: random.Random, plan: Plan, at: int) -> list[Step]:
+    kind = rng.choice((2, 2, 3, 3, 3, 5, 6))  # PREPARE, COMMIT, VIEW-CHANGE, NEW-VIEW
+    hearer = rng.randrange(-1, plan.nodes)
+    return [Step(at, "muffle", (kind, hearer)), Step(at + rng.choice((200, 1_000, 3_000)), "muffle")]
 
 
 def _clog(rng: random.Random, plan: Plan, at: int) -> list[Step]:
@@ -215,7 +244,9 @@ _KINDS: Final[dict[str, Maker]] = {
     "damage": _damage,
     "deaf": _deaf,
     "freeze": _freeze,
+    "kill": _kill,
     "members": _members,
+    "muffle": _muffle,
     "slow disk": _slow_disk,
     "weather": _weather,
 }

@@ -152,13 +152,13 @@ class Scene:
         for number in range(len(self.nodes)):
             self.start(number)
 
-    def crash(self, number: int) -> None:
-        """Power off."""
+    def crash(self, number: int, is_killed: bool = False) -> None:
+        """Power off, or the process alone is killed."""
         node = self.nodes[number]
         if node.is_up:
-            self.world.say(f"{node.name} loses power at height {node.height}")
+            self.world.say(f"{node.name} {'is killed' if is_killed else 'loses power'} at height {node.height}")
             self._keep_promises(node)
-            node.crash()
+            node.crash(is_killed)
             self.network.node_crashed(node)
 
     def power_lost(self, node: SimulatedNode) -> None:

@@ -109,6 +109,11 @@ def _crash(scene: Scene, args: tuple[int, ...]) -> None:
         scene.crash(args[0])
 
 
+def _kill(scene: Scene, args: tuple[int, ...]) -> None:
+    scene.world.counts["kill"] += scene.nodes[args[0]].is_up
+    scene.crash(args[0], is_killed=True)
+
+
 def _start(scene: Scene, args: tuple[int, ...]) -> None:
     scene.start(args[0])
 
@@ -189,11 +194,21 @@ def _clog(scene: Scene, args: tuple[int, ...]) -> None:
     scene.network.clog(*args)
 
 
+def _muffle(scene: Scene, args: tuple[int, ...]) -> None:
+    if args:
+        scene.network.muffle(*args)
+    else:
+        scene.network.muffle(None)
+
+
 def _clock(scene: Scene, args: tuple[int, ...]) -> None:
     number, offset_ms = args
     if offset_ms:
         scene.world.counts["clock set forward" if offset_ms > 0 else "clock set back"] += 1
-    scene.nodes[number].clock.offset_ms = offset_ms
+    node = scene.nodes[number]
+    node.clock.offset_ms = offset_ms
+    if node.life is not None:
+        node.life.taken.clear()  # what waits may be long expired by this clock
 
 
 def _slow_disk(scene: Scene, args: tuple[int, ...]) -> None:
@@ -216,8 +231,10 @@ _STEPS: dict[str, Callable[[Scene, tuple[int, ...]], None]] = {
     "deaf": _deaf,
     "freeze": _freeze,
     "hear": _hear,
+    "kill": _kill,
     "links": _links,
     "members": _members,
+    "muffle": _muffle,
     "power cut in": _power_cut_in,
     "slow disk": _slow_disk,
     "start": _start,
