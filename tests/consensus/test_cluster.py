@@ -28,9 +28,8 @@ def settle(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("n", range(1, 8))
-@pytest.mark.parametrize("first", [0])
-def test_random_faults_break_nothing_and_healing_brings_progress(n: int, first: int) -> None:
-    for seed in range(first, first + 10):
+def test_random_faults_break_nothing_and_healing_brings_progress(n: int) -> None:
+    for seed in range(10):
         settle(chaos(seed, n))
 
 

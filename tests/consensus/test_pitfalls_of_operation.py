@@ -366,7 +366,7 @@ def alive(lab: ReplicaLab, index: int, elapsed_ms: int, view: int) -> None:
 TIMERS: dict[str, tuple[Callable[[ReplicaLab], None], int, int | None]] = {
     # situation: what happened before, quiet until, then the wish is due at (None: never)
     "an idle channel": (lambda lab: None, 30_000, None),
-    "work": (lambda lab: lab[1].replica.work_pending(True, lab.now), 2_900, 3_000),
+    "work and no proposal": (lambda lab: lab[1].replica.work_pending(True, lab.now), 1_900, 2_000),
     "a proposal": (lambda lab: lab.deliver(lab.pre_prepare(0, "a"), 1), 2_900, 3_000),
     "a prepared block": (
         lambda lab: (lab.deliver(lab.pre_prepare(0, "a"), 1), lab.prepare_everywhere(0, "a", [1], [2, 3]))[0],
@@ -395,8 +395,8 @@ TIMERS: dict[str, tuple[Callable[[ReplicaLab], None], int, int | None]] = {
             lab.deliver(lab.new_view(2, [lab.view_change(v, 2) for v in (0, 2, 3)], []), 1),
             lab[1].replica.work_pending(True, lab.now),
         )[0],
-        5_900,
-        6_000,
+        3_900,
+        4_000,
     ),
 }
 

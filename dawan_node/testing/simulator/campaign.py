@@ -129,7 +129,7 @@ def run_campaign(
         for outcome in outcomes:
             report.add(outcome)
             if outcome.violation:
-                say(f"seed {outcome.seed} (n = {outcome.validators}): {outcome.violation.strip().splitlines()[-1]}")
+                say(f"seed {outcome.seed} (n = {outcome.validators}): {outcome.summary}")
         if time.monotonic() - said > 30:
             said = time.monotonic()
             say(f"... {report.seeds} seeds after {said - began:.0f} s, {len(report.failures)} violations")

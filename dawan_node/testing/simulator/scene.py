@@ -33,6 +33,8 @@ from dawan_node.testing.simulator.world import Violation, World
 #: After the faults end every view of an honest primary decides; back-off may stand at its cap of 60 s, and f primaries
 #: in a row may be liars.
 HEAL_LIMIT_MS: Final = 400_000
+#: What a client does not see committed it sends again after so long.
+RETRY_MS: Final = 15_000
 #: How often the tables of all nodes are measured.
 MEASURE_MS: Final = 500
 
@@ -194,8 +196,11 @@ class Scene:
         self.submit_again()
         # To an honest node: a liar may keep what a client hands it, and the client would try another.
         self.submit(2, to=self.world.random.choice(self.honest).number)
-        if not self.run_until(self.is_settled, limit_ms):
-            return False
+        end = self.world.now + limit_ms
+        while not self.run_until(self.is_settled, min(RETRY_MS, end - self.world.now)):
+            if self.world.now >= end:
+                return False
+            self.submit_again()  # a quota refused it, or the pool that took it lost power
         self.compare()
         return True
 

@@ -31,6 +31,12 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
     violation: str = ""
 
+    @property
+    def summary(self) -> str:
+        """The violation in one line."""
+        lines = self.violation.strip().splitlines()
+        return "" if not lines else lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
 
 def run_plan(plan: Plan, transcript: Callable[[str], None] | None = None) -> Outcome:
     """Run a plan to its end. Never raises for what the code under test does: that is a violation too."""
