@@ -199,7 +199,7 @@ class Network:
             if is_damaged:
                 world.counts["message damaged"] += 1
                 sent = _damaged(payload, world.random.randrange(len(payload) * 8))
-            at = world.now + extra_ms + world.random.randint(*weather.delay_ms)
+            at = world.now + extra_ms + world.between(*weather.delay_ms)
             clogged_until = self._clogged_until.get(direction, 0)
             if clogged_until > world.now:
                 world.counts["message clogged"] += 1

@@ -315,7 +315,7 @@ class Life:
             if records:
                 self._write(records)
                 self._waits_for_sync = ready
-                self.soon(self._world.random.randint(*self.node.disk_habits.sync_ms), self._synced)
+                self.soon(self._world.between(*self.node.disk_habits.sync_ms), self._synced)
                 return
             driver.carry_out(ready)
         if driver.has_inputs or self._is_woken:
@@ -366,7 +366,7 @@ class Life:
         self.soon(DUTY_MS, self._duties)
 
     def _job_ms(self) -> int:
-        return self._world.random.randint(*self.node.disk_habits.job_ms)
+        return self._world.between(*self.node.disk_habits.job_ms)
 
 
 class Links:

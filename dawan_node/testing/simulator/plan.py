@@ -22,7 +22,7 @@ T = TypeVar("T")
 REAL_EVERY: Final = 40
 
 #: How many validators, by weight: mostly 4, every size up to 10, not only 3f + 1.
-_SIZES: Final = ((4, 50), (1, 3), (2, 4), (3, 5), (5, 7), (6, 6), (7, 12), (8, 4), (9, 3), (10, 6))
+_SIZES: Final = ((4, 56), (1, 3), (2, 4), (3, 5), (5, 9), (6, 7), (7, 8), (8, 3), (9, 2), (10, 3))
 
 #: Timers by weight. The short ones go through more views in the same time.
 _TIMERS: Final = (
@@ -105,7 +105,7 @@ def plan_of(
         liars = tuple((number, rng.choice(sorted(LIARS))) for number in sorted(bad[: rng.randint(1, f)]))
     spares = rng.choice((0, 0, 1, 2)) if n > 1 and not twins else 0
     nodes = n + spares + len(twins)
-    duration_ms = rng.choice((4_000, 8_000, 12_000))
+    duration_ms = rng.choice((2_500, 5_000, 8_000))
     draft = Plan(
         seed,
         n,

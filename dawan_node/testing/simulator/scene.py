@@ -36,7 +36,7 @@ HEAL_LIMIT_MS: Final = 400_000
 #: What a client does not see committed it sends again after so long.
 RETRY_MS: Final = 15_000
 #: How often the tables of all nodes are measured.
-MEASURE_MS: Final = 500
+MEASURE_MS: Final = 1_000
 
 
 class Scene:
