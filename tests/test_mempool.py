@@ -417,6 +417,17 @@ class TestResending:
         assert pool.overdue(NOW + 6_999, 2_000, 10) == []
         assert len(pool.overdue(NOW + 7_000, 2_000, 10)) == 1
 
+    def test_what_left_the_pool_while_it_was_sent_is_not_marked(self) -> None:
+        pool = pool_of()
+        gone, waiting = make(1), make(2, sender=2)
+        add(pool, gone)
+        add(pool, waiting)
+        pool.remove_decided([gone])
+        for transaction in (gone, waiting):
+            pool.mark_sent(transaction.leaf_hash, NOW + 5)
+        (head,) = pool.heads(NOW, 1 << 20)
+        assert (head.transaction, head.sent_ms, len(pool)) == (waiting, NOW + 5, 1)
+
 
 def test_stats_name_every_organisation_that_waits() -> None:
     pool = pool_of()

@@ -45,11 +45,11 @@ class Finality:
                 final.block_hash,
                 final.result_hash,
             ):
-                state.halt(_two_certificates(final.certificate, certificate))
+                state.halt(_two_certificates(final.certificate, certificate, certificate.height))
             return
         if known is not None:
             if (known.block_hash, known.result_hash) != (certificate.block_hash, certificate.result_hash):
-                state.halt(_two_certificates(known, certificate))
+                state.halt(_two_certificates(known, certificate, known.height))
             return
         if self._is_forged_in_my_name(certificate):
             return
@@ -157,10 +157,10 @@ class Finality:
             block_hash, expected = proof.block_hash, proof.result_hash
             state.tree.add(block_hash, proof.header, proof.leaf_hashes)
             links, by = proof.links, proof.certificate
-            if certificate is not None and (certificate.block_hash, certificate.result_hash) == (
-                block_hash,
-                expected,
-            ):
+            if certificate is not None:
+                if (certificate.block_hash, certificate.result_hash) != (block_hash, expected):
+                    state.halt(_two_certificates(certificate, by, height))
+                    return False
                 links, by = (), certificate
         elif certificate is not None:
             block_hash, expected = certificate.block_hash, certificate.result_hash
@@ -304,6 +304,10 @@ class Finality:
             first = b"" if chain.certificate is None else chain.certificate.encode()
             state.halt(Contradiction("a certified block is not on mine", first, final.certificate.encode()))
             return False
+        known = chain.certificates.get(final.header.height)
+        if known is not None and (known.block_hash, known.result_hash) != (final.block_hash, final.result_hash):
+            state.halt(_two_certificates(known, final.certificate, final.header.height))
+            return False
         block = state.tree.get(final.block_hash)
         if block is not None and block.result is not None and block.result_hash != final.result_hash:
             self.quarantine(block, final.result_hash)
@@ -329,7 +333,6 @@ def is_leaf_list(header: Header, leaf_hashes: tuple[bytes, ...]) -> bool:
     return 0 < len(leaf_hashes) == header.tx_count and merkle.root(leaf_hashes) == header.tx_root
 
 
-def _two_certificates(first: CommitCertificate, second: CommitCertificate) -> Contradiction:
-    return Contradiction(
-        f"two blocks or results are certified at height {second.height}", first.encode(), second.encode()
-    )
+def _two_certificates(first: CommitCertificate, second: CommitCertificate, height: int) -> Contradiction:
+    """Two certificates that prove different things of ``height``, by themselves or through blocks below them."""
+    return Contradiction(f"two blocks or results are certified at height {height}", first.encode(), second.encode())

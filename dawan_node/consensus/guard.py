@@ -20,19 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from dawan_node.consensus.messages import (
-    NewView,
-    ViewChange,
-    decode_message,
-    new_view_bytes,
-    view_change_bytes,
-)
-from dawan_node.consensus.records import CommitRecord, DecidedRecord, PrepareRecord, Record, RecordKind
+from dawan_node.consensus.messages import ViewChange, new_view_bytes, view_change_bytes
+from dawan_node.consensus.records import CommitRecord, DecidedRecord, PrepareRecord, Record, RecordKind, message_of
 from dawan_node.consensus.signer import Statement, VoteKind
 from dawan_node.errors import SigningRefused
 from dawan_node.primitives.certificate import commit_vote_bytes, prepare_vote_bytes
 
-#: Decided blocks remembered by hash. O can name at most W heights that are already decided here (WINDOW_MAX = 64).
+#: Decided blocks remembered by hash. O can name at most W heights that are already decided here (WINDOW_CEILING = 64).
 DECIDED_MAX: Final = 128
 
 _HEIGHT_KINDS: Final = (VoteKind.PREPARE, VoteKind.COMMIT)
@@ -158,14 +152,12 @@ class SlotGuard:
             committed = CommitRecord.decode(record.payload)
             self.signed(self.commit(committed), committed.signature)
         elif record.kind in (RecordKind.VIEW_CHANGE, RecordKind.NEW_VIEW):
-            message = decode_message(record.payload)
+            message = message_of(record)
             if isinstance(message, ViewChange):
                 data, kind = view_change_bytes(self._chain_id, message), VoteKind.VIEW_CHANGE
-            elif isinstance(message, NewView):
+            else:
                 # Mine or another primary's: either way I may not open this view with anything else.
                 data, kind = new_view_bytes(self._chain_id, message), VoteKind.NEW_VIEW
-            else:
-                return
             statement = Statement(kind, message.epoch, message.new_view, 0, b"", b"", data)
             self.signed(statement, message.signature)
         elif record.kind in (RecordKind.DECIDED, RecordKind.SYNCED):

@@ -37,14 +37,12 @@ from dawan_node.primitives.encoding import (
     decoder_for,
     encode,
 )
+from dawan_node.primitives.genesis import WINDOW_CEILING
 from dawan_node.primitives.proofs import LINKS_MAX
 from dawan_node.primitives.validators import VALIDATORS_MAX
 
 #: Formats A.1: the longest leaf list.
 LEAVES_MAX: Final = 65_536
-#: The widest window a channel may be configured with; memory and message sizes grow with it (consensus.md 1.17: 16 on
-#: a WAN).
-WINDOW_MAX: Final = 64
 
 _Bitmap = Annotated[bytes, msgspec.Meta(max_length=(VALIDATORS_MAX + 7) // 8)]
 _Leaves = Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=LEAVES_MAX)]
@@ -67,7 +65,7 @@ class Status(ProtocolStruct, frozen=True, tag=0):
     target: Uint
     height: Uint
     block_hash: Bytes32
-    slots: Annotated[tuple[SlotSummary, ...], msgspec.Meta(max_length=2 * WINDOW_MAX)]
+    slots: Annotated[tuple[SlotSummary, ...], msgspec.Meta(max_length=2 * WINDOW_CEILING)]
     view_changes: _Bitmap
 
 
@@ -132,7 +130,7 @@ class ViewChange(ProtocolStruct, frozen=True, tag=5):
     new_view: Uint
     suspects: Annotated[tuple[SuspectEntry, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
     last: Annotated[tuple[tuple[Header, CommitCertificate], ...], msgspec.Meta(max_length=1)]
-    prepared: Annotated[tuple[tuple[Header, PreparedCertificate], ...], msgspec.Meta(max_length=WINDOW_MAX)]
+    prepared: Annotated[tuple[tuple[Header, PreparedCertificate], ...], msgspec.Meta(max_length=WINDOW_CEILING)]
     voter: Uint
     signature: Bytes64
 
@@ -152,7 +150,7 @@ class NewView(ProtocolStruct, frozen=True, tag=6):
     epoch: Uint
     new_view: Uint
     view_changes: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
-    prepares: Annotated[tuple[Bytes64, ...], msgspec.Meta(max_length=WINDOW_MAX)]
+    prepares: Annotated[tuple[Bytes64, ...], msgspec.Meta(max_length=WINDOW_CEILING)]
     signature: Bytes64
 
 
@@ -181,8 +179,8 @@ class ProposalRequest(ProtocolStruct, frozen=True, tag=8):
 Message = Status | PrePrepare | Prepare | Commit | Suspect | ViewChange | NewView | Decision | ProposalRequest
 
 # Byte caps per kind, checked before anything is decoded. A vote is below 250 bytes. A VIEW-CHANGE holds at most
-# 64 suspects, one certificate and WINDOW_MAX PCs of 64 signatures each (about 300 KiB); a NEW-VIEW q of them, capped
-# where a 60 s view on a slow link would end anyway (M7). A leaf list costs 34 bytes per leaf.
+# 64 suspects, one certificate and WINDOW_CEILING PCs of 64 signatures each (about 300 KiB); a NEW-VIEW q of them,
+# capped where a 60 s view on a slow link would end anyway (M7). A leaf list costs 34 bytes per leaf.
 _VOTE_BYTES_MAX: Final = 512
 _LEAF_LIST_BYTES_MAX: Final = 34 * LEAVES_MAX + 16 * 1024
 _BYTES_MAX: Final = {

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from dawan_node.consensus.messages import NewView, ViewChange, decode_message
+from dawan_node.errors import InvalidMessage
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate, PreparedCertificate
 from dawan_node.primitives.encoding import (
@@ -153,6 +155,16 @@ _commit_decoder = decoder_for(CommitRecord)
 _decided_decoder = decoder_for(DecidedRecord)
 _halted_decoder = decoder_for(HaltedRecord)
 _quarantine_decoder = decoder_for(QuarantineRecord)
+
+
+def message_of(record: Record) -> ViewChange | NewView:
+    """The message that a VIEW_CHANGE or NEW_VIEW record holds. Raises InvalidMessage when it holds another one."""
+    message = decode_message(record.payload)
+    if isinstance(message, ViewChange) and record.kind is RecordKind.VIEW_CHANGE:
+        return message
+    if isinstance(message, NewView) and record.kind is RecordKind.NEW_VIEW:
+        return message
+    raise InvalidMessage(f"a record of kind {record.kind.name} holds a {type(message).__name__}")
 
 
 def recorded_height(records: Iterable[Record]) -> int | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from dawan_node.consensus.agreement import Agreement
 from dawan_node.consensus.block_tree import Block
 from dawan_node.consensus.chain import Final
-from dawan_node.consensus.messages import Commit, NewView, Prepare, ViewChange, decode_message
+from dawan_node.consensus.messages import Commit, NewView, Prepare, ViewChange
 from dawan_node.consensus.records import (
     CommitRecord,
     DecidedRecord,
@@ -25,6 +25,7 @@ from dawan_node.consensus.records import (
     QuarantineRecord,
     Record,
     RecordKind,
+    message_of,
 )
 from dawan_node.consensus.state import OwnRecords, ReplicaState
 from dawan_node.consensus.view_change import plan_of_own_record
@@ -57,7 +58,7 @@ class Restorer:
         self._epochs: dict[int, EpochRecords] = {}
 
     def load(self, records: Iterable[Record]) -> None:
-        """Read all records and apply those of the epoch the store is in. Raises InvalidEncoding on foreign bytes."""
+        """Read all records and apply those of the epoch the store is in. Raises InvalidInput on foreign records."""
         for record in records:
             self._sort_in(record)
         state, chain = self._state, self._state.chain
@@ -84,8 +85,7 @@ class Restorer:
             decided = DecidedRecord.decode(record.payload)
             self._of(decided.header, record).decided.append((decided, kind is RecordKind.DECIDED))
         else:
-            message = decode_message(record.payload)
-            assert isinstance(message, ViewChange | NewView), "only these are recorded whole"
+            message = message_of(record)
             epoch = self._epochs.setdefault(message.epoch, EpochRecords())
             epoch.raw.append(Record(kind, record.payload))
             if isinstance(message, ViewChange):

@@ -21,7 +21,6 @@ from dawan_node.consensus.block_tree import BlockTree
 from dawan_node.consensus.chain import Chain
 from dawan_node.consensus.config import Head, ReplicaConfig
 from dawan_node.consensus.message_log import MessageLog
-from dawan_node.consensus.messages import WINDOW_MAX
 from dawan_node.consensus.proof import proof_of
 from dawan_node.consensus.ready import AlarmKind, Evidence, EvidenceKind, Outbox
 from dawan_node.consensus.records import HaltedRecord, QuarantineRecord, Record, RecordKind
@@ -31,6 +30,7 @@ from dawan_node.consensus.view_change import Base, Contradiction, Entry, Epoch
 from dawan_node.errors import SigningRefused
 from dawan_node.primitives.block import Header
 from dawan_node.primitives.certificate import PreparedCertificate
+from dawan_node.primitives.genesis import WINDOW_CEILING
 from dawan_node.primitives.validators import ValidatorSet
 
 #: Evidence kept apart per process; one per (voter, epoch, kind) anyway, this bounds many epochs (1.14).
@@ -107,7 +107,7 @@ class ReplicaState:
             self.chain_id,
             self.chain.epoch,
             self.validators,
-            WINDOW_MAX,
+            WINDOW_CEILING,
             base_height,
             base_hash,
             self.verifier,

@@ -249,7 +249,9 @@ def check_new_view(epoch: Epoch, message: NewView) -> Plan | Contradiction:
 
 
 def plan_of_own_record(epoch: Epoch, message: NewView) -> Plan:
-    """The plan of a NEW-VIEW read back from the log, which was checked before it was written."""
+    """The plan of a NEW-VIEW read back from the log, which was checked before it was written. Raises InvalidMessage on
+    one that this program did not write: a contradicting NEW-VIEW halts the channel instead of being recorded."""
     plan = plan_of(epoch, [ViewChange.decode(data) for data in message.view_changes])
-    assert isinstance(plan, Plan), "a contradicting NEW-VIEW is never recorded"
+    if isinstance(plan, Contradiction) or len(plan.entries) != len(message.prepares):
+        raise InvalidMessage("the log holds a NEW-VIEW that opens no view")
     return plan

@@ -21,6 +21,7 @@ from dawan_node.errors import InvalidEncoding, InvalidGenesis, InvalidKey
 from dawan_node.primitives.block import Result
 from dawan_node.primitives.encoding import Bytes32, ProtocolStruct, Sint, Uint, decode_struct, decoder_for
 from dawan_node.primitives.names import is_identifier, is_label
+from dawan_node.primitives.transaction import TX_BYTES_MAX
 from dawan_node.primitives.validators import ValidatorSet
 
 GENESIS_TAG: Final = b"dawan:genesis:v1"
@@ -47,6 +48,13 @@ TX_LIFETIME_MS_CEILING: Final = 24 * 3_600_000
 
 #: A block's body with its lists, header and links must fit one frame of 5 MiB when it is fetched by a late node.
 BLOCK_BYTES_CEILING: Final = 4 * 1024 * 1024
+
+#: The largest transaction fits every block; a smaller limit could shut out the one that would raise the limit again.
+BLOCK_BYTES_FLOOR: Final = TX_BYTES_MAX
+
+#: The most blocks in flight, whatever the channel says: memory and the lists of consensus messages grow with it
+#: (consensus.md 1.14; 1.17 wants 16 on a WAN).
+WINDOW_CEILING: Final = 64
 
 
 class OrgEntry(ProtocolStruct, frozen=True):
@@ -162,6 +170,10 @@ class Genesis(ProtocolStruct, frozen=True, dict=True, gc=True):
         for param in self.params:
             if param.name in DEFAULT_PARAMS and param.value < 1:
                 raise InvalidGenesis(f"parameter {param.name} must be at least 1")
+        if self.param("window") > WINDOW_CEILING:
+            raise InvalidGenesis(f"window is at most {WINDOW_CEILING}: consensus messages list no more blocks")
+        if self.param("block_bytes_max") < BLOCK_BYTES_FLOOR:
+            raise InvalidGenesis(f"block_bytes_max is at least {BLOCK_BYTES_FLOOR}: every transaction must fit a block")
         if self.param("block_bytes_max") > BLOCK_BYTES_CEILING:
             raise InvalidGenesis(f"block_bytes_max is at most {BLOCK_BYTES_CEILING}: a block travels in one frame")
         if self.param("tx_lifetime_ms_max") > TX_LIFETIME_MS_CEILING:

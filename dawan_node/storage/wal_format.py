@@ -144,7 +144,9 @@ def decode_segment(data: bytes, sequence: int) -> SegmentContent | None:
             if checkpoint_bytes or record.payload != _LSN.pack(len(records)):
                 raise DamagedSegment(f"segment {sequence} ends its checkpoint at a wrong place, offset {offset}")
             checkpoint_bytes = offset
-        elif record.kind != _KIND_SYNCED:
+        elif record.kind == _KIND_SYNCED:
+            _synced_lsn(record)
+        else:
             records.append(record)
     torn = offset < len(data)
     if torn and _is_known_durable(data, header.salt, offset, lsn):
@@ -203,6 +205,14 @@ def _decode_header(data: bytes, sequence: int) -> SegmentHeader | None:
     return SegmentHeader(sequence, first_lsn, salt)
 
 
+def _synced_lsn(mark: WalRecord) -> int:
+    """What a marker says was durable; a sound one that says something else was not written by this log."""
+    if len(mark.payload) != _LSN.size:
+        raise DamagedSegment(f"a marker holds {len(mark.payload)} bytes, not {_LSN.size}")
+    (lsn,) = _LSN.unpack(mark.payload)
+    return int(lsn)
+
+
 def _is_known_durable(data: bytes, salt: bytes, offset: int, lsn: int) -> bool:
     """Whether a marker behind ``offset`` says that record number ``lsn``, unreadable there, had been synced."""
     needle = _PREFIX.pack(_KIND_SYNCED, _OWN_CHANNEL)
@@ -210,7 +220,7 @@ def _is_known_durable(data: bytes, salt: bytes, offset: int, lsn: int) -> bool:
     position = data.find(needle, offset)
     while position >= 0:
         mark = _decode_one(data, salt, position - FRAME_BYTES)
-        if mark is not None and _LSN.unpack(mark.payload)[0] > lsn:
+        if mark is not None and _synced_lsn(mark) > lsn:
             return True
         position = data.find(needle, position + 1)
     return False

@@ -80,19 +80,6 @@ def test_a_checkpoint_keeps_quarantine_and_halt() -> None:
         assert lab.start(index, records).replica.status().state is mode
 
 
-def test_a_checkpoint_made_before_a_decision_is_made_again_still_holds_it() -> None:
-    lab = ReplicaLab(honest=(1,))
-    lab.decide(0, "a", (1,), (0, 2, 3))
-    assert lab[1].replica.height == 1
-    lab[1].withheld.add(lab.block("a").hash)
-    bench = lab[1]
-    again = lab.start(1, bench.records)  # its bodies are not at hand yet when the first segment begins
-    assert again.replica.height in (0, 1)
-    records = again.replica.checkpoint_records()
-    assert any(record.kind.name in ("DECIDED", "SYNCED") for record in records)
-    assert lab.start(1, records).replica.height == 1
-
-
 def test_the_guard_signs_nothing_of_an_epoch_that_is_over() -> None:
     """Its last block is decided: whoever still needs it is sent that block, never a vote (U3)."""
     guard = SlotGuard(bytes(32))

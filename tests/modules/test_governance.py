@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from dawan_node.crypto.signatures import ED25519
 from dawan_node.execution.channel import Credential, Identity
 from dawan_node.execution.module import key_of
 from dawan_node.modules.governance.declaration import VOTING_MS, Proposal
+from dawan_node.modules.governance.proposals import PARAMETER_BOUNDS
 from dawan_node.primitives.codes import Code
+from dawan_node.primitives.genesis import BLOCK_BYTES_CEILING, BLOCK_BYTES_FLOOR, WINDOW_CEILING, ParamEntry
 from dawan_node.testing.module_kit import DAY_MS, ModuleKit, key_of_person
 from tests.execution.toy import bank
 
@@ -182,11 +185,21 @@ def test_a_proposal_that_cannot_pass_any_more_is_rejected_and_a_late_one_is_clos
     assert kit.run("hq-admin", "enact", {"proposal": "late"}).reason == "E_CLOSED"
 
 
+@pytest.mark.parametrize("name", sorted(PARAMETER_BOUNDS))
+def test_whatever_a_vote_can_set_a_channel_can_start_with(kit, name):
+    """So a genesis and a vote never disagree about what is allowed."""
+    for value in PARAMETER_BOUNDS[name]:
+        msgspec.structs.replace(kit.genesis, params=[ParamEntry(name, value)]).check()
+
+
 @pytest.mark.parametrize(
     ("command", "args", "reason"),
     [
         ("propose_parameter", {"id": "p", "name": "nonsense", "value": 1}, "E_UNKNOWN"),
         ("propose_parameter", {"id": "p", "name": "window", "value": 0}, "E_VALUE"),
+        ("propose_parameter", {"id": "p", "name": "window", "value": WINDOW_CEILING + 1}, "E_VALUE"),
+        ("propose_parameter", {"id": "p", "name": "block_bytes_max", "value": BLOCK_BYTES_FLOOR - 1}, "E_VALUE"),
+        ("propose_parameter", {"id": "p", "name": "block_bytes_max", "value": BLOCK_BYTES_CEILING + 1}, "E_VALUE"),
         ("propose_parameter", {"id": "p", "name": "tx_lifetime_ms_max", "value": DAY_MS + 1}, "E_VALUE"),
         ("propose_parameter", {"id": "P 1", "name": "window", "value": 1}, "E_NAME"),
         ("propose_freeze", {"id": "p", "module": "governance", "frozen": True}, "E_GOVERNANCE"),

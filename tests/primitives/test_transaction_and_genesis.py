@@ -58,6 +58,15 @@ def test_a_malformed_envelope_is_refused_with_its_code(envelope: bytes, code: in
     assert refusal.value.code == code, why
 
 
+@pytest.mark.parametrize("key", [b"\x91\x01", b"\xc4\x01a", b"\xc0", b"\x01", b"\xcb" + bytes(8)])
+def test_args_with_a_map_that_has_no_encoding_are_refused_like_any_other(key: bytes) -> None:
+    """Keys that are arrays, bytes, nil or numbers: the decoder takes them deep inside args, the encoder does not."""
+    body = encode([*GOOD[:6], {"x": 0}])[:-1] + b"\x81" + key + b"\x02"
+    with pytest.raises(InvalidTransaction, match="canonical") as refusal:
+        Transaction.decode(encode([body, ED25519, bytes(32), bytes(64)]))
+    assert refusal.value.code == 1000
+
+
 def test_the_largest_envelope_is_accepted_and_the_next_refused(recipe: ModuleType) -> None:
     key = recipe.seeded_key("supplier")
     spare = TX_BYTES_MAX - len(sign_transaction(key, _body(args={"d": bytes(60_000)})))
@@ -111,10 +120,19 @@ def test_a_genesis_that_breaks_a_rule_is_refused_by_name(recipe: ModuleType) -> 
         (_changed(good, validators=[msgspec.structs.replace(first, name="Not A Name")]), "well-formed name"),
         (_changed(good, modules=[ModuleEntry("a-b", 1, bytes(32)), *good.modules]), "well-formed identifier"),
         (_changed(good, params=[ParamEntry("block_bytes_max", 4 * 1024 * 1024 + 1)]), "travels in one frame"),
+        (_changed(good, params=[ParamEntry("block_bytes_max", 64 * 1024 - 1)]), "every transaction must fit"),
+        (_changed(good, params=[ParamEntry("window", 65)]), "window is at most 64"),
+        (_changed(good, params=[ParamEntry("window", 0)]), "at least 1"),
     ]
     for data, reason in cases:
         with pytest.raises(InvalidGenesis, match=reason):
             Genesis.decode(data)
+
+
+@pytest.mark.parametrize(("name", "value"), [("window", 1), ("window", 64), ("block_bytes_max", 64 * 1024)])
+def test_the_least_and_the_greatest_parameter_start_a_channel(recipe: ModuleType, name: str, value: int) -> None:
+    data = _changed(recipe.genesis(), params=[ParamEntry(name, value)])
+    assert Genesis.decode(data).param(name) == value
 
 
 def test_parameters_default_where_the_genesis_is_silent(recipe: ModuleType) -> None:

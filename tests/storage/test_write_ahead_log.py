@@ -24,6 +24,8 @@ from dawan_node.testing.simulated_disk import OPERATIONS, SimulatedDisk
 
 HOME = Path("/simulated")
 DIRECTORY = HOME / "wal"
+#: Where a segment's salt stands: behind magic, version, sequence and first record number.
+HEADER_SALT = 8 + 4 + 8 + 8
 A, B = bytes(31) + b"A", bytes(31) + b"B"
 
 
@@ -278,6 +280,20 @@ def test_markers_smuggled_in_as_content_prove_nothing(directory: Path) -> None:
     torn = data[:-5] + b"".join(wal_format.encode_synced_mark(bytes(7) + bytes((n,)), 1000) for n in range(50))
     segment.write_bytes(torn)
     assert len(reopened(directory)) == 1
+
+
+@pytest.mark.parametrize("size", [0, 7, 9])
+@pytest.mark.parametrize("is_behind_damage", [False, True])
+def test_a_sound_marker_that_names_no_record_is_damage(directory: Path, size: int, is_behind_damage: bool) -> None:
+    synced_log(directory, 1)
+    segment = only_segment(directory)
+    data = segment.read_bytes()
+    salt = data[HEADER_SALT : HEADER_SALT + wal_format.SALT_BYTES]
+    parts: list[bytes] = []
+    wal_format._encode_one(parts, salt, 0, wal_format._OWN_CHANNEL, wal_format._KIND_SYNCED, bytes(size))
+    segment.write_bytes(data[: -1 if is_behind_damage else None] + b"".join(parts))
+    with pytest.raises(StorageError, match="marker"):
+        Wal.open(directory)
 
 
 def test_a_segment_of_a_newer_version_is_refused_with_advice(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

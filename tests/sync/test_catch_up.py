@@ -422,3 +422,16 @@ class TestBadPeers:
         node = Node(long_chain).claim("gz1", "hk1", height=5)
         status = node.sync.status()
         assert (status.active, status.height, status.target, status.requests) == (True, 0, 5, (("gz1", 1, 5),))
+
+    def test_the_claims_of_connected_peers_are_known_and_others_are_none(self, long_chain: Chain) -> None:
+        node = Node(long_chain).claim("gz1", height=5)
+        assert (node.sync.claimed_height("gz1"), node.sync.claimed_height("hk1")) == (5, 0)
+        node.sync.peer_gone("gz1", node.now)
+        assert node.sync.claimed_height("gz1") == 0
+
+    def test_a_block_that_is_reported_late_or_twice_moves_nothing_back(self, long_chain: Chain) -> None:
+        node = Node(long_chain).claim("gz1", "hk1", height=5).answer("gz1")
+        assert node.height == 5
+        for height in (5, 3, 0):
+            node.sync.applied(long_chain.anchors[height], node.now)
+        assert node.run().height == 5 and node.wanted == []

@@ -10,7 +10,6 @@ from typing import ClassVar, Final
 import msgspec
 
 from dawan_node.consensus.messages import (
-    WINDOW_MAX,
     Commit,
     Decision,
     Message,
@@ -26,6 +25,7 @@ from dawan_node.consensus.messages import (
 )
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.encoding import INT_MAX
+from dawan_node.primitives.genesis import WINDOW_CEILING
 from dawan_node.testing.attackers.attacker import DELIVERIES_MAX, Attacker, Delivery, View, others, to_all
 from dawan_node.testing.attackers.forger import UNSIGNED, Forger
 
@@ -116,7 +116,7 @@ class HugeNumbers(Attacker):
         certificate = sign.commit_certificate(view, huge, huge, header.hash, result.hash, range(view.q))
         wishes = sign.suspects(view, huge, range(view.q))
         full = b"\xff" * 8
-        slots = tuple(SlotSummary(huge, True, full, full) for _ in range(2 * WINDOW_MAX))
+        slots = tuple(SlotSummary(huge, True, full, full) for _ in range(2 * WINDOW_CEILING))
         change = sign.view_change(view, own, huge, wishes, ((header, certificate),), ((header, pc),))
         return [
             Status(huge, huge, huge, huge, noise, slots, full),
