@@ -237,8 +237,9 @@ class Finality:
             kind = RecordKind.SYNCED if synced else RecordKind.DECIDED
             payload = DecidedRecord(header, final.result, final.links, final.certificate).encode()
             state.outbox.records.append(Record(kind, payload, None if synced else final.block_hash))
+        changes_set = final.result.next_valset_hash != header.valset_hash
         if state.signer is not None:
-            state.signer.decided(header.epoch, header.height, final.block_hash, final.result_hash)
+            state.signer.decided(header.epoch + changes_set, header.height, final.block_hash, final.result_hash)
         chain.append(final, state.window)
         state.tree.decide(final.block_hash, header.height)
         state.prepared.pop(header.height, None)
@@ -257,7 +258,6 @@ class Finality:
                 synced,
             )
         )
-        changes_set = final.result.next_valset_hash != header.valset_hash
         assert header.barrier or not changes_set, "only a barrier block may change the validator set (U11)"
         if next_rules is not None and header.barrier:
             chain.rules = next_rules

@@ -116,7 +116,8 @@ class SlotGuard:
             self._results[statement.block_hash] = (statement.height, statement.result_hash)
 
     def decided(self, epoch: int, height: int, block_hash: bytes, result_hash: bytes) -> None:
-        """``block_hash`` with ``result_hash`` is final at ``height`` of ``epoch``. Raises the floor."""
+        """``block_hash`` with ``result_hash`` is final at ``height``; the next height is of ``epoch``. Raises the
+        floor."""
         self._decided[height] = (block_hash, result_hash)
         if len(self._decided) > DECIDED_MAX:
             del self._decided[min(self._decided)]
@@ -162,7 +163,9 @@ class SlotGuard:
             self.signed(statement, message.signature)
         elif record.kind in (RecordKind.DECIDED, RecordKind.SYNCED):
             block = DecidedRecord.decode(record.payload)
-            self.decided(block.header.epoch, block.header.height, block.header.hash, block.result.hash)
+            header, result = block.header, block.result
+            ends_epoch = result.next_valset_hash != header.valset_hash
+            self.decided(header.epoch + ends_epoch, header.height, header.hash, result.hash)
 
     def prepare(self, record: PrepareRecord) -> Statement:
         """The statement a PREPARE record is the signature of."""

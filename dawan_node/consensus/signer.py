@@ -84,5 +84,6 @@ class VoteSigner(Protocol):
         ...
 
     def decided(self, epoch: int, height: int, block_hash: bytes, result_hash: bytes) -> None:
-        """``block_hash`` is final at ``height``: from now on only this block may be voted for there (L6)."""
+        """``block_hash`` is final at ``height``: from now on only this block may be voted for there (L6). ``epoch`` is
+        that of the next height: a block that ends its epoch ends all votes in it (U3)."""
         ...

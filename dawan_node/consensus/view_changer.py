@@ -379,6 +379,11 @@ class ViewChanger:
         self.due_votes = state.log.enter(view)
         primary = state.primary(view)
         again = {entry.block_hash for entry in plan.entries}
+        # Far behind, W entries of each view would pile up. I cannot have committed to them, and no VIEW-CHANGE of mine
+        # could list them; what was decided before a restart counts as mine again.
+        near = max(chain.height, state.catch_up_to) + 2 * state.window
+        for height in [height for height in state.prepared if height > near]:
+            del state.prepared[height]
         for entry, signature in zip(plan.entries, message.prepares, strict=True):
             height = entry.header.height
             slot = state.log.slot(height)
@@ -393,9 +398,7 @@ class ViewChanger:
                 block = state.tree.add(entry.block_hash, entry.header)
                 block.pinned = block.pinned or primary == state.own
                 held = state.prepared.get(height)
-                # Far behind, W entries of each view would pile up; no VIEW-CHANGE of mine could list them.
-                is_near = height <= chain.height + 2 * state.window
-                if is_near and (held is None or entry.certificate.view > held[1].view):
+                if height <= near and (held is None or entry.certificate.view > held[1].view):
                     state.prepared[height] = (entry.header, entry.certificate)
         # Whatever O leaves out cannot be decided any more, so its overlays are void; certified blocks and their
         # ancestors keep theirs, and blocks that a PC names stay known.

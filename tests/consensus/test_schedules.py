@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from dawan_node.consensus import ChannelRules, RecordKind, SlotGuard, Statement, VoteKind
+from dawan_node.consensus import ChannelRules, Record, RecordKind, SlotGuard, Statement, VoteKind
 from dawan_node.consensus.messages import Commit, NewView, Prepare, ViewChange
+from dawan_node.consensus.records import DecidedRecord
 from dawan_node.consensus.verification import Verifier
 from dawan_node.consensus.view_change import Epoch, Plan, plan_of
 from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import SigningRefused
+from dawan_node.primitives.block import Result
 from dawan_node.primitives.certificate import commit_vote_bytes, prepare_vote_bytes
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.replica_lab import ReplicaLab
@@ -248,6 +250,19 @@ def test_u7_below_the_floor_only_the_decided_block_is_signed_for() -> None:
     assert guard.check(commit_statement(lab, 1, "ab")) is None
     with pytest.raises(SigningRefused, match="another result"):
         guard.check(commit_statement(lab, 1, "ab", junk=True))
+
+
+def test_u3_a_guard_that_read_of_the_end_of_an_epoch_signs_nothing_more_in_it() -> None:
+    """A checkpoint after a barrier holds the barrier and no vote of the new epoch yet."""
+    lab = ReplicaLab(honest=(0,))
+    header, result = lab.block("A"), lab.result(lab.block("A"))
+    ended = Result(1, header.hash, result.parent_result_hash, result.state_root, result.receipts_root, bytes(32))
+    record = DecidedRecord(header, ended, (), lab.certificate(0, "A", [0, 1, 2])).encode()
+    guard = SlotGuard(lab.chain_id)
+    guard.restore([Record(RecordKind.SYNCED, record)])
+    data = prepare_vote_bytes(lab.chain_id, 0, 0, 2, bytes(32))
+    with pytest.raises(SigningRefused, match="after epoch 1 began"):
+        guard.check(Statement(VoteKind.PREPARE, 0, 0, 2, bytes(32), b"", data))
 
 
 def test_the_guard_signs_no_bytes_but_those_of_the_statement() -> None:

@@ -18,8 +18,12 @@ from dawan_node.testing.simulator.world import Violation
 
 #: Seeds that once violated something, with what it was; they stay.
 REGRESSIONS = {
-    2: "a validator that a barrier voted out, one block behind, was helped by nobody",
-    5: "the same, with a liar among the others",
+    102771: "the rules lost a decision that a checkpoint had written in its other form",
+    103541: "a liar that computes wrong results could not store the right one, and that was held against the code",
+    105998: "an empty message could not be damaged",
+    107062: "a guard restored from a checkpoint would have gone on signing in an epoch whose end it had read of",
+    107520: "a replica far behind kept the prepared certificates of every view that went by",
+    114295: "as 102771, above a barrier",
 }
 
 

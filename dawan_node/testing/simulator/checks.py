@@ -267,6 +267,8 @@ class Checks:
             return
         state = life.replica._state
         n, w = state.validators.n, self._scene.widest_window  # tables shrink with the next decision
+        # A store that was behind its log: what was decided before the restart is decided again.
+        again = max(0, state.catch_up_to - state.chain.height)
         bounds = {
             "slots": (len(state.log.slots) + len(state.log.older), 6 * w),
             "votes for later": (sum(len(votes) for votes in state.log._later.values()), 4 * w * n),
@@ -274,7 +276,7 @@ class Checks:
             "certificates": (len(state.chain.certificates), 2 * self._scene.widest_window),
             "proven blocks": (len(state.chain.proven), 2 * w + 64),
             "recent blocks": (len(state.chain.recent), 2 * w + 1),
-            "prepared": (len(state.prepared), 2 * w),
+            "prepared": (len(state.prepared), 3 * w + again),
             "own records": (sum(len(own.by_block) for own in state.own_records.values()), 16 * w),
             "view changes": (len(life.replica._view_changer.view_changes), n),
             "wishes": (len(life.replica._suspicion.wishes._wishes), n),

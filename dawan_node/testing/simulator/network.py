@@ -195,7 +195,7 @@ class Network:
                 world.counts["message lost"] += 1
                 continue
             sent = payload
-            is_damaged = world.chance(weather.damaged)
+            is_damaged = bool(payload) and world.chance(weather.damaged)
             if is_damaged:
                 world.counts["message damaged"] += 1
                 sent = _damaged(payload, world.random.randrange(len(payload) * 8))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dawan_node.consensus import Ready, Record, Replica, ReplicaConfig, VoteSigner
 from dawan_node.crypto.signatures import PrivateKey, verify_ed25519
+from dawan_node.errors import StorageError
 from dawan_node.execution.executor import Executor
 from dawan_node.node.channel import DUTY_MS, Channel
 from dawan_node.node.restore import restore_channel
@@ -153,6 +154,13 @@ class SimulatedNode:
             action()
         except PowerCut:
             self.scene.world.counts["crash in the middle of an action"] += 1
+            self.scene.power_lost(self)
+        except StorageError as error:
+            if self.liar is None:
+                raise
+            # Whoever computes wrong results on purpose may find that it cannot store what the others certified.
+            self.scene.world.counts["liar that broke itself"] += 1
+            self.scene.world.say(f"{self.name}, a liar, stops: {error}")
             self.scene.power_lost(self)
 
     def count_action(self, _: str) -> None:
