@@ -121,7 +121,7 @@ class Verifier:
         Simulations bring their own ``check`` and ``loop``.
         """
         self._account = account
-        self._check = check or _check
+        self._check = check
         self._loop = loop or asyncio.get_running_loop()
         self._mode = mode
         self._workers = workers if mode is Mode.THREADS else 0
@@ -276,7 +276,7 @@ class Verifier:
 
     def _check_accounted(self, transactions: list[Transaction]) -> list[bool]:
         start_ns = time.thread_time_ns()
-        verdicts = self._check(transactions)
+        verdicts = (self._check or _check)(transactions)
         self._account(time.thread_time_ns() - start_ns, len(transactions))
         return verdicts
 
