@@ -376,6 +376,7 @@ class Agreement:
                 AlarmKind.CLOCK_DIFFERS,
                 "the proposal's time is far from this node's clock; check NTP",
                 height=slot.height,
+                view=slot.view,
                 difference_ms=time - slot.arrived_ms,
             )
         return is_vouched_for

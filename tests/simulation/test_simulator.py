@@ -24,6 +24,7 @@ REGRESSIONS = {
     107062: "a guard restored from a checkpoint would have gone on signing in an epoch whose end it had read of",
     107520: "a replica far behind kept the prepared certificates of every view that went by",
     114295: "as 102771, above a barrier",
+    200091: "a liar's proposal of a view that was over by then was taken for that of the next, honest primary",
 }
 
 

@@ -115,12 +115,13 @@ class Checks:
 
     def _is_fair(self, node: SimulatedNode, alarm: Alarm) -> None:
         """A proposal was refused: not one of an honest primary, and not for the time of a block that O brought."""
-        height = dict(alarm.fields)["height"]
+        fields = dict(alarm.fields)
+        height = fields["height"]
         assert node.life is not None
         state = node.life.replica._state
         slot = state.log.slots.get(int(height))
-        if slot is None:
-            return
+        if slot is None or slot.view != fields["view"]:
+            return  # the view has changed since, and with it who proposed
         if slot.reproposed:
             raise Violation(f"{node.name} judges the block proposed again at height {height}: {alarm.text} (B13)")
         primary = self._scene.name_of_validator(state.chain.epoch, state.primary(slot.view))
