@@ -15,7 +15,7 @@ from dawan_node.consensus.config import Head
 from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.ready import Evidence
 from dawan_node.consensus.records import HaltedRecord
-from dawan_node.errors import InvalidMessage, InvalidTransaction
+from dawan_node.errors import InvalidMessage
 from dawan_node.execution.channel import seats
 from dawan_node.execution.membership import MEMBERSHIP_EVENTS
 from dawan_node.mempool import Mempool, MempoolLimits
@@ -23,10 +23,9 @@ from dawan_node.mempool_watch import FORWARDED_MS, PATIENCE_MS, MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, Accuser
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
-from dawan_node.node.bodies import BODIES_RECORD, BlockBody
+from dawan_node.node.bodies import BODIES_RECORD
 from dawan_node.node.budget import (
     LEAVES_PER_US,
-    RANGE_BLOCK_US,
     REQUEST_US,
     STORED_LEAF_LIST_US,
     PeerBudgets,
@@ -41,21 +40,16 @@ from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.runtime import LoopRuntime, Runtime
 from dawan_node.node.serving import Serving
+from dawan_node.node.spreading import Spreading
+from dawan_node.node.syncing import Syncing
 from dawan_node.node.topics import Standing, Treatment, treatment
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import (
     BlockReply,
     FetchBlock,
     FetchTx,
-    IHave,
-    IWant,
     Origin,
-    TransactionBatcher,
-    Txs,
-    WantList,
-    audience,
     decode_fetch,
-    decode_gossip,
     txs_reply,
 )
 from dawan_node.p2p.peers import PeerId, Role
@@ -64,13 +58,6 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import (
     Anchor,
-    CatchUp,
-    HeadMessage,
-    RangeReply,
-    RangeRequest,
-    SyncedBlock,
-    SyncLimits,
-    decode_sync_message,
 )
 
 log = logging.getLogger(__name__)
@@ -87,11 +74,6 @@ OVERDUE_MAX: Final = 500
 RESEND_ROUND_MS: Final = PATIENCE_MS
 #: The request id under which envelopes travel unasked on topic FETCH; the gatherer asks with ids from 1.
 RESENT: Final = 0
-#: Announced transactions an observer has asked for.
-WANTED_MAX: Final = 20_000
-WANT_PATIENCE_MS: Final = 2_000
-#: Range answers being read from disk, over all peers: each holds up to 4 MiB.
-RANGES_SERVED_MAX: Final = 4
 
 
 class Channel:
@@ -167,12 +149,33 @@ class Channel:
         self._names_by_key = {entry[3]: entry[0] for entry in configuration.validators}
         self._validators: ValidatorSet = parts.head.rules.validators
         self._serving: Final = Serving(self._bodies, self.pool, self.store, clock.monotonic_ms)
-        self.catch_up: Final = CatchUp(self.chain_id, self._anchor(parts.head), self._sync_limits(), parts.verify)
-        self._batcher: Final = TransactionBatcher()
-        self._batcher_names: tuple[str, ...] = ()
-        self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
-        #: The peers that a range is being read for: an honest one waits for its answer before it asks again.
-        self._ranges_served: set[str] = set()
+        self._syncing: Final = Syncing(
+            self.name,
+            self.chain_id,
+            self._anchor(parts.head),
+            parts.verify,
+            self.driver,
+            self._serving,
+            self._worker,
+            self._runtime,
+            links,
+            self._budgets,
+            clock,
+        )
+        #: Read by whoever asks how far the node is.
+        self.catch_up: Final = self._syncing.catch_up
+        self._spreading: Final = Spreading(
+            self.chain_id,
+            role,
+            self._receive,
+            self._knows,
+            self._serving,
+            self._runtime,
+            links,
+            self._budgets,
+            clock,
+            self._stages,
+        )
         self._head_sent_ms = 0
         self._resend_round_ms = 0
         #: Called when a block may have changed whose nodes are believed; the node connects it.
@@ -228,44 +231,23 @@ class Channel:
                     message = decode_message(payload)
                 self.driver.message(message, self._index_of(peer))
             case Topic.GOSSIP:
-                self._on_gossip(peer, payload)
+                self._spreading.on_message(peer.name, payload)
             case Topic.FETCH:
                 self._on_fetch(peer, payload)
             case Topic.SYNC:
-                self._on_sync(peer, payload)
+                self._syncing.on_message(peer.name, payload, self._index_of(peer) >= 0)
 
     def on_peer_up(self, peer: PeerId) -> None:
         """A link is up: say how far we are."""
-        self._links.send(peer.name, self.chain_id, Topic.SYNC, self._head_message())
+        self._syncing.peer_up(peer.name)
         index = self._index_of(peer)
         if index >= 0:
             self.driver.peer_up(index)
 
     def on_peer_down(self, peer: PeerId) -> None:
         """A link is gone."""
-        self.catch_up.peer_gone(peer.name, self._clock.monotonic_ms())
         self._serving.peer_gone(peer.name)
-        self._pump_sync()
-
-    def _on_gossip(self, peer: PeerId, payload: bytes) -> None:
-        message = decode_gossip(payload)
-        budget = self._budgets.of(peer.name)
-        if isinstance(message, Txs):
-            if budget.may_offer():
-                self._runtime.start(self._receive(message.envelopes, peer.name))
-        elif isinstance(message, IHave):
-            if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
-                return
-            wanted = self._wants.to_ask(message.leaves, self._knows, self._clock.monotonic_ms())
-            if wanted:
-                self._links.send(peer.name, self.chain_id, Topic.GOSSIP, IWant(wanted).encode())
-        elif isinstance(message, IWant):
-            if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
-                return
-            reply = self._serving.i_want(peer.name, message)
-            if reply is not None:
-                self._links.send(peer.name, self.chain_id, Topic.GOSSIP, reply)
-        # A block's announcement says no more than HEAD does, which every node sends; it needs no answer.
+        self._syncing.peer_gone(peer.name)
 
     def _on_fetch(self, peer: PeerId, payload: bytes) -> None:
         message = decode_fetch(payload)
@@ -290,27 +272,6 @@ class Channel:
         if reply is not None:
             self._links.send(peer.name, self.chain_id, Topic.FETCH, reply)
 
-    def _on_sync(self, peer: PeerId, payload: bytes) -> None:
-        message = decode_sync_message(payload)
-        now_ms = self._clock.monotonic_ms()
-        if isinstance(message, HeadMessage):
-            is_validator = self._index_of(peer) >= 0
-            self.catch_up.peer_status(
-                peer.name, message.height, message.block_hash, message.epoch, is_validator, now_ms
-            )
-        elif isinstance(message, RangeRequest):
-            if (
-                len(self._ranges_served) < RANGES_SERVED_MAX
-                and peer.name not in self._ranges_served
-                and self._budgets.of(peer.name).work(RANGE_BLOCK_US * (message.last - message.first + 1))
-                and self._serving.may_ask_range(peer.name)
-            ):
-                self._runtime.start(self._serve_range(peer.name, message))
-            return
-        elif isinstance(message, RangeReply):
-            self.catch_up.range_arrived(peer.name, message, now_ms)
-        self._pump_sync()
-
     async def _receive(self, envelopes: Sequence[bytes], peer: str) -> None:
         received = await self.admission.examine(envelopes, peer)
         self._budgets.of(peer).was_useless(received.useless)
@@ -318,15 +279,6 @@ class Channel:
             self._links.report_violation(
                 peer, f"{received.faults} of {len(envelopes)} gossiped transactions are malformed"
             )
-
-    async def _serve_range(self, peer: str, request: RangeRequest) -> None:
-        self._ranges_served.add(peer)
-        try:
-            reply = await self._worker.run(lambda: self._serving.range(request).encode())
-        finally:
-            self._ranges_served.discard(peer)
-        if self._serving.charge(peer, reply):
-            self._links.send(peer, self.chain_id, Topic.SYNC, reply)
 
     # What admission and the gatherer want (admission.Audience)
 
@@ -342,28 +294,8 @@ class Channel:
         if source:
             from_validator = source in self._names_by_key.values()
             origin = Origin.VALIDATOR if from_validator else Origin.OBSERVER
-        peers = self._links.connected(self.chain_id)
-        listeners = audience(self._role, origin, source, peers)
-        with self._stages.measure("gossip", len(transactions)):
-            if listeners.announce:
-                leaves = [transaction.leaf_hash for transaction in transactions]
-                self._links.broadcast(self.chain_id, Topic.GOSSIP, IHave(leaves).encode(), listeners.announce)
-            if listeners.push:
-                now_ms = self._clock.monotonic_ms()
-                self._batcher_names = listeners.push
-                waits = self._batcher.deadline_ms is not None
-                for transaction in transactions:
-                    self._push(self._batcher.add(transaction.envelope, now_ms))
-                if self._batcher.deadline_ms is not None and not waits:
-                    self._runtime.later(max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush)
+        self._spreading.spread(transactions, origin, source)
         self.driver.wake()
-
-    def _flush(self) -> None:
-        self._push(self._batcher.flush())
-
-    def _push(self, payloads: Sequence[bytes]) -> None:
-        for payload in payloads:
-            self._links.broadcast(self.chain_id, Topic.GOSSIP, payload, self._batcher_names)
 
     def _fetch_from(self, index: int, payload: bytes) -> None:
         name = self._holder_name(index)
@@ -402,21 +334,16 @@ class Channel:
             self.admission.seats = seats(configuration)
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
-        if ends_epoch:
-            self.catch_up.limits = self._sync_limits()
         self.epoch = header.epoch + ends_epoch
         self.head = self.driver.applied_head
         self.admission.block_time_ms = header.timestamp_ms
-        self.catch_up.applied(
-            Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators),
-            self._clock.monotonic_ms(),
+        observers = [peer.name for peer in self._links.connected(self.chain_id) if self._index_of(peer) < 0]
+        self._syncing.advanced(
+            Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators), ends_epoch, observers
         )
         self.bus.publish(block)
         if header.barrier or any(name in MEMBERSHIP_EVENTS for each in block.receipts for name, _ in each.events):
             self.on_membership_changed()
-        observers = [peer.name for peer in self._links.connected(self.chain_id) if self._index_of(peer) < 0]
-        if observers:
-            self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message(), observers)
         log.info(
             "block_committed",
             extra=fields(
@@ -431,15 +358,11 @@ class Channel:
     def wanted_range(self, height: int, holders: tuple[int, ...]) -> None:
         """The replica knows of final blocks it cannot reach by itself."""
         names = [name for index in holders if (name := self._holder_name(index)) is not None]
-        self.catch_up.certified(height, names, self._clock.monotonic_ms())
-        self._pump_sync()
+        self._syncing.wanted(height, names)
 
     def synced(self, failure: str | None) -> None:
         """The block that catch-up handed out is stored, or was not taken."""
-        if failure is not None:
-            log.info("synced_block_dropped", extra=fields(channel=self.name, why=failure))
-            self.catch_up.dropped(self._clock.monotonic_ms())
-        self._pump_sync()
+        self._syncing.taken(failure)
 
     # Names
 
@@ -480,28 +403,7 @@ class Channel:
         index = self._validators.index_of(peer.public_key)
         return -1 if index is None else index
 
-    # Catch-up and slow duties
-
-    def _pump_sync(self) -> None:
-        """Do what catch-up wants until it wants nothing."""
-        while ready := self.catch_up.ready():
-            for peer, request in ready.requests:
-                self._links.send(peer, self.chain_id, Topic.SYNC, request.encode())
-            for blame in ready.blames:
-                log.warning("sync_peer_failed", extra=fields(channel=self.name, peer=blame.peer, why=blame.reason))
-                if blame.proven:
-                    self._links.report_violation(blame.peer, blame.reason)
-            if ready.block is not None:
-                self._apply_synced(ready.block)
-                return
-
-    def _apply_synced(self, block: SyncedBlock) -> None:
-        try:
-            transactions = tuple(Transaction.decode(envelope) for envelope in block.envelopes)
-        except InvalidTransaction as error:
-            # A quorum certified bytes that no honest replica accepts; nothing here can go on from that.
-            raise InvalidMessage(f"certified block {block.header.height} holds {error}") from error
-        self.driver.apply_synced(block, BlockBody(block.block_hash, transactions))
+    # Slow duties
 
     async def _duties(self) -> None:
         while True:
@@ -512,13 +414,11 @@ class Channel:
         """What is due every ``DUTY_MS``: evidence, time-outs of catch-up, my head, expiry, overdue transactions."""
         now_ms = self._clock.monotonic_ms()
         self._accuse(now_ms)
-        self.catch_up.tick(now_ms)
-        self._pump_sync()
+        self._syncing.tick(now_ms)
         if now_ms - self._head_sent_ms >= HEAD_MS:
             self._head_sent_ms = now_ms
-            self._links.broadcast(self.chain_id, Topic.SYNC, self._head_message())
+            self._syncing.say_head()
             self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
-            self._log_progress()
         if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
             self._resend_round_ms = now_ms
             self.pool.begin_resend_round()
@@ -545,27 +445,6 @@ class Channel:
             reply = txs_reply(RESENT, envelopes)  # as many as one frame holds; at least one, however large
             del envelopes[: len(reply.envelopes)]
             self._links.broadcast(self.chain_id, Topic.FETCH, reply.encode(), names)
-
-    def _log_progress(self) -> None:
-        status = self.catch_up.status()
-        if status.active:
-            log.info(
-                "syncing",
-                extra=fields(
-                    channel=self.name,
-                    height=status.height,
-                    target=status.target,
-                    peers=",".join(peer for peer, _, _ in status.requests) or "none",
-                ),
-            )
-
-    def _sync_limits(self) -> SyncLimits:
-        """A node that votes is helped by STATUS when it is one block behind; one that does not, whatever its role says,
-        has only catch-up."""
-        return SyncLimits(behind_blocks=1, behind_ms=0) if self.driver.replica.own_index is None else SyncLimits()
-
-    def _head_message(self) -> bytes:
-        return HeadMessage(self.head.height, self.head.block_hash, self.epoch).encode()
 
     def _anchor(self, head: Head) -> Anchor:
         return Anchor(head.height, head.block_hash, head.result.hash, head.epoch, head.rules.validators)

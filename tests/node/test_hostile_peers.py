@@ -151,7 +151,7 @@ def test_requests_beyond_a_peers_means_are_not_even_looked_up_and_others_are_sti
         for number in range(2_000):
             channel.on_message(bad, Topic.SYNC, RangeRequest(number, 1, 3).encode())
             channel.on_message(bad, Topic.FETCH, FetchTx(1, [number.to_bytes(32, "big")]).encode())
-        assert len(channel._ranges_served) <= 1
+        assert len(channel._syncing.served) <= 1
         await cluster.commit("gz1")
         with pytest.raises(InvalidMessage):
             for _ in range(FRAMES_BURST):
