@@ -117,7 +117,7 @@ class Agreement:
         slot.commits[vote.voter] = vote
         self._compare_results(vote)
         self._view_changer.compare_with_view_change(vote)
-        self._note_committed(slot, vote)
+        self.note_committed(slot, vote)
 
     def on_proposal_request(self, request: ProposalRequest, link: int) -> None:
         """Somebody holds f + 1 PREPAREs for a block it does not know (L9)."""
@@ -263,7 +263,7 @@ class Agreement:
             if other is not None and other.block_hash == vote.block_hash and other.result_hash != vote.result_hash:
                 self._state.accuse(EvidenceKind.TWO_RESULTS, vote.voter, other.encode(), vote.encode())
 
-    def _note_committed(self, slot: Slot, vote: Commit) -> None:
+    def note_committed(self, slot: Slot, vote: Commit) -> None:
         """Form the certificate as soon as q COMMITs agree on block and result."""
         state = self._state
         n, q = state.validators.n, state.validators.q
@@ -440,7 +440,7 @@ class Agreement:
         slot.own_commit = slot.commits[state.own] = vote
         slot.changed_at = state.clock
         state.outbox.send(vote.encode())
-        self._note_committed(slot, vote)
+        self.note_committed(slot, vote)
         return True
 
     # --- entries of O that are decided here already (L6) -------------------------------------------------------

@@ -209,6 +209,8 @@ class Restorer:
         )
         slot.commits[record.voter] = slot.own_commit
         slot.prepared = record.prepared
+        # A validator that is alone has its quorum with this vote, and nobody will ever send another one.
+        self._agreement.note_committed(slot, slot.own_commit)
 
 
 def checkpoint(state: ReplicaState, view_changer: ViewChanger, waiting: list[Record]) -> tuple[Record, ...]:

@@ -191,6 +191,15 @@ def test_a_decision_the_store_lost_is_made_again_before_anything_else_is_signed(
     assert replica.status().target == 1  # now it follows the others
 
 
+def test_a_validator_that_is_alone_decides_after_a_crash_between_its_commit_and_the_decision() -> None:
+    lab = ReplicaLab(honest=(0,), n=1)
+    lab.propose(0, "a")
+    records = [record for record in lab[0].records if record.kind is not RecordKind.DECIDED]
+    assert [record.kind for record in records] == [RecordKind.PREPARE, RecordKind.COMMIT]
+    lab.start(0, records)
+    assert [decided.header.height for decided in lab[0].decided] == [1]
+
+
 def test_restored_blocks_are_acquired_and_executed_again_and_their_votes_sent_again() -> None:
     lab = ReplicaLab(honest=(3,))
     lab.deliver(lab.pre_prepare(0, "a"), 3)

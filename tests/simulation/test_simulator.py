@@ -25,6 +25,7 @@ REGRESSIONS = {
     107520: "a replica far behind kept the prepared certificates of every view that went by",
     114295: "as 102771, above a barrier",
     200091: "a liar's proposal of a view that was over by then was taken for that of the next, honest primary",
+    307114: "a validator that is alone lost power between its COMMIT and the decision, and never decided again",
 }
 
 
