@@ -155,8 +155,8 @@ PARTS: Final[dict[str, Part]] = {
     "byzzfuzz": Part(_byzzfuzz),
     "determinism": Part(_determinism),
     "planted": Part(lambda setting: run_planted(setting.bugs, setting.is_extended, setting.jobs)),
-    "rate": Part(_rate),
-    "search": Part(_search),
+    "rate": Part(_rate, is_default=False),
+    "search": Part(_search, is_default=False),
     "twins": Part(_twins),
     "seeds": Part(lambda setting: (True, [])),
 }
