@@ -27,7 +27,7 @@ from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Document, Node
 from dawan_node.node.installation import check_folder, install
 from dawan_node.node.requesting import make_request
-from dawan_node.node.setup import Plan, initialise
+from dawan_node.node.setup import Plan, initialise, render_config
 
 #: Enough to show every quorum of the protocol's table that a laptop can run.
 NODES_MAX: Final = 22
@@ -45,34 +45,64 @@ def create(folder: Path, n: int) -> Devnet:
             f"{folder} is not empty", "it holds no test network, and nothing is overwritten", "Choose another --home."
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    template = _with_validators(consortium.load_document(template_file()), n)
+    template = template_for(n)
     nodes = _with_ports([*template.validator, *template.observer])
     devnet = Devnet(folder, nodes)
     passphrase = secrets.token_hex(16).encode()
     _write_private(devnet.passphrase_file, passphrase + b"\n")
     now = datetime.now(UTC)
-    requests = []
     for node in nodes:
+        initialise(devnet.home(node), _plan(devnet, node, template), passphrase, now)
+    agree(devnet, template, passphrase, now)
+    devnet.save()
+    return devnet
+
+
+def agree(devnet: Devnet, template: Document, passphrase: bytes, now: datetime) -> None:
+    """Play every party's part of forming the network: requests, assembly, and taking it over. Raises OperatorError.
+
+    Done again it only changes addresses: whoever has blocks keeps its genesis, or is refused.
+    """
+    requests = []
+    for node in devnet.nodes:
         home, section, plan = (
             devnet.home(node),
             NodeSection(name=node.name, org=node.org),
             _plan(devnet, node, template),
         )
-        initialise(home, plan, passphrase, now)
         make_request(
             home, section, plan.addresses, TEMPLATE, template, now, lambda: passphrase, identities=bool(plan.identities)
         )
         requests.append((str(home.join_request_file), join_request.load(home.join_request_file)))
-    public = folder / "network"
+    public = devnet.folder / "network"
     assembly.write(assembly.assemble(TEMPLATE, template, requests, now), public)
-    for node in nodes:
+    for node in devnet.nodes:
         home = devnet.home(node)
         own, problems = check_folder(home, NodeSection(name=node.name, org=node.org), public, now)
         if problems:
             raise problems[0]
         install(home, own)
-    devnet.save()
-    return devnet
+
+
+def move(devnet: Devnet, now: datetime) -> Devnet:
+    """The same network on free ports of this moment, as a copy of its folder needs them. Raises OperatorError."""
+    template = template_for(len([node for node in devnet.nodes if _is_validator(devnet, node)]))
+    nodes = _with_ports([Node(name=node.name, org=node.org) for node in devnet.nodes])
+    moved = Devnet(devnet.folder, nodes)
+    for node in nodes:
+        moved.home(node).config_file.write_text(render_config(_plan(moved, node, template)), encoding="utf-8")
+    agree(moved, template, moved.passphrase_file.read_bytes().strip(), now)
+    moved.save()
+    return moved
+
+
+def template_for(n: int) -> Document:
+    """The test network's template with ``n`` validators."""
+    return _with_validators(consortium.load_document(template_file()), n)
+
+
+def _is_validator(devnet: Devnet, node: DevnetNode) -> bool:
+    return node.name in {entry.name for entry in consortium.load(devnet.home(node).consortium_file).document.validator}
 
 
 def template_file() -> Path:
