@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
+    "db": ("dawan_node.cli.db", "db", "Look into, check, copy and compare databases of a stopped node."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),
     "version": ("dawan_node.cli.version", "version", "Versions of the program and what it stands on."),

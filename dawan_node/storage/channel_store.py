@@ -14,7 +14,7 @@ from dawan_node.errors import OperatorError, StorageError
 from dawan_node.primitives.block import Result
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead
-from dawan_node.storage.kv import KeyValueStore
+from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.state_store import CACHE_BYTES, HISTORY_BLOCKS, StateChanges, StateStore
 
@@ -111,6 +111,10 @@ class ChannelStore:
         puts += self.state.puts_for(height, changes, block.header.timestamp_ms)
         self._store.write(puts, sync=True)
         self.state.committed(height)
+
+    def snapshot(self) -> KeyValueSnapshot:
+        """Every record of the database as of this moment, for a backup. Close it."""
+        return self._store.snapshot()
 
     def close(self) -> None:
         """Close the database. No other thread may be inside a call; calling it again does nothing."""

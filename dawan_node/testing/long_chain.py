@@ -35,13 +35,13 @@ from dawan_node.execution.registry import Registry
 from dawan_node.modules.receivable.entities import Money
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.node.applier import Applier
+from dawan_node.node.database.scratch import Unsynced
 from dawan_node.node.metrics import StageTimes
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import COMMIT_TAG, CommitCertificate, bitmap_of, commit_vote_bytes
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Body, Transaction, sign_transaction
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore, Put
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.testing.module_kit import CREATED_MS, make_genesis, private_key_of
 from dawan_node.testing.trade import PEOPLE
@@ -60,9 +60,6 @@ PROCESSES_FROM: Final = 4_000
 
 #: Blocks between two lines of progress, and the seconds that must have passed.
 PROGRESS_S: Final = 5.0
-
-#: Bytes a batch may hold back before it is synced: bounds what the operating system has to write at the end.
-_BLOCKS_PER_SYNC: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,32 +204,6 @@ class Author:
     def envelopes(self, first: int, last: int) -> list[bytes]:
         """Those from ``first`` up to, not including, ``last``."""
         return [self.envelope(number) for number in range(first, last)]
-
-
-class Unsynced:
-    """A database under construction: it is synced now and then, and for good by ``finish``.
-
-    Nobody was told anything of what is in it, so a power cut costs the work and nothing else. A node never does this.
-    """
-
-    def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
-        self._writes = 0
-        self.get = store.get
-        self.iterate = store.iterate
-        self.close = store.close
-
-    def write(self, batch: Any, *, sync: bool = True) -> None:
-        self._writes += 1
-        self._store.write(batch, sync=sync and self._writes % _BLOCKS_PER_SYNC == 0)
-
-    def snapshot(self) -> KeyValueSnapshot:
-        return self._store.snapshot()
-
-    def finish(self) -> None:
-        """Make everything durable: a synced batch is durable only with all that came before it."""
-        nothing: list[Put] = []
-        self._store.write(nothing, sync=True)
 
 
 class Maker:
