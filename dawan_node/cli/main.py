@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "db": ("dawan_node.cli.db", "db", "Look into, check, copy and compare databases of a stopped node."),
+    "backup": ("dawan_node.cli.backup", "backup", "Copies of the ledgers: made while the node runs, and restored."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),
     "version": ("dawan_node.cli.version", "version", "Versions of the program and what it stands on."),

@@ -21,6 +21,8 @@ from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.errors import ConfigError, OperatorError
+from dawan_node.node.backups.live import LiveBackups
+from dawan_node.node.backups.making import About
 from dawan_node.node.belonging import Belonging
 from dawan_node.node.budget import PeerBudgets
 from dawan_node.node.certificate_watch import CertificateWatch
@@ -118,6 +120,8 @@ class Node:
                 running.on_membership_changed = self._belonging.membership_changed
                 running.on_halted = partial(self._export_halt, home.halt_file(running.name), running)
                 self.channels[running.name] = running
+            snapshots = {running.name: running.store.snapshot for running in self.channels.values()}
+            self._backups: Final = LiveBackups(home, About(consortium.network, name, org), snapshots, clock.now)
         except BaseException:
             # A channel closes the store of its parts; those that no channel was made of yet are closed here.
             for parts in opened[len(self.channels) :]:
@@ -158,7 +162,9 @@ class Node:
         )
         dispatcher = Dispatcher(self.service)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
-        admin: dict[str, Callable[[Mapping[str, Any]], Any]] = {"cut": self._cut} if config.devnet.faults else {}
+        admin: dict[str, Callable[[Mapping[str, Any]], Any]] = dict(self._backups.actions)
+        if config.devnet.faults:
+            admin["cut"] = self._cut
         if isinstance(clock, DevnetClock):
             admin["clock"] = self._move_clock
         self._ops: Final = OpsServer(OpsActions(self._not_ready, self._metrics.render, admin=admin))
@@ -206,6 +212,7 @@ class Node:
             await self._network.stop()
             self.service.close()
             await self._verifier.close()
+            self._backups.close()
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
 
