@@ -37,6 +37,7 @@ from dawan_node.primitives.genesis import (
     ValidatorEntry,
 )
 from dawan_node.primitives.receipt import Receipt
+from dawan_node.primitives.seat import SEAT_TAG, seat_claim_bytes
 from dawan_node.primitives.transaction import Body, Transaction, assemble_envelope
 from dawan_node.testing.memory_state import MemoryState
 
@@ -206,6 +207,21 @@ def key_of_person(name: str) -> bytes:
 def private_key_of(name: str) -> PrivateKey:
     """The private key behind ``key_of_person``, for tests that need real signatures."""
     return PrivateKey.from_seed(hashlib.sha256(b"person " + name.encode()).digest())
+
+
+def seat_args(
+    genesis: Genesis, proposal: str, validator: str, key: PrivateKey, *, org: str = "", addresses: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The arguments of ``propose_validator`` and ``propose_validator_key``, with the key's claim to the seat."""
+    claim = seat_claim_bytes(genesis.chain_id, validator, org or validator[:2], ED25519, key.public_key)
+    return {
+        "id": proposal,
+        "validator": validator,
+        "suite": ED25519,
+        "public_key": key.public_key,
+        "addresses": list(addresses),
+        "possession": key.sign(SEAT_TAG, claim),
+    }
 
 
 def make_genesis(

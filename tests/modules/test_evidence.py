@@ -17,7 +17,7 @@ from dawan_node.primitives.codes import Code
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.evidence import PROOF_BYTES_MAX, Offence
 from dawan_node.primitives.receipt import Receipt
-from dawan_node.testing.module_kit import ModuleKit, key_of_person, private_key_of
+from dawan_node.testing.module_kit import ModuleKit, key_of_person, private_key_of, seat_args
 from tests.primitives.forger import Forger
 
 PEOPLE = {"anna": ("gz", ["supplier"])}
@@ -176,13 +176,8 @@ def test_a_proof_longer_than_the_cap_does_not_fit_the_schema(kit: ModuleKit) -> 
 
 
 def replace_key(kit: ModuleKit, validator: str, key: str, proposal: str) -> None:
-    args = {
-        "id": proposal,
-        "validator": validator,
-        "suite": ED25519,
-        "public_key": private_key_of(key).public_key,
-    }
-    assert kit.run("gz-admin", "propose_validator", args).code == 0
+    args = seat_args(kit.genesis, proposal, validator, private_key_of(key))
+    assert kit.run(f"{validator[:2]}-admin", "propose_validator_key", args).code == 0
     decide(kit, proposal)
 
 

@@ -206,8 +206,6 @@ def test_whatever_a_vote_can_set_a_channel_can_start_with(kit, name):
         ("propose_freeze", {"id": "p", "module": "nothing", "frozen": True}, "E_UNKNOWN"),
         ("propose_org_role", {"id": "p", "org": "nowhere", "role": "bank"}, "E_UNKNOWN"),
         ("propose_org_role", {"id": "p", "org": "gz", "role": "Bank"}, "E_ROLES"),
-        ("propose_validator", {"id": "p", "validator": "gz9", "suite": ED25519, "public_key": bytes(32)}, "E_UNKNOWN"),
-        ("propose_validator", {"id": "p", "validator": "gz1", "suite": ED25519, "public_key": bytes(32)}, "E_KEY"),
     ],
 )
 def test_a_proposal_that_makes_no_sense_is_not_opened(kit, command, args, reason):
@@ -231,30 +229,6 @@ def test_a_granted_role_may_be_given_by_the_organisations_administrators(kit):
     assert kit.run("gz-admin", "enrol", enrolment("bank-3", ["bank"])).reason == "E_ROLE_RESERVED"
     kit.run("gz-admin", "enact", {"proposal": "gz-bank"})
     assert kit.run("gz-admin", "enrol", enrolment("bank-3", ["bank"])).code == 0
-
-
-def test_a_new_validator_key_starts_a_new_set_with_the_block_after_the_barrier(kit):
-    new_key = key_of_person("new validator key")
-    change = {"id": "gz1-key", "validator": "gz1", "suite": ED25519, "public_key": new_key}
-    kit.run("gz-admin", "propose_validator", change)
-    second = {**change, "id": "another", "public_key": key_of_person("another validator key")}
-    assert kit.run("hk-admin", "propose_validator", second).reason == "E_OPEN_CHANGE"
-    pass_proposal(kit, "gz1-key")
-    assert kit.run("hk-admin", "propose_validator", second).reason == "E_OPEN_CHANGE"
-    kit.run("gz-admin", "enact", {"proposal": "gz1-key"})
-    barrier = kit.blocks[-1]
-    assert barrier.header.barrier
-    assert barrier.result.next_valset_hash == barrier.next_validators.hash != barrier.header.valset_hash
-    assert new_key in barrier.next_validators.public_keys
-    assert barrier.next_validators.n == 4
-    kit.run("anna", "tick")
-    following = kit.blocks[-1]
-    assert following.header.valset_hash == following.result.next_valset_hash == barrier.next_validators.hash
-    old_key = kit.genesis.validators[0].public_key
-    assert (
-        kit.run("gz-admin", "propose_validator", {**change, "id": "back", "public_key": old_key}).reason == "E_KEY_USED"
-    )
-    assert kit.run("hk-admin", "propose_validator", second).code == 0
 
 
 def test_a_barrier_that_fails_or_changes_a_parameter_keeps_the_validators(kit):

@@ -20,7 +20,7 @@ from dawan_node.modules.governance.declaration import (
 )
 from dawan_node.modules.governance.nodes import is_address
 from dawan_node.primitives.codes import Code
-from dawan_node.testing.module_kit import ModuleKit, key_of_person, private_key_of
+from dawan_node.testing.module_kit import ModuleKit, key_of_person, private_key_of, seat_args
 
 PEOPLE = {"anna": ("gz", ["supplier"]), "visitor": ("shenzhen", ["supplier"])}
 ROOT = b"root certificate of gdlog"
@@ -296,15 +296,16 @@ def test_a_validators_record_gives_addresses_and_never_another_key(kit):
 
 
 def test_the_key_of_another_node_is_not_voted_in_for_a_validator(kit):
-    key = key_of_person("new key of hk1")
-    change = {"id": "new-key", "validator": "hk1", "suite": ED25519, "public_key": key}
-    assert kit.run("gz-admin", "register_node", node("gz-observer", key)).code == 0
-    assert kit.run("hk-admin", "propose_validator", change).reason == "E_KEY_USED"
-    other = key_of_person("another new key of hk1")
-    assert kit.run("hk-admin", "propose_validator", {**change, "public_key": other}).code == 0
-    assert kit.run("gz-admin", "register_node", node("gz-observer", other)).code == 0, "while the vote runs"
-    assert decide(kit, "new-key").reason == "E_KEY_USED"
-    assert other not in [voting for _, voting in membership(kit).validators.values()]
+    key, other = private_key_of("new key of hk1"), private_key_of("another new key of hk1")
+    assert kit.run("gz-admin", "register_node", node("gz-observer", key.public_key)).code == 0
+    change = seat_args(kit.genesis, "new-key", "hk1", key)
+    assert kit.run("hk-admin", "propose_validator_key", change).reason == "E_KEY_USED"
+    change = seat_args(kit.genesis, "new-key", "hk1", other)
+    assert kit.run("hk-admin", "propose_validator_key", change).code == 0
+    while_the_vote_runs = kit.run("gz-admin", "register_node", node("gz-observer", other.public_key))
+    assert while_the_vote_runs.reason == "E_KEY_USED", "else anybody could stop a change by taking its key"
+    assert decide(kit, "new-key").code == 0
+    assert membership(kit).validators["hk1"] == ("hk", other.public_key)
 
 
 def test_nodes_and_addresses_are_counted(kit):
@@ -413,16 +414,16 @@ def test_nobody_registers_the_key_of_anothers_validator_or_node_as_a_person_or_a
     key = key_of_person("node gz-observer")
     assert kit.run("hk-admin", "enrol", {**person, "public_key": key}).reason == "E_KEY_USED"
     assert kit.run("hk-admin", "propose_org", newcomer(public_key=key)).reason == "E_KEY_USED"
-    seat = {"id": "seat", "validator": "hk1", "suite": ED25519, "public_key": key}
-    assert kit.run("hk-admin", "propose_validator", seat).reason == "E_KEY_USED"
+    seat = seat_args(kit.genesis, "seat", "hk1", private_key_of("node gz-observer"))
+    assert kit.run("hk-admin", "propose_validator_key", seat).reason == "E_KEY_USED"
 
 
 def test_a_hundred_large_proposals_do_not_keep_a_validator_from_a_new_key(kit):
     for number in range(115):
         ca = [bytes([number, part]) * 1_500 for part in range(AUTHORITIES_MAX)]
         assert kit.run("mo-admin", "propose_org", newcomer(id=f"p{number}", org=f"o{number}", ca=ca)).code == 0
-    change = {"id": "key", "validator": "hk1", "suite": ED25519, "public_key": key_of_person("hk1 new")}
-    assert kit.run("hk-admin", "propose_validator", change).code == 0
+    change = seat_args(kit.genesis, "key", "hk1", private_key_of("hk1 new"))
+    assert kit.run("hk-admin", "propose_validator_key", change).code == 0
 
 
 def test_an_organisation_publishes_no_more_lists_than_it_may_have_authorities(kit):

@@ -27,7 +27,7 @@ from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import Txs
 from dawan_node.primitives.codes import Code
 from dawan_node.primitives.transaction import Transaction
-from dawan_node.testing.module_kit import private_key_of
+from dawan_node.testing.module_kit import private_key_of, seat_args
 from tests.node.channel_cluster import CALM, SEGMENT_BYTES, Cluster, Faults, memory_folder, simulate, until
 from tests.node.ledger import SELLERS, Ledger, leaves_of, wrongly_signed
 
@@ -313,7 +313,9 @@ def test_large_transactions_are_sent_again_in_messages_a_frame_can_hold(folder: 
 # Rules and epochs
 
 
-async def enact(cluster: Cluster, name: str, command: str, args: dict[str, object], load: int = 30) -> None:
+async def enact(
+    cluster: Cluster, name: str, command: str, args: dict[str, object], load: int = 30, by: str = "gz"
+) -> None:
     """Pass and enact a proposal while other transactions go on."""
     author = cluster.author
 
@@ -321,7 +323,7 @@ async def enact(cluster: Cluster, name: str, command: str, args: dict[str, objec
         now_ms = cluster.clock.wall_ms()
         await cluster.commit("gz1", *[author.admin(org, what, given, time_ms=now_ms) for org, what, given in commands])
 
-    await send(("gz", command, {"id": name, **args}))
+    await send((by, command, {"id": name, **args}))
     await send(*[(org, "vote", {"proposal": name, "approve": True}) for org in ("gz", "hk", "mo")])
     loading = asyncio.create_task(cluster.load(load, every_ms=10))
     await send(("hk", "enact", {"proposal": name}))
@@ -350,8 +352,8 @@ def test_a_validator_key_is_replaced_under_load_and_its_new_home_votes_in_the_ne
         node = cluster.nodes[who]
         new_name = f"validator {who} from now on"
         await cluster.load(10)
-        proposal = {"validator": who, "suite": "ed25519", "public_key": private_key_of(new_name).public_key}
-        await enact(cluster, "key", "propose_validator", proposal)
+        proposal = seat_args(cluster.author.genesis, "key", who, private_key_of(new_name))
+        await enact(cluster, "key", "propose_validator_key", proposal, by=who[:2])
         await until(lambda: {n.channel.epoch for n in cluster.alive} == {1}, 30.0, "epoch 1", cluster.describe)
         assert node.channel.driver.replica.status().state is Mode.OBSERVER, "its old key has no vote any more"
         await cluster.load(10)

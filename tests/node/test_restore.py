@@ -33,7 +33,7 @@ from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import MemoryStore
 from dawan_node.storage.wal import WalRecord
-from dawan_node.testing.module_kit import make_genesis, private_key_of
+from dawan_node.testing.module_kit import make_genesis, private_key_of, seat_args
 from tests.node.ledger import MODULES, START_MS, Block, Ledger, certify, trade_genesis, validator_keys
 from tests.storage import ledger_kit
 
@@ -278,8 +278,8 @@ def test_a_head_that_ends_its_epoch_is_the_base_of_the_next_one(tmp_path: Path) 
     """A validator's key is rotated; the same head read back by a restarted node names epoch 1 and the new set."""
     ledger = Ledger()
     new_key = private_key_of("hk1 from now on")
-    proposal = {"id": "p", "validator": "hk1", "suite": "ed25519", "public_key": new_key.public_key}
-    ledger.decide(ledger.block(ledger.admin("gz", "propose_validator", proposal)))
+    proposal = seat_args(ledger.genesis, "p", "hk1", new_key)
+    ledger.decide(ledger.block(ledger.admin("hk", "propose_validator_key", proposal)))
     votes = [ledger.admin(org, "vote", {"proposal": "p", "approve": True}) for org in ("gz", "hk", "mo")]
     ledger.decide(ledger.block(*votes))
     barrier = ledger.block(ledger.admin("gz", "enact", {"proposal": "p"}))

@@ -83,11 +83,12 @@ def record_evidence(ctx: Context, args: RecordEvidence) -> None:
     )
 
 
-def begin_epoch(ctx: Context, validators: Seats) -> None:
-    """Enact: from the next height on ``validators`` vote, in a new epoch (amendment U3)."""
+def begin_epoch(ctx: Context, validators: Seats) -> int:
+    """Enact: from the next height on ``validators`` vote, in a new epoch (amendment U3), whose number this is."""
     newest = ctx.scan(ValidatorEpoch, "newest", limit=1)
     number = newest[0].number + 1 if newest else 1
     ctx.put(ValidatorEpoch(number, ctx.height + 1, ctx.time_ms, validators))
+    return number
 
 
 def seats_of(ctx: Context | QueryContext, epoch: int) -> Seats | None:

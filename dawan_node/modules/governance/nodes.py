@@ -32,6 +32,7 @@ from dawan_node.modules.governance.declaration import (
     RevocationsPublished,
     module,
 )
+from dawan_node.modules.governance.terms import open_changes, term_of
 from dawan_node.primitives.names import is_label
 
 _ADDRESS: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
@@ -77,9 +78,7 @@ def require_node(ctx: Context, org: str, name: str, suite: str, public_key: byte
     """Fail unless the node may be registered like this."""
     ctx.require(is_label(name), "E_NAME")
     ctx.require(is_public_key(suite, public_key), "E_KEY")
-    ctx.require(len(addresses) <= ADDRESSES_MAX and len(set(addresses)) == len(addresses), "E_ADDRESS")
-    for address in addresses:
-        ctx.require(is_address(address), "E_ADDRESS")
+    require_addresses(ctx, addresses)
     known = ctx.get(NodeRecord, key_of(name))
     ctx.require(known is None or known.org == org, "E_OTHER_ORG")
     seats = {seat: (owner, key) for seat, owner, _, key in ctx.configuration().validators}
@@ -88,7 +87,13 @@ def require_node(ctx: Context, org: str, name: str, suite: str, public_key: byte
         ctx.require(seats[name][0] == org, "E_OTHER_ORG")
         ctx.require(seats[name][1] == public_key, "E_KEY")
     else:
-        ctx.require(public_key not in [key for _, key in seats.values()], "E_KEY_USED")
+        term = term_of(ctx, public_key)
+        # A validator that was removed may stay and observe. A key that was replaced is no node's any more.
+        stays = term is not None and (term.name, term.org, term.ended) == (name, org, "removed")
+        ctx.require(term is None or stays, "E_KEY_USED")
+        for change in open_changes(ctx):
+            claimed = change.public_key == public_key and (change.subject, change.proposer) != (name, org)
+            ctx.require(not claimed, "E_KEY_USED")
     ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
     for other in ctx.scan(NodeRecord, "by_key", (public_key,), limit=2):
         ctx.require(other.name == name, "E_KEY_USED")
@@ -96,12 +101,23 @@ def require_node(ctx: Context, org: str, name: str, suite: str, public_key: byte
         ctx.require(len(ctx.scan(NodeRecord, "by_org", (org,), limit=NODES_PER_ORG_MAX)) < NODES_PER_ORG_MAX, "E_LIMIT")
 
 
-def require_unused_key(ctx: Context, public_key: bytes) -> None:
-    """Fail if the key stands for a person, votes, or is a node's: one key, one meaning. Nobody proves here that a key
-    is theirs, so whoever could register another's key as their own would shut that one out of it."""
+def require_addresses(ctx: Context, addresses: Sequence[str]) -> None:
+    """Fail unless a node may be registered with these addresses."""
+    ctx.require(len(addresses) <= ADDRESSES_MAX and len(set(addresses)) == len(addresses), "E_ADDRESS")
+    for address in addresses:
+        ctx.require(is_address(address), "E_ADDRESS")
+
+
+def require_unused_key(ctx: Context, public_key: bytes, *, node: str = "", proposal: str = "") -> None:
+    """Fail if the key stands for a person, is or was a validator's, is proposed for one, or is a node's: one key, one
+    meaning. Nobody proves that a node's or a person's key is theirs, so whoever could register another's key as their
+    own would shut that one out of it. ``node`` and ``proposal`` are whose it may be."""
     ctx.require(ctx.credential(public_key) is None, "E_KEY_USED")
-    ctx.require(public_key not in [key for _, _, _, key in ctx.configuration().validators], "E_KEY_USED")
-    ctx.require(len(ctx.scan(NodeRecord, "by_key", (public_key,), limit=1)) == 0, "E_KEY_USED")
+    ctx.require(term_of(ctx, public_key) is None, "E_KEY_USED")
+    for change in open_changes(ctx):
+        ctx.require(change.id == proposal or change.public_key != public_key, "E_KEY_USED")
+    for other in ctx.scan(NodeRecord, "by_key", (public_key,), limit=2):
+        ctx.require(other.name == node, "E_KEY_USED")
 
 
 def is_address(text: str) -> bool:

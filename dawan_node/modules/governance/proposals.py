@@ -16,30 +16,24 @@ from dawan_node.execution.module import (
     Configuration,
     Context,
     OrgStatus,
-    is_public_key,
     replace,
 )
 from dawan_node.modules.governance.declaration import (
-    VOTING_MS,
     Enact,
-    NodeEntry,
     Proposal,
     ProposalEnacted,
     ProposalKind,
-    ProposalOpened,
     ProposeFreeze,
     ProposeOrg,
     ProposeOrgCa,
     ProposeOrgRole,
     ProposeOrgStatus,
     ProposeParameter,
-    ProposeValidator,
     Vote,
     VoteCast,
     module,
 )
-from dawan_node.modules.governance.evidence import begin_epoch
-from dawan_node.modules.governance.nodes import require_unused_key
+from dawan_node.modules.governance.opening import open_proposal
 from dawan_node.modules.governance.organisations import (
     admit,
     require_authorities,
@@ -50,6 +44,7 @@ from dawan_node.modules.governance.organisations import (
     set_authorities,
     set_status,
 )
+from dawan_node.modules.governance.validators import change_validators
 from dawan_node.primitives.genesis import BLOCK_BYTES_CEILING, TX_LIFETIME_MS_CEILING
 from dawan_node.primitives.names import is_identifier, is_label
 
@@ -71,9 +66,6 @@ _STATUS_OF: Final[MappingProxyType[str, OrgStatus]] = MappingProxyType(
     {"org_active": "active", "org_suspended": "suspended", "org_removed": "removed"}
 )
 
-#: Proposals looked at when searching for an open change of the validators.
-_OPEN_SCANNED_MAX: Final = 1_000
-
 
 @module.command("propose_parameter", args=ProposeParameter, roles=(ORG_ADMIN,))
 def propose_parameter(ctx: Context, args: ProposeParameter) -> None:
@@ -82,7 +74,7 @@ def propose_parameter(ctx: Context, args: ProposeParameter) -> None:
     if bounds is None:
         ctx.fail("E_UNKNOWN")
     ctx.require(bounds[0] <= args.value <= bounds[1], "E_VALUE")
-    _open(ctx, args.id, "parameter", args.name, value=args.value)
+    open_proposal(ctx, args.id, "parameter", args.name, value=args.value)
 
 
 @module.command("propose_freeze", args=ProposeFreeze, roles=(ORG_ADMIN,))
@@ -91,7 +83,7 @@ def propose_freeze(ctx: Context, args: ProposeFreeze) -> None:
     ctx.require(args.module != module.name, "E_GOVERNANCE")
     known = [entry.name for entry in ctx.genesis.genesis.modules]
     ctx.require(args.module in known, "E_UNKNOWN")
-    _open(ctx, args.id, "freeze" if args.frozen else "unfreeze", args.module)
+    open_proposal(ctx, args.id, "freeze" if args.frozen else "unfreeze", args.module)
 
 
 @module.command("propose_org_role", args=ProposeOrgRole, roles=(ORG_ADMIN,))
@@ -99,21 +91,7 @@ def propose_org_role(ctx: Context, args: ProposeOrgRole) -> None:
     """Propose that an organisation may give a reserved role to its identities."""
     ctx.require(ctx.is_org(args.org), "E_UNKNOWN")
     ctx.require(is_identifier(args.role) and args.role != VALIDATOR, "E_ROLES")
-    _open(ctx, args.id, "org_role", args.org, role=args.role)
-
-
-@module.command("propose_validator", args=ProposeValidator, roles=(ORG_ADMIN,))
-def propose_validator(ctx: Context, args: ProposeValidator) -> None:
-    """Propose a new voting key for a validator."""
-    names = [name for name, _, _, _ in ctx.configuration().validators]
-    ctx.require(args.validator in names, "E_UNKNOWN")
-    ctx.require(is_public_key(args.suite, args.public_key), "E_KEY")
-    _require_new_voting_key(ctx, args.public_key)
-    for status in ("open", "passed"):
-        # By kind: whoever opens a hundred large proposals must not use up the steps of this one.
-        for other in ctx.scan(Proposal, "by_kind", ("validator", status), limit=_OPEN_SCANNED_MAX):
-            ctx.require(other.closes_ms <= ctx.time_ms, "E_OPEN_CHANGE")
-    _open(ctx, args.id, "validator", args.validator, suite=args.suite, public_key=args.public_key)
+    open_proposal(ctx, args.id, "org_role", args.org, role=args.role)
 
 
 @module.command("propose_org", args=ProposeOrg, roles=(ORG_ADMIN,))
@@ -122,7 +100,7 @@ def propose_org(ctx: Context, args: ProposeOrg) -> None:
     names = tuple(sorted(args.names.items()))
     ca, nodes = tuple(args.ca), tuple(args.nodes)
     require_new_org(ctx, args.org, names, ca, args.admin, args.suite, args.public_key, nodes)
-    _open(
+    open_proposal(
         ctx,
         args.id,
         "org",
@@ -145,7 +123,7 @@ def propose_org_status(ctx: Context, args: ProposeOrgStatus) -> None:
         "suspended": "org_suspended",
         "removed": "org_removed",
     }
-    _open(ctx, args.id, kinds[args.status], args.org)
+    open_proposal(ctx, args.id, kinds[args.status], args.org)
 
 
 @module.command("propose_org_ca", args=ProposeOrgCa, roles=(ORG_ADMIN,))
@@ -153,7 +131,7 @@ def propose_org_ca(ctx: Context, args: ProposeOrgCa) -> None:
     """Propose other certificate authorities for an organisation, the old ones among them while they are in use."""
     require_known(ctx, args.org)
     require_authorities(ctx, args.org, args.ca)
-    _open(ctx, args.id, "org_ca", args.org, ca=tuple(args.ca))
+    open_proposal(ctx, args.id, "org_ca", args.org, ca=tuple(args.ca))
 
 
 @module.command("vote", args=Vote, roles=(ORG_ADMIN,))
@@ -210,76 +188,7 @@ def _changed(ctx: Context, now: Configuration, proposal: Proposal) -> Configurat
     if proposal.kind in _STATUS_OF:
         require_fresh(ctx, subject, proposal.opened_height, of_ca=False)
         return set_status(ctx, now, subject, _STATUS_OF[proposal.kind])
-    _require_new_voting_key(ctx, proposal.public_key)
-    validators = tuple(
-        [
-            (name, org, proposal.suite, proposal.public_key) if name == subject else (name, org, suite, key)
-            for name, org, suite, key in now.validators
-        ]
-    )
-    begin_epoch(ctx, validators)
-    return replace(now, validators=validators)
-
-
-def _open(
-    ctx: Context,
-    proposal_id: str,
-    kind: ProposalKind,
-    subject: str,
-    *,
-    value: int = 0,
-    role: str = "",
-    suite: str = "",
-    public_key: bytes = b"",
-    names: tuple[tuple[str, str], ...] = (),
-    ca: tuple[bytes, ...] = (),
-    admin: str = "",
-    nodes: tuple[NodeEntry, ...] = (),
-) -> None:
-    ctx.require(is_label(proposal_id), "E_NAME")
-    ctx.require(ctx.get(Proposal, proposal_id.encode()) is None, "E_EXISTS")
-    electorate, needed = _policy(ctx, kind)
-    closes_ms = ctx.time_ms + VOTING_MS
-    ctx.put(
-        Proposal(
-            proposal_id,
-            kind,
-            subject,
-            value,
-            role,
-            suite,
-            public_key,
-            ctx.sender.org,
-            ctx.time_ms,
-            closes_ms,
-            electorate,
-            needed,
-            (),
-            (),
-            "open",
-            0,
-            names,
-            ca,
-            admin,
-            nodes,
-            ctx.height,
-        )
-    )
-    ctx.emit(ProposalOpened(id=proposal_id, kind=kind, subject=subject, closes_ms=closes_ms))
-
-
-def _policy(ctx: Context, kind: ProposalKind) -> tuple[tuple[str, ...], int]:
-    """Who votes on this kind and how many must approve: its own policy, else "default", else more than half of the
-    founding organisations (design section 7)."""
-    genesis = ctx.genesis.genesis
-    policies = {policy.kind: policy for policy in genesis.policies}
-    policy = policies.get(kind) or policies.get("default")
-    everyone = policy is not None and policy.electorate == "members"
-    configuration = ctx.configuration()
-    electorate = tuple(sorted(configuration.active_orgs)) if everyone else configuration.active_founders
-    # A policy that asks for more votes than there are organisations means all of them.
-    needed = len(electorate) // 2 + 1 if policy is None else min(max(policy.votes, 1), len(electorate))
-    return electorate, needed
+    return change_validators(ctx, now, proposal)
 
 
 def _known(ctx: Context, proposal_id: str) -> Proposal:
@@ -287,11 +196,3 @@ def _known(ctx: Context, proposal_id: str) -> Proposal:
     if proposal is None:
         ctx.fail("E_UNKNOWN")
     return proposal
-
-
-def _require_new_voting_key(ctx: Context, public_key: bytes) -> None:
-    """Keys in a set are distinct, and a key of the first set does not come back under another name; nor does a key that
-    stands for a person or for a node."""
-    require_unused_key(ctx, public_key)
-    first = [entry.public_key for entry in ctx.genesis.genesis.validators]
-    ctx.require(public_key not in first, "E_KEY_USED")
