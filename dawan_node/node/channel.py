@@ -38,6 +38,7 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
+from dawan_node.node.own_seat import OwnSeat, SeatState
 from dawan_node.node.runtime import LoopRuntime, Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.node.spreading import Spreading
@@ -178,6 +179,9 @@ class Channel:
         )
         self._head_sent_ms = 0
         self._resend_round_ms = 0
+        #: What this home's key is on the channel; the node looks whenever a block may have changed it.
+        self.own_seat = OwnSeat(SeatState.NONE)
+        self.signs: Final = parts.signer is not None
         #: Called when a block may have changed whose nodes are believed; the node connects it.
         self.on_membership_changed: Callable[[], None] = lambda: None
         self.epoch = parts.head.epoch

@@ -168,7 +168,7 @@ class _Maker:
                 if self._seats.setdefault(name, seat) != seat:
                     self.problems.append(
                         f"validator {name} has another key on channel {channel.name} than on a channel before it; its "
-                        "node has one key, so it is not met on both. Fix: propose_validator on the other channel"
+                        "node has one key, so it is not met on both. Fix: replace the key on the other channel too"
                     )
 
     def roots(self) -> dict[str, tuple[bytes, ...]]:

@@ -5,6 +5,7 @@ network/consortium.toml         public: organisations, validators, identities, c
 network/<org>.pem               public: the certificate authorities of each organisation
 network/genesis/<channel>.bin   public: the bytes a channel starts from
 network/join-request.toml       public: what this node brings to the network, signed
+network/validator-request.toml  public: this home's claim to the seat of a validator, signed
 network/agreed.toml             public: the file that request was made for, without keys and addresses
 keys/node.key.json              the Ed25519 key of hello and votes
 keys/tls.key.json, tls.pem      the TLS key and its certificate
@@ -64,6 +65,11 @@ class Home:
     def join_request_file(self) -> Path:
         """What this node brings to the network, signed by its keys."""
         return self.network / "join-request.toml"
+
+    @property
+    def validator_request_file(self) -> Path:
+        """This home's claim to the seat of a validator: why its key is not the one in consortium.toml."""
+        return self.network / "validator-request.toml"
 
     @property
     def agreed_file(self) -> Path:

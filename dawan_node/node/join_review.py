@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from dawan_node.crypto.certificates import check_authorities, validate_node_certificate
 from dawan_node.crypto.possession import certified_key
@@ -47,7 +47,20 @@ def review(
     return roots
 
 
-def check_certificate(source: str, request: JoinRequest, roots: Mapping[str, Sequence[bytes]], now: datetime) -> None:
+class Certified(Protocol):
+    """Who brings a TLS certificate."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def org(self) -> str: ...
+
+    @property
+    def tls_certificate(self) -> bytes: ...
+
+
+def check_certificate(source: str, request: Certified, roots: Mapping[str, Sequence[bytes]], now: datetime) -> None:
     """Require that the TLS certificate of a request names exactly its node, under its organisation's authorities.
 
     Raises ConfigError. ``roots`` are the authorities of all organisations, so that none can lend its certificate.

@@ -13,7 +13,9 @@ from dawan_node.errors import InvalidEncoding, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.channel import GENESIS_COLLECTION, GOVERNANCE, REPLAY_COLLECTION, Identity
 from dawan_node.execution.executor import InvalidQuery
+from dawan_node.execution.keys import key_of
 from dawan_node.execution.membership import read_membership
+from dawan_node.modules.governance.declaration import ValidatorEpoch
 from dawan_node.node.channel import Channel
 from dawan_node.node.consortium import Consortium, Names
 from dawan_node.primitives.certificate import CommitCertificate, indexes_of
@@ -98,11 +100,17 @@ class Ledger:
         return self._channel.executor.configuration(self._channel.store.state).validators
 
     def entries_at(self, height: int) -> tuple[tuple[str, str, str, bytes], ...]:
-        """The validators that voted on ``height``: those of the configuration after the block below it."""
-        if self._channel.epoch == 0:
+        """The validators that voted on ``height``, however long ago: today's state has the set of every epoch."""
+        header = self._channel.store.blocks.header(height) if height else None
+        epoch = 0 if header is None else header.epoch
+        if epoch == 0:
             return self._channel.executor.genesis.configuration.validators
-        with self._channel.store.state.at(max(0, height - 1)) as view:
-            return self._channel.executor.configuration(view).validators
+        with self._channel.store.state.latest() as view:
+            stored = view.get(GOVERNANCE, ValidatorEpoch.spec.collection, key_of(epoch))
+        if stored is None:
+            raise StorageError(f"nobody is on record for epoch {epoch}")
+        found: ValidatorEpoch = ValidatorEpoch.spec.decode(stored)
+        return found.validators
 
     def names_at(self, height: int) -> list[str]:
         """The names of the validators that voted on ``height``, in index order."""

@@ -38,6 +38,7 @@ from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
+from dawan_node.node.own_seat import own_seat
 from dawan_node.node.restore import open_channel
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
@@ -117,7 +118,8 @@ class Node:
                 running = Channel(
                     parts, name, role, self._verifier, self._log_writer, self._network, clock, self._metrics, budgets
                 )
-                running.on_membership_changed = self._belonging.membership_changed
+                running.on_membership_changed = partial(self._membership_changed, running, signer.public_key)
+                self._look_at_own_seat(running, signer.public_key)
                 running.on_halted = partial(self._export_halt, home.halt_file(running.name), running)
                 self.channels[running.name] = running
             snapshots = {running.name: running.store.snapshot for running in self.channels.values()}
@@ -265,6 +267,18 @@ class Node:
     def look_at_files(self) -> None:
         """Take over certificates and revocation lists that changed on disk now (SIGHUP)."""
         self._watch.wake()
+
+    def _membership_changed(self, channel: Channel, public_key: bytes) -> None:
+        """A block may have changed who belongs to a channel, this node's key among them. Raises StorageError."""
+        self._look_at_own_seat(channel, public_key)
+        self._belonging.membership_changed()
+
+    def _look_at_own_seat(self, channel: Channel, public_key: bytes) -> None:
+        with channel.store.state.latest() as view:
+            found = own_seat(channel.executor, view, self._config.node.name, public_key, signs=channel.signs)
+        if found != channel.own_seat:
+            channel.own_seat = found
+            found.report(channel.name)
 
     def _renew(self, tls: CertifiedKey) -> None:
         self._network.renew(tls)

@@ -408,7 +408,7 @@ class Service:
                 f"{status.waiting_for}; both signed statements are in pbft_evidence and, in this node's home, in "
                 f"log/halt-{channel.name}.json"
             )
-        return self._missing_quorum(channel) or status.waiting_for
+        return self._missing_quorum(channel) or status.waiting_for or channel.own_seat.text
 
     def _missing_quorum(self, channel: Channel) -> str:
         """One sentence naming the validators without which nothing can be decided, empty when there are enough."""

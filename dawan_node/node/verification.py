@@ -16,12 +16,14 @@ from dawan_node.crypto.certificates import NodeCertificate, check_authorities, v
 from dawan_node.crypto.certificates import fingerprint as certificate_fingerprint
 from dawan_node.crypto.trust import Trust
 from dawan_node.errors import ConfigError, KeystoreError, OperatorError, UntrustedCertificate
+from dawan_node.node import validator_request
 from dawan_node.node.agreed_facts import consortium_hash, describe_differences, differences
 from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium, load_document, public_key_bytes
 from dawan_node.node.home import Home, read_certificates, read_own_certificate
 from dawan_node.node.join_request import JoinRequest, check_genuine
 from dawan_node.node.join_request import load as load_request
+from dawan_node.node.validator_request import ValidatorRequest
 
 _ASSEMBLE_AGAIN = "Ask whoever assembled the network why, and let it be assembled again from the join-requests."
 
@@ -46,15 +48,17 @@ def verify_home(
         *check_registered_authorities(consortium, now, tolerated=tolerated),
     ]
     try:
-        request = own_request(home)
+        request, claim = own_request(home), validator_request.own(home)
     except ConfigError as error:
         return [*found, error]
-    if request is not None:
+    if claim is not None:
+        found += _check_claim(home, node, consortium, claim)
+    elif request is not None:
         found += _check_request(home, node, consortium, request, addresses=folder is not None)
     roots = known_roots(consortium, request)
     return [
         *found,
-        *check_membership(home, node, consortium, request),
+        *([] if claim is not None else check_membership(home, node, consortium, request)),
         *check_node_certificate(home, node, roots, now, tolerated=tolerated),
     ]
 
@@ -83,6 +87,8 @@ def require_own_certificate(home: Home, node: NodeSection, trust: Trust, now: da
 def notices(home: Home, node: NodeSection, consortium: Consortium) -> list[str]:
     """What an operator should know although nothing is wrong. Raises ConfigError when the join-request is damaged."""
     request = own_request(home)
+    if validator_request.own(home) is not None:
+        return []  # what its key is on each channel is said by node.own_seat
     if consortium.node(node.name) is None and request is not None:
         return [
             f"{node.name} of {node.org} is not in consortium.toml. Is it admitted on chain? Until it is, no peer of "
@@ -285,6 +291,20 @@ def check_membership(
     return _check_node_key(home, node, public_key_bytes(request.public_key), home.join_request_file.name)
 
 
+def _check_claim(home: Home, node: NodeSection, consortium: Consortium, claim: ValidatorRequest) -> list[OperatorError]:
+    """A home that claims a validator's seat has the key it claims it for, which is not the one in consortium.toml."""
+    path = home.validator_request_file
+    again = "Make it again: dawan-node network validator-request."
+    if (claim.name, claim.org) != (node.name, node.org):
+        why = f"node.toml says {node.name} of {node.org}"
+        return [ConfigError(f"{path} is of {claim.name} of {claim.org}", why, again)]
+    expected = "0x" + consortium_hash(consortium.document).hex()
+    if (claim.network, claim.consortium) != (consortium.network, expected):
+        why = f"that of {claim.network} with facts {claim.consortium}; here it is {consortium.network}, {expected}"
+        return [ConfigError(f"{path} was made for another consortium.toml", why, again)]
+    return _check_node_key(home, node, public_key_bytes(claim.public_key), path.name)
+
+
 def _check_node_key(home: Home, node: NodeSection, expected: bytes, source: str) -> list[OperatorError]:
     try:
         own = keystore.describe(home.node_key).public_key
@@ -295,7 +315,8 @@ def _check_node_key(home: Home, node: NodeSection, expected: bytes, source: str)
             ConfigError(
                 f"the key of node {node.name} is not the one in {source}",
                 f"this home holds 0x{own.hex()}, there it is 0x{expected.hex()}",
-                "Make a new join-request with this home and assemble again, or use the home that holds that key.",
+                "Use the home that holds that key; a running network gives a validator another key by vote: dawan-node "
+                "network validator-request (docs/rekey.md).",
             )
         ]
     return []

@@ -405,7 +405,7 @@ def _check_names(hello: Hello, connection: Connection) -> None:
 
 
 def _listed_peer(hello: Hello, find_peer: Callable[[str], PeerId | None]) -> PeerId:
-    """The consortium file's entry for the hello's name; every field must agree with it."""
+    """The list's entry for the hello's name; organisation and key must agree with it."""
     peer = find_peer(hello.name)
     if peer is None:
         raise HandshakeRefused(
@@ -418,16 +418,13 @@ def _listed_peer(hello: Hello, find_peer: Callable[[str], PeerId | None]) -> Pee
             f"node {hello.name!r} belongs to {peer.org!r} in this node's consortium.toml, not to {hello.org!r}; "
             "compare the two files",
         )
-    if peer.role != hello.role:
-        raise HandshakeRefused(
-            Refusal.ROLE,
-            f"node {hello.name!r} is listed as {peer.role}, its hello says {hello.role}; "
-            "compare the consortium.toml files",
-        )
+    # The role in the hello is what its sender went by at its start, and a vote may have changed it since: whoever is
+    # behind that vote must get a link to learn of it. What counts is the role in this node's list.
     if hello.suite != ED25519 or peer.public_key != hello.public_key:
         raise HandshakeRefused(
             Refusal.KEY,
             f"node {hello.name!r} is listed with key {peer.public_key.hex()}, its hello shows {hello.public_key.hex()} "
-            f"({hello.suite}); after a key change every consortium.toml needs the new public_key",
+            f"({hello.suite}); the key of a validator changes by vote, of an observer by register_node: before that a "
+            "home with the new key is refused, after it the home with the old public_key",
         )
     return peer

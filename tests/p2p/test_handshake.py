@@ -152,7 +152,6 @@ LIES: dict[str, tuple[dict[str, Any], Refusal, str]] = {
     "another network": ({"network": "other-net"}, Refusal.NETWORK, "consortium.toml"),
     "another node's name": ({"name": "evil1"}, Refusal.NAME, "certificate names 'hk1'"),
     "another organisation": ({"org": "evil"}, Refusal.ORGANISATION, "root of 'hk'"),
-    "another role": ({"role": Role.OBSERVER}, Refusal.ROLE, "listed as validator"),
     "a key that is not listed": ({"public_key": KEYS["evil1"].public_key}, Refusal.KEY, "public_key"),
     "another suite": ({"suite": "sm2"}, Refusal.KEY, "sm2"),
     "another certificate of its own": ({"own_certificate": bytes(32)}, Refusal.BINDING, "replayed"),
