@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 _GOVERNANCE: Final = "governance"
 
-_key_option = click.option("--key", required=True, help="An org_admin's key: a name in --home, or a key file.")
+override_option = click.option(
+    "--even-if-it-stops", "override", is_flag=True, help="Also if fewer validators than a quorum would be live."
+)
+key_option = click.option("--key", required=True, help="An org_admin's key: a name in --home, or a key file.")
 
 
 @click.command()
 @click.argument("request", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--id", "proposal", help="Name of the proposal. Default: join-ORG.")
 @click.option("-c", "--channel", "channels", multiple=True, help="Only this channel of those it asks for; repeatable.")
-@_key_option
+@key_option
 @rpc_options
 def admit(
     request: Path,
@@ -65,7 +68,7 @@ def admit(
     private = signing_key(key, home, passphrase_file_of_command())
     with connected(rpc, home, submits=True) as client:
         for channel in wanted:
-            _send(client, channel, private, "propose_org", args)
+            send_governance(client, channel, private, "propose_org", args)
             click.echo(f"Channel {channel}: {asked.org} is proposed as {name}.")
     click.echo("Next: the founding organisations' administrators look at it and vote, then one of them enacts it:")
     for channel in wanted:
@@ -76,7 +79,7 @@ def admit(
 @click.command("propose-ca")
 @click.argument("files", metavar="CA.pem...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--id", "proposal", help="Name of the proposal. Default: ca-ORG.")
-@_key_option
+@key_option
 @channel_option
 @rpc_options
 def propose_ca(
@@ -106,7 +109,7 @@ def propose_ca(
     with connected(rpc, home, submits=True) as client:
         place_of = channel_of(client, channel)
         args = {"id": name, "org": org, "ca": ["0x" + certificate.hex() for certificate in authorities]}
-        _send(client, place_of, private, "propose_org_ca", args)
+        send_governance(client, place_of, private, "propose_org_ca", args)
     click.echo(f"Channel {place_of}: {len(authorities)} CA certificates of {org} are proposed as {name}.")
     click.echo(f"Next: dawan-node network vote {name} --approve -c {place_of} --key ADMIN, then network enact.")
 
@@ -114,12 +117,14 @@ def propose_ca(
 @click.command()
 @click.argument("proposal")
 @click.option("--approve/--refuse", "approve", required=True, default=None, help="The organisation's one vote.")
-@_key_option
+@override_option
+@key_option
 @channel_option
 @rpc_options
 def vote(
     proposal: str,
     approve: bool,
+    override: bool,
     key: str,
     channel: str | None,
     rpc: str | None,
@@ -130,29 +135,38 @@ def vote(
 
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel)
-        click.echo("\n".join(_described(_find(client, place, proposal))))
+        found = _find(client, place, proposal)
+        click.echo("\n".join(_described(found)))
+        if approve:
+            _look_first(client, place, found, override=override)
         private = signing_key(key, home, passphrase_file_of_command())
-        _send(client, place, private, "vote", {"proposal": proposal, "approve": approve})
+        send_governance(client, place, private, "vote", {"proposal": proposal, "approve": approve})
         found = _find(client, place, proposal)
     word = "approved" if approve else "refused"
     click.echo(f"{proposal} on {place}: {word}; {_standing(found)}")
+    if found["status"] == "passed":
+        click.echo(f"Next, one administrator: dawan-node network enact {proposal} -c {place} --key ADMIN")
 
 
 @click.command()
 @click.argument("proposal")
-@_key_option
+@override_option
+@key_option
 @channel_option
 @rpc_options
-def enact(proposal: str, key: str, channel: str | None, rpc: str | None, home: Path) -> None:
+def enact(proposal: str, override: bool, key: str, channel: str | None, rpc: str | None, home: Path) -> None:
     """Put a passed PROPOSAL into effect, in a block of its own."""
     from dawan_node.cli.sending import signing_key
 
     private = signing_key(key, home, passphrase_file_of_command())
     with connected(rpc, home, submits=True) as client:
         place = channel_of(client, channel)
-        _send(client, place, private, "enact", {"proposal": proposal})
+        _look_first(client, place, _find(client, place, proposal), override=override)
+        send_governance(client, place, private, "enact", {"proposal": proposal})
         found = _find(client, place, proposal)
     click.echo(f"{proposal} is in effect on {place} since height {found['enacted_height']}.")
+    if found["kind"] == "validator_key":
+        click.echo(f"Next: stop the old node of {found['subject']}, start its new home: dawan-node run --home NEW")
 
 
 @click.command()
@@ -213,7 +227,7 @@ def _organisation(request: JoinRequest, names: Names) -> dict[str, Any]:
     }
 
 
-def _send(client: Client, channel: str, private: Any, command: str, args: dict[str, Any]) -> None:
+def send_governance(client: Client, channel: str, private: Any, command: str, args: dict[str, Any]) -> None:
     """One transaction of governance. Raises CommandFailed when the chain said no."""
     from dawan_node.cli.sending import TIMEOUT_S, changed_nothing, send
 
@@ -226,6 +240,14 @@ def _send(client: Client, channel: str, private: Any, command: str, args: dict[s
             meaning,
             "See `dawan-node network proposals`, correct the cause and send it again.",
         )
+
+
+def _look_first(client: Client, channel: str, proposal: dict[str, Any], *, override: bool) -> None:
+    """What a change of the validators would mean now. Raises CommandFailed when it would stop the channel."""
+    from dawan_node.cli.preflight import KINDS, check
+
+    if proposal["kind"] in KINDS:
+        check(client, channel, proposal["kind"], proposal["subject"], proposal["public_key"], override=override)
 
 
 def _proposals(client: Client, channel: str, status: str = "") -> list[dict[str, Any]]:

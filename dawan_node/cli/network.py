@@ -21,6 +21,10 @@ COMMANDS: Final = {
     "proposals": ("dawan_node.cli.membership", "proposals", "What was proposed, and where it stands."),
     "vote": ("dawan_node.cli.membership", "vote", "Approve or refuse a proposal."),
     "enact": ("dawan_node.cli.membership", "enact", "Put a passed proposal into effect."),
+    "validator-request": ("dawan_node.cli.validators", "validator_request", "Sign this home's claim to a seat."),
+    "add-validator": ("dawan_node.cli.validators", "add_validator", "Propose one more validator."),
+    "replace-validator": ("dawan_node.cli.validators", "replace_validator", "Propose another key for a validator."),
+    "remove-validator": ("dawan_node.cli.validators", "remove_validator", "Propose that a validator votes no longer."),
     "show": ("dawan_node.cli.network_show", "show", "The public facts of this home's network."),
 }
 

@@ -16,7 +16,7 @@ from dawan_node.node.config import NodeSection
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.home import Home
 from dawan_node.node.public_files import replace_files
-from dawan_node.node.verification import verify_home
+from dawan_node.node.verification import check_genesis_files, check_registered_authorities, verify_home
 
 
 def check_folder(home: Home, node: NodeSection, folder: Path, now: datetime) -> tuple[Consortium, list[OperatorError]]:
@@ -26,6 +26,15 @@ def check_folder(home: Home, node: NodeSection, folder: Path, now: datetime) -> 
     """
     found = consortium_file.load(folder / home.consortium_file.name)
     return found, [*verify_home(home, node, found, now, folder=folder), *_check_running(home, found)]
+
+
+def check_public_files(home: Home, folder: Path, found: Consortium, now: datetime) -> list[OperatorError]:
+    """Every reason why this home must not take over ``found`` from ``folder``, whether or not this node is in it."""
+    return [
+        *check_genesis_files(folder, found),
+        *check_registered_authorities(found, now, tolerated=("expired",)),
+        *_check_running(home, found),
+    ]
 
 
 def install(home: Home, checked: Consortium) -> list[Path]:

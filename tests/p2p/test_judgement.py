@@ -23,7 +23,7 @@ from dawan_node.p2p.handshake import HandshakeRefused
 from dawan_node.p2p.judgement import claimed_node, judge_newcomer, judge_resident
 from dawan_node.p2p.meeting import LocalIdentity
 from dawan_node.p2p.network import CLOCK_SKEW_MS_MAX, JUDGE_AGAIN_S, Network
-from dawan_node.p2p.peers import PeerAddress, Role
+from dawan_node.p2p.peers import PeerAddress
 from tests.crypto import certificate_recipes
 from tests.p2p.loopback import (
     ORGS,
@@ -278,10 +278,9 @@ TOLD: dict[str, tuple[LocalIdentity, list[PeerAddress], Trust, str]] = {
         trust(),
         "the TLS certificate names 'hk2'",
     ),
-    "another key": (identity("hk1", key=key_of("x")), [entry("hk1")], trust(), "every consortium.toml needs the new"),
+    "another key": (identity("hk1", key=key_of("x")), [entry("hk1")], trust(), "changes by vote"),
     "not listed": (identity("hk1"), [], trust(), "is not in this node's consortium.toml"),
     "another network": (identity("hk1", network="other"), [entry("hk1")], trust(), "hello field network is"),
-    "another role": (identity("hk1", role=Role.OBSERVER), [entry("hk1")], trust(), "is listed as validator"),
 }
 
 
