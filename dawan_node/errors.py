@@ -23,9 +23,13 @@
     ├── SigningRefused            the signer guard will not sign two things for one slot
     ├── ApiError                  (rpc.api) a request the node understood and will not answer; has a code
     ├── RpcError                  (rpc.client) the same, as a client sees it
+    ├── NotRecords                (node.backups.records) a file that is no list of records although its hash is right
+    ├── Cancelled                 (node.backups.making) the node stops while it makes a backup
+    ├── Wrong                     (node.database.finding) a check of a database failed
     ├── DemoFailed                (cli.demo_trade) the demo did not go as told
     └── OperatorError             what an operator can fix; says what, why and what to do next
         ├── ConfigError           a configuration file, flag or environment variable
+        ├── FileRefused           (node.database.finding) an export or backup that is not taken; stable code
         ├── KeystoreError         a key file: missing, readable by others, wrong passphrase
         └── CommandFailed         (cli.exit_codes) a command that ends with an exit code of its own
 

@@ -267,6 +267,8 @@ def test_a_cell_of_the_matrix_is_what_the_channel_does(folder: Path, topic: Topi
         payload = carried[0] if topic is Topic.CONSENSUS else PAYLOADS[topic]
         with (
             mock.patch.object(channel, "_links", links),
+            mock.patch.object(channel._syncing, "_links", links),
+            mock.patch.object(channel._spreading, "_links", links),
             mock.patch.object(channel.driver, "message", lambda message, index: heard.append(payload)),
         ):
             if cell is Cell.CLOSED:
