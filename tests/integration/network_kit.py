@@ -163,11 +163,13 @@ class Network:
 class Load:
     """A client that submits until told to stop and remembers every transaction it was told is committed."""
 
-    def __init__(self, network: Network, nodes: tuple[DevnetNode, ...]) -> None:
+    def __init__(self, network: Network, nodes: tuple[DevnetNode, ...], pause_s: float = 0.0) -> None:
+        """One thread for each of ``nodes``, which waits ``pause_s`` between two submissions."""
         self.committed: list[str] = []
         self._network = network
         self._nodes = nodes
         self._stop = threading.Event()
+        self._pause_s = pause_s
         self._threads = [threading.Thread(target=self._run, args=(node,)) for node in nodes]
 
     def _run(self, node: DevnetNode) -> None:
@@ -178,6 +180,7 @@ class Load:
                 for answer in client.tx_submitMany(CHANNEL, batch, wait="committed", timeout_ms=15_000):
                     if answer["status"] == "committed":
                         self.committed.append(answer["tx_id"])
+                self._stop.wait(self._pause_s)
             except (RpcError, Unreachable):
                 self._stop.wait(0.05)
         client.close()

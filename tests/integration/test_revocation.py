@@ -22,13 +22,19 @@ CUT_S = 60
 
 
 def at_home(
-    network: Network, node: DevnetNode, *command: str, home_of: Home | None = None, passphrase: bool = True
-) -> None:
-    """Run a command as the operator of ``node``, or of the folder ``home_of``."""
+    network: Network,
+    node: DevnetNode,
+    *command: str,
+    home_of: Home | None = None,
+    passphrase: bool = True,
+    code: int = 0,
+) -> str:
+    """Run a command as the operator of ``node``, or of the folder ``home_of``; what it printed."""
     secret = ["--passphrase-file", str(network.devnet.passphrase_file)] if passphrase else []
     home = str((home_of or network.devnet.home(node)).path)
     done = CliRunner().invoke(cli, [*command, "--home", home, *secret])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
+    return done.output
 
 
 def hand_over(network: Network, giver: DevnetNode, takers: tuple[DevnetNode, ...]) -> None:
