@@ -9,7 +9,6 @@ of their state is checked last. The first fault found ends the audit: what stand
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,12 +18,12 @@ from typing import Final, TypeVar
 
 from dawan_node.crypto import merkle
 from dawan_node.errors import InvalidInput, InvalidProof, InvalidTransaction, OperatorError, StorageError
-from dawan_node.execution import state_tree
 from dawan_node.execution.channel import validator_set
 from dawan_node.execution.executor import Execution
 from dawan_node.node.database.finding import Fault, Finding, Wrong
+from dawan_node.node.database.kept_state import check_indexes, root_of, split
 from dawan_node.node.database.opened import Opened
-from dawan_node.node.database.scratch import Scratch, scratch
+from dawan_node.node.database.scratch import Scratch, image_list, scratch
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
@@ -34,8 +33,6 @@ from dawan_node.storage.kv import KeyValueReader
 
 #: Seconds between two reports of progress.
 PROGRESS_S: Final = 2.0
-#: Entities hashed into a tree at once while a kept state's root is computed: some ten megabytes.
-_TREE_BATCH: Final = 20_000
 
 Progress = Callable[[int, int, float], None]
 _T = TypeVar("_T")
@@ -173,6 +170,7 @@ class _Audit:
         self._signatures: Final = signatures
         self.head: Final = store.head.height
         self.base: Final = _base(self._kv, store)
+        self._history_from: Final = 0 if store.state.head is None else store.state.head.history_from
         self.height = self.base
         self.blocks = self.transactions = self.certificates = self.records = self.invariants = 0
         self._validators: ValidatorSet = self._genesis.validator_set
@@ -192,13 +190,14 @@ class _Audit:
         header = _needed(self._blocks.header(self.base), "header", self.base)
         self._time_ms = header.timestamp_ms
         self._scratch.rewind(self._kv, self.base, self._time_ms)
-        root = _root_of(self._scratch.kv)
+        root = root_of(self._scratch.kv)
         if root != self._result.state_root:
             raise Wrong(
                 Fault.STATE,
                 self.base,
                 f"the oldest kept state has root {root.hex()[:16]}, certified is {self._result.state_root.hex()[:16]}",
             )
+        check_indexes(self._executor.registry, self._scratch.kv)
         self._enter_epoch(header, self._result, validator_set(self._executor.configuration(self._scratch.state)))
 
     def run(self, last: int, progress: Progress, started: float) -> None:
@@ -213,6 +212,8 @@ class _Audit:
             if execution.result != result:
                 raise Wrong(Fault.RESULT, height, _difference(execution.result, result))
             self._check_receipts(header, result, execution)
+            if height > self._history_from:
+                self._check_history(execution)
             self._go_on(execution)
             now = time.monotonic()
             if now - said >= PROGRESS_S:
@@ -300,6 +301,18 @@ class _Audit:
         if merkle.root([merkle.leaf_hash(receipt) for receipt in stored]) != result.receipts_root:
             raise Wrong(Fault.RECEIPT, header.height, "the receipts are not those of the result")
 
+    def _check_history(self, execution: Execution) -> None:
+        """What the block's images say was there before it is what was there. Raises Wrong."""
+        height = execution.header.height
+        suffix = schema.height_bytes(height)
+        expected = self._scratch.images(execution.changes)
+        listed = self._kv.get(schema.IMAGE_LIST + suffix)
+        if sorted(image_list(listed)) != sorted(expected):
+            raise Wrong(Fault.STATE, height, "the history of the block names other keys than it changed")
+        for image, before in expected.items():
+            if self._kv.get(image + suffix) != before:
+                raise Wrong(Fault.STATE, height, "the history of the block is not what was there before it")
+
     def _execute(self, header: Header, transactions: list[Transaction]) -> Execution:
         try:
             return self._executor.execute(self._scratch.state, self._result, header, transactions)
@@ -374,33 +387,5 @@ def _name(key: bytes) -> str:
     """A state or index key in words: its names, then the rest in hexadecimal."""
     if key[:1] == schema.NODE:
         return key[1:].hex()
-    names, position = [], 1
-    for _ in range(2 if key[:1] == schema.STATE else 3):
-        length = key[position] if position < len(key) else 0
-        names.append(key[position + 1 : position + 1 + length].decode("ascii", "replace"))
-        position += 1 + length
-    return f"{'.'.join(names)} {key[position:].hex()}"
-
-
-def _root_of(kv: KeyValueReader) -> bytes:
-    """The root of a tree over all entities, computed from nothing but them."""
-    nodes: dict[bytes, bytes | None] = {}
-    batch: dict[bytes, bytes | None] = {}
-    root = state_tree.EMPTY_ROOT
-
-    def add() -> None:
-        nonlocal root
-        root, changed = state_tree.update(nodes.get, batch)
-        nodes.update(changed)
-        batch.clear()
-
-    for key, value in kv.iterate(prefix=schema.STATE):
-        module_end = 2 + key[1]
-        collection_end = module_end + 1 + key[module_end]
-        name = key[2:module_end] + b"\0" + key[module_end + 1 : collection_end] + b"\0" + key[collection_end:]
-        batch[hashlib.sha256(name).digest()] = hashlib.sha256(value).digest()
-        if len(batch) == _TREE_BATCH:
-            add()
-    if batch:
-        add()
-    return root
+    names, rest = split(key, 2 if key[:1] == schema.STATE else 3)
+    return f"{'.'.join(names)} {rest.hex()}"

@@ -131,7 +131,11 @@ class BlocksFile:
                 "XF_UNREADABLE", f"{path} cannot be read", error.strerror or "unknown reason", "Check path and mode."
             ) from None
         self._digest = hashlib.sha256()
-        self.about: Final = self._begin()
+        try:
+            self.about: Final = self._begin()
+        except FileRefused:
+            self._file.close()
+            raise
 
     def __enter__(self) -> BlocksFile:
         return self

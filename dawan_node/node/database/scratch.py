@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dawan_node.errors import StorageError
 from dawan_node.execution.state import Changes
 from dawan_node.storage import schema
 from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put
@@ -22,6 +23,8 @@ from dawan_node.storage.state_store import StateHead, StateStore
 
 #: Records copied in one batch: some megabytes.
 COPIED_AT_ONCE: Final = 20_000
+
+_lists: Final = msgspec.msgpack.Decoder(list[bytes])
 
 
 class Unsynced:
@@ -59,6 +62,26 @@ class Scratch:
         self.kv.write(self.state.puts_for(height, changes, timestamp_ms), sync=False)
         self.state.committed(height)
 
+    def images(self, changes: Changes) -> dict[bytes, bytes]:
+        """What a store with history would keep of a block with ``changes`` on this state: image key without height ->
+        what was there before it, empty for nothing. What stays the same is left out."""
+        found: dict[bytes, bytes] = {}
+        for (module, collection, key), value in changes.state.items():
+            scope = schema.scope(module, collection)
+            before = self.kv.get(schema.STATE + scope + key)
+            if before != value:
+                found[schema.STATE_IMAGE + scope + schema.ordered(key)] = before or b""
+        for (module, collection, index, key), value in changes.indexes.items():
+            scope = schema.scope(module, collection, index)
+            before = self.kv.get(schema.INDEX + scope + key)
+            if before != value:
+                found[schema.INDEX_IMAGE + scope + schema.ordered(key)] = before or b""
+        for path, value in changes.nodes.items():
+            before = self.kv.get(schema.NODE + path)
+            if before != value:
+                found[schema.node_image(path)] = before or b""
+        return found
+
     def rewind(self, source: KeyValueReader, height: int, timestamp_ms: int) -> None:
         """Become the state of ``source`` after the block at ``height``, which its images must reach.
 
@@ -67,18 +90,27 @@ class Scratch:
         """
         for kind in (schema.STATE, schema.INDEX, schema.NODE):
             copy(source.iterate(prefix=kind), self.kv)
-        lists = msgspec.msgpack.Decoder(list[bytes])
         above = schema.IMAGE_LIST + schema.height_bytes(height + 1)
         for key, data in source.iterate(prefix=schema.IMAGE_LIST, start=above, reverse=True):
             suffix = key[1:]
             puts: list[Put] = []
-            for image in lists.decode(data):
+            for image in image_list(data):
                 before = source.get(image + suffix)
                 puts.append((_current(image), before or None))
             self.kv.write(puts, sync=False)
         head = msgspec.msgpack.encode(StateHead(height, height, timestamp_ms))
         self.kv.write([(schema.STATE_HEAD_KEY, head)], sync=False)
         self.state = StateStore(self.kv, history=0)
+
+
+def image_list(data: bytes | None) -> list[bytes]:
+    """The image keys, without height, that one block wrote. Raises StorageError."""
+    if data is None:
+        return []
+    try:
+        return _lists.decode(data)
+    except msgspec.MsgspecError as error:
+        raise StorageError(f"a list of images cannot be read: {error}") from None
 
 
 def _current(image: bytes) -> bytes:

@@ -1,0 +1,67 @@
+"""A home with a chain, for the tools that work on a stopped node."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from dawan_node.node.database.audit import Audited, audit
+from dawan_node.node.database.opened import Opened, opened
+from dawan_node.node.home import Home
+from dawan_node.primitives.genesis import Genesis
+from dawan_node.storage.channel_store import ChannelStore
+from dawan_node.storage.kv import Put
+from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.wal import Wal
+from dawan_node.testing.long_chain import Author, Keys, Maker, Plan, build
+
+PLAN = Plan(blocks=12, txs=6)
+CHANNEL = "kit"
+
+
+@cache
+def keys() -> Keys:
+    return Keys.of_kit()
+
+
+def home_with(folder: Path, genesis: Genesis | None = None, *, log: bool = False) -> Home:
+    """A home that knows the channel and has no database of it."""
+    home = Home(folder)
+    home.genesis_file(CHANNEL).parent.mkdir(parents=True)
+    home.genesis_file(CHANNEL).write_bytes((genesis or keys().genesis).encoded)
+    home.data.mkdir()
+    if log:
+        Wal.create(home.wal)
+    return home
+
+
+def home_with_chain(folder: Path, plan: Plan = PLAN) -> Home:
+    home = home_with(folder)
+    build(plan, keys(), home.database(CHANNEL), processes=0)
+    return home
+
+
+def copy_of(home: Home, folder: Path) -> Home:
+    shutil.copytree(home.path, folder)
+    return Home(folder)
+
+
+def grow(home: Home, change: Callable[[Maker, Author, Opened], None]) -> None:
+    """Lengthen the chain by what ``change`` does with its maker."""
+    with opened(home, CHANNEL) as database:
+        maker = Maker(keys(), ChannelStore.over(database.kv, keys().genesis.chain_id))
+        change(maker, Author(PLAN, keys().genesis, keys().people), database)
+
+
+def alter(home: Home, change: Callable[[LevelDBStore], list[Put]]) -> None:
+    """Write records past all that keeps a ledger right."""
+    with closing(LevelDBStore.open(home.database(CHANNEL))) as kv:
+        kv.write(change(kv), sync=True)
+
+
+def verified(home: Home, **options: bool) -> Audited:
+    with opened(home, CHANNEL) as database:
+        return audit(database, **options)

@@ -1,0 +1,184 @@
+"""Blocks in files: what is whole is taken, what is not is refused before anything is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dawan_node.consensus.records import DecidedRecord, Record, RecordKind, recorded_height
+from dawan_node.errors import OperatorError
+from dawan_node.node.database.audit import audit
+from dawan_node.node.database.blocks_file import BlocksFile, ExportedBlock
+from dawan_node.node.database.finding import FileRefused
+from dawan_node.node.database.opened import opened
+from dawan_node.node.database.transfer import Exported, Imported, export, import_blocks
+from dawan_node.node.home import Home
+from dawan_node.storage.wal import Wal
+from dawan_node.testing.long_chain import Keys, Plan
+from tests.node.database.kit import CHANNEL, home_with, home_with_chain, keys, verified
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return home_with_chain(tmp_path_factory.mktemp("whole") / "home")
+
+
+@pytest.fixture(scope="module")
+def file(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "all.blk"
+    exported(home, path)
+    return path
+
+
+def exported(home: Home, path: Path, first: int | None = None, last: int | None = None) -> Exported:
+    with opened(home, CHANNEL) as database:
+        return export(database, path, first, last)
+
+
+def imported(home: Home, path: Path) -> Imported:
+    return import_blocks(home, None, path, history=100)
+
+
+def refused(home: Home, path: Path, code: str) -> FileRefused:
+    before = content_of(home)
+    with pytest.raises(FileRefused) as caught:
+        imported(home, path)
+    assert caught.value.code == code, caught.value
+    assert caught.value.fix
+    assert content_of(home) == before, "something was written although the file was refused"
+    return caught.value
+
+
+def content_of(home: Home) -> object:
+    """All that a refused file must leave alone; LevelDB rewrites its own files whenever it is opened."""
+    if not home.database(CHANNEL).exists():
+        return sorted(entry.relative_to(home.path) for entry in home.data.rglob("*") if entry.name != "node.lock")
+    with opened(home, CHANNEL) as database:
+        return list(database.kv.iterate())
+
+
+def test_an_exported_chain_is_the_same_chain_elsewhere(home: Home, file: Path, tmp_path: Path) -> None:
+    other = home_with(tmp_path / "other", log=True)
+    done = imported(other, file)
+    assert (done.first, done.last, done.skipped, done.transactions, done.height) == (1, 12, 0, 72, 12)
+    with opened(home, CHANNEL) as ours, opened(other, CHANNEL) as theirs:
+        for kind in (b"b", b"r", b"c", b"e", b"p", b"t", b"s", b"i", b"n", b"x"):
+            assert list(ours.kv.iterate(prefix=kind)) == list(theirs.kv.iterate(prefix=kind)), kind
+        assert audit(theirs).finding is None
+    with closing(Wal.open(other.wal)) as log:
+        records = [Record(RecordKind(entry.kind), entry.payload) for entry in log.records()]
+    assert recorded_height(records) == 12, "the database is ahead of its log: the node would lose its vote"
+    assert DecidedRecord.decode(records[-1].payload).header.height == 12
+    again = imported(other, file)
+    assert (again.skipped, again.transactions, again.height) == (12, 0, 12)
+
+
+def test_a_chain_may_come_in_parts_that_overlap(home: Home, tmp_path: Path) -> None:
+    other = home_with(tmp_path / "other")
+    for number, (first, last, skipped) in enumerate([(1, 5, 0), (4, 9, 2), (10, 12, 0)]):
+        exported(home, tmp_path / f"{number}.blk", first, last)
+        assert imported(other, tmp_path / f"{number}.blk").skipped == skipped
+    found = verified(other)
+    assert found.finding is None and found.height == 12
+
+
+def test_a_part_that_leaves_a_gap_is_refused(home: Home, tmp_path: Path) -> None:
+    exported(home, tmp_path / "late.blk", 7, 12)
+    error = refused(home_with(tmp_path / "other"), tmp_path / "late.blk", "XF_GAP")
+    assert "--from 1" in error.fix
+
+
+def test_a_file_cut_off_anywhere_is_refused(file: Path, tmp_path: Path) -> None:
+    data = file.read_bytes()
+    other = home_with(tmp_path / "other")
+    cut = tmp_path / "cut.blk"
+    lengths = sorted({*range(0, 200, 7), *range(200, len(data), 1999), *range(len(data) - 40, len(data), 5)})
+    for length in lengths:
+        cut.write_bytes(data[:length])
+        refused(other, cut, "XF_TRUNCATED")
+    assert len(lengths) > 40
+
+
+def test_a_file_with_one_byte_changed_is_refused(file: Path, tmp_path: Path) -> None:
+    data = bytearray(file.read_bytes())
+    other = home_with(tmp_path / "other")
+    changed = tmp_path / "changed.blk"
+    places = sorted({*range(0, 150, 3), *range(150, len(data), 797), *range(len(data) - 40, len(data), 3)})
+    codes = set()
+    for place in places:
+        data[place] ^= 0x10
+        changed.write_bytes(data)
+        data[place] ^= 0x10
+        with pytest.raises(FileRefused) as caught:
+            imported(other, changed)
+        codes.add(caught.value.code)
+        assert not other.database(CHANNEL).exists()
+    assert codes >= {"XF_FOREIGN", "XF_VERSION", "XF_ALTERED"}
+    changed.write_bytes(bytes(data) + b"\0")
+    refused(other, changed, "XF_ALTERED")
+
+
+def rewritten(file: Path, target: Path, change: dict[int, ExportedBlock]) -> Path:
+    """The file with other blocks at some heights, and an end that covers them: what a forger would hand out."""
+    with BlocksFile(file) as source:
+        about = source.about.encode()
+        blocks = [source.block(frame) for frame in source.frames()]
+    parts = [b"DAWANBLK" + struct.pack(">I", 1)]
+    for data in [about, *(change.get(block.header.height, block).encode() for block in blocks)]:
+        parts.append(struct.pack(">I", len(data)) + data)
+    parts.append(struct.pack(">I", 0))
+    whole = b"".join(parts)
+    target.write_bytes(whole + hashlib.sha256(whole).digest())
+    return target
+
+
+def block_of(file: Path, height: int) -> ExportedBlock:
+    with BlocksFile(file) as source:
+        return next(block for frame in source.frames() if (block := source.block(frame)).header.height == height)
+
+
+def test_a_forger_who_makes_a_fitting_hash_is_refused_all_the_same(file: Path, tmp_path: Path) -> None:
+    other = home_with(tmp_path / "other")
+    assert imported(home_with(tmp_path / "same"), rewritten(file, tmp_path / "same.blk", {})).height == 12
+    block = block_of(file, 6)
+    replace = msgspec.structs.replace
+    forgeries = {
+        "time": replace(block, header=replace(block.header, timestamp_ms=block.header.timestamp_ms + 1)),
+        "root": replace(block, result=replace(block.result, state_root=bytes(32))),
+        "order": replace(block, envelopes=block.envelopes[::-1]),
+        "body": replace(block, envelopes=block.envelopes[:-1]),
+        "certificate": replace(block, certificate=block_of(file, 7).certificate),
+        "nothing": replace(block, certificate=b""),
+    }
+    for name, forged in forgeries.items():
+        error = refused(other, rewritten(file, tmp_path / f"{name}.blk", {6: forged}), "XF_UNPROVEN")
+        assert "block 6" in error.why, name
+
+
+def test_a_file_of_another_network_or_another_fork_is_refused(home: Home, file: Path, tmp_path: Path) -> None:
+    foreign = Keys.of_kit(created_ms=1_764_000_000_001)
+    refused(home_with(tmp_path / "foreign", foreign.genesis), file, "XF_FOREIGN")
+    (tmp_path / "nonsense.blk").write_bytes(b"no export at all, but long enough to be looked at")
+    refused(home, tmp_path / "nonsense.blk", "XF_FOREIGN")
+    fork = home_with_chain(tmp_path / "fork", Plan(blocks=3, txs=2, seed=9))
+    refused(fork, file, "XF_FORK")
+    unknown = home_with(tmp_path / "unknown")
+    unknown.genesis_file(CHANNEL).unlink()
+    refused(unknown, file, "XF_FOREIGN")
+
+
+def test_nothing_is_overwritten_and_impossible_ranges_are_refused(home: Home, file: Path, tmp_path: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(FileRefused, match="XF_EXISTS"):
+        exported(home, file)
+    assert file.read_bytes() == before
+    for first, last in ((0, 5), (5, 4), (1, 13)):
+        with pytest.raises(OperatorError, match="cannot be exported"):
+            exported(home, tmp_path / "none.blk", first, last)
+    assert list(tmp_path.iterdir()) == []
+    assert keys().genesis.channel == CHANNEL
