@@ -72,9 +72,20 @@ def examine(
         if status["state"] == "view_change":
             wishes = ", ".join(wish["name"] for wish in pbft["suspects"]) or "nobody"
             find(True, f"the view change does not end: it waits for {pbft['waiting_for']}; asked for by {wishes}")
-    if status["state"] == "syncing":
+    if (sync := status.get("sync")) is not None:
+        find(False, _catching_up(status["height"], sync))
+    elif status["state"] == "syncing":
         find(False, f"catching up: it waits for {pbft['waiting_for']}")
     return ChannelHealth(channel, missing, tuple(findings))
+
+
+def _catching_up(height: int, sync: Mapping[str, Any]) -> str:
+    text = f"catching up: at {height} of {sync['target']}"
+    if sync["verified"] > height:
+        text += f", headers proven up to {sync['verified']}"
+    if sync["eta_s"] is None:
+        return f"{text}; it is not known yet how long that takes"
+    return f"{text}, {sync['blocks_per_s']} blocks/s, about {sync['eta_s']} s left"
 
 
 def _count(number: int) -> str:

@@ -8,7 +8,7 @@ whoever asks. That includes blocks which lost their place: somebody may hold a q
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,15 @@ class BlockBody:
     def leaf_hashes(self) -> tuple[bytes, ...]:
         """In block order."""
         return tuple(transaction.leaf_hash for transaction in self.transactions)
+
+    @classmethod
+    def certified(cls, block_hash: bytes, envelopes: Iterable[bytes]) -> BlockBody:
+        """The body of a block that a quorum certified. Raises StorageError when no honest replica could have accepted
+        it: nothing here can go on from that."""
+        try:
+            return cls(block_hash, tuple([Transaction.decode(envelope) for envelope in envelopes]))
+        except InvalidTransaction as error:
+            raise StorageError(f"the certified block {block_hash.hex()} holds {error}") from error
 
     def encode_record(self) -> bytes:
         """The payload of a BODIES record."""

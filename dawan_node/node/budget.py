@@ -47,12 +47,14 @@ RESENT_BYTES_BURST: Final = 32 * MIB
 #: Microseconds of answering: a tenth of a core, and at once no more than the loop may be blocked for.
 WORK_US_PER_S: Final = 100_000
 WORK_US_BURST: Final = 200_000
-#: What a request costs: to look at it, per leaf looked for, per leaf list made from a decided block on disk, and per
-#: block of a range.
+#: What a request costs: to look at it, per leaf looked for, per leaf list made from a decided block on disk, per light
+#: block and per body read for catch-up (their bytes count as well, in ``node.serving``). A light range of 512 blocks is
+#: a fifth of the burst, so that whoever is far behind is given some 1,000 blocks a second by each peer.
 REQUEST_US: Final = 50
 LEAVES_PER_US: Final = 3
 STORED_LEAF_LIST_US: Final = 2_000
-RANGE_BLOCK_US: Final = 500
+LIGHT_BLOCK_US: Final = 80
+BODY_US: Final = 100
 
 
 class PeerBudget:

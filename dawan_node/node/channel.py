@@ -162,9 +162,11 @@ class Channel:
             links,
             self._budgets,
             clock,
+            self.store.blocks,
         )
         #: Read by whoever asks how far the node is.
         self.catch_up: Final = self._syncing.catch_up
+        self.sync_rate: Final = self._syncing.rate
         self._spreading: Final = Spreading(
             self.chain_id,
             role,
@@ -462,5 +464,6 @@ class Channel:
         yield "dawan_consensus_height", labels, self.head.height
         yield "dawan_consensus_view", labels, status.view
         yield "dawan_consensus_state", labels | {"state": status.state.value}, 1
+        yield from self._syncing.samples()
         yield "dawan_mempool_size", labels, len(self.pool)
         yield "dawan_mempool_size_bytes", labels, self.pool.size_bytes

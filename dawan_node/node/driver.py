@@ -96,7 +96,7 @@ class Listener(Protocol):
         ...
 
     def synced(self, failure: str | None) -> None:
-        """The block that catch-up handed in is stored, or why it was not taken."""
+        """Blocks that catch-up handed in are stored, or why one of them, and so all after it, was not taken."""
         ...
 
 
@@ -162,7 +162,7 @@ class Driver:
         self._attempt_due_ms: int | None = None
         self._head_ms = applier.head.timestamp_ms
         self._proposed_ms = -BATCH_DELAY_MS
-        self._syncing: SyncedBlock | None = None
+        self._syncing: deque[SyncedBlock] = deque()
         self.last_commit_ms: int | None = None
         self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_MAX)
         self.dropped = 0
@@ -191,22 +191,25 @@ class Driver:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether a block of catch-up is on its way through the worker."""
-        return self._syncing is not None
+        """Whether blocks of catch-up are on their way through the worker."""
+        return bool(self._syncing)
 
-    def apply_synced(self, block: SyncedBlock, body: BlockBody) -> None:
-        """Execute a proven block of catch-up; it goes on as a decision of the replica if it is still the next one."""
-        assert self._syncing is None, "catch-up hands out one block at a time"
-        self._syncing = block
+    def apply_synced(self, blocks: Sequence[SyncedBlock]) -> None:
+        """Execute proven blocks of catch-up, in order; each goes on as a decision of the replica if it is still the
+        next one. Decoding and executing is one job for all of them, and one fsync makes their decisions durable."""
+        self._syncing.extend(blocks)
 
-        def job() -> Executed | None:
-            try:
-                return self._applier.execute(block.block_hash, block.header, body.transactions)
-            except UnknownBranch:
-                return None  # consensus was faster
+        def job() -> list[tuple[BlockBody, Executed]]:
+            done = []
+            for block in blocks:
+                body = BlockBody.certified(block.block_hash, block.envelopes)
+                try:
+                    done.append((body, self._applier.execute(block.block_hash, block.header, body.transactions)))
+                except UnknownBranch:
+                    break  # consensus was faster, or a block below was not taken
+            return done
 
-        self._bodies.add(body)
-        self._worker.submit(job, partial(self._synced_executed, block))
+        self._worker.submit(job, partial(self._synced_executed, blocks))
 
     # The task
 
@@ -524,8 +527,9 @@ class Driver:
             self._listener.committed(stored.block, self._rules.validators)
         self._judge_children(decided.block_hash)
         self._add(lambda: self.replica.applied(decided.header.height))
-        if self._syncing is not None and self._syncing.header.height <= decided.header.height:
-            self._syncing = None
+        if self._syncing and self._syncing[0].header.height <= decided.header.height:
+            while self._syncing and self._syncing[0].header.height <= decided.header.height:
+                self._syncing.popleft()
             self._listener.synced(None)
 
     def _forget(self, block_hash: bytes) -> None:
@@ -538,38 +542,53 @@ class Driver:
 
     # Catch-up
 
-    def _synced_executed(self, block: SyncedBlock, executed: Executed | None) -> None:
-        if executed is not None:
-            self._executed.add(block.block_hash)
-        self._add(partial(self._decide_synced, block, executed))
+    def _synced_executed(self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed]]) -> None:
+        self._add(partial(self._decide_synced, blocks, done))
 
-    def _decide_synced(self, block: SyncedBlock, executed: Executed | None) -> None:
-        """Hand a synced block to the replica. It comes back in ``Ready.decide``, or it is not the next one any more."""
-        reason = "consensus decided this height meanwhile"
-        if executed is not None and executed.execution.result != block.result:
-            reason = "executing it here gives another result than the certified one"
-        elif executed is not None:
-            try:
-                if self.replica.decided_by_sync(
-                    block.header,
-                    block.result,
-                    block.certificate,
-                    block.links,
-                    block.leaf_hashes,
-                    self._clock.wall_ms(),
-                    executed.next_rules,
-                ):
-                    # Until it is stored the pool still has its transactions, which must not be proposed above it.
-                    if (body := self._bodies.get(block.block_hash)) is not None:
-                        self._hold(block.header, body)
-                    return
-            except InvalidMessage as error:
-                reason = str(error)
+    def _decide_synced(self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed]]) -> None:
+        """Hand synced blocks to the replica. They come back in ``Ready.decide``."""
+        for block, (body, executed) in zip(blocks, done, strict=False):
+            if not any(block is each for each in self._syncing):
+                continue  # consensus decided it meanwhile, or one below it was not taken
+            reason = self._decide_one(block, body, executed)
+            if reason is not None:
+                self._refuse_synced(reason)
+                return
+        if any(block is each for block in blocks[len(done) :] for each in self._syncing):
+            self._refuse_synced("it stands on a block that was not taken")
+
+    def _decide_one(self, block: SyncedBlock, body: BlockBody, executed: Executed) -> str | None:
+        """Why the block is not taken, or None."""
+        if executed.execution.result != block.result:
+            return "executing it here gives another result than the certified one"
+        if block.header.height <= self.replica.height:
+            return None  # decided already; it is stored, or on its way there
+        self._bodies.add(body)
+        self._executed.add(block.block_hash)
+        try:
+            if self.replica.decided_by_sync(
+                block.header,
+                block.result,
+                block.certificate,
+                block.links,
+                block.leaf_hashes,
+                self._clock.wall_ms(),
+                executed.next_rules,
+            ):
+                # Until it is stored the pool still has its transactions, which must not be proposed above it.
+                self._hold(block.header, body)
+                return None
+            reason = "the replica has stopped, or stands on another block"
+        except InvalidMessage as error:
+            reason = str(error)
         if block.block_hash not in self._in_flight:
+            self._executed.discard(block.block_hash)
             self._bodies.release(block.block_hash)
-        if self._syncing is block:
-            self._syncing = None
-            self._listener.synced(reason)
+        return reason
+
+    def _refuse_synced(self, reason: str) -> None:
+        self._syncing.clear()
+        self._listener.synced(reason)
 
 
 def _nothing(_: None) -> None:

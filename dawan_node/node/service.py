@@ -397,10 +397,14 @@ class Service:
         last_ms = channel.driver.last_commit_ms
         age_ms = None if last_ms is None else self._clock.monotonic_ms() - last_ms
         state = status.state.value
-        if channel.catch_up.status().active and status.state in (Mode.OBSERVER, Mode.NORMAL):
-            state = Mode.SYNCING.value
+        sync, progress = channel.catch_up.status(), None
+        if sync.active:
+            rate = channel.sync_rate()
+            progress = api.SyncProgress(sync.target, sync.verified, rate.blocks_per_s, rate.eta_s)
+            if status.state in (Mode.OBSERVER, Mode.NORMAL):
+                state = Mode.SYNCING.value
         primary = channel.validator_name(status.primary)
-        return api.ChannelStatus(channel.name, channel.head.height, state, status.view, primary, age_ms)
+        return api.ChannelStatus(channel.name, channel.head.height, state, status.view, primary, age_ms, progress)
 
     def _waits_for(self, channel: Channel, status: ReplicaStatus) -> str:
         if status.state is Mode.HALTED:

@@ -7,7 +7,10 @@ it is dropped, and the asker turns to somebody else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Final
+
+from msgspec.structs import replace
 
 from dawan_node.crypto import merkle
 from dawan_node.mempool import Mempool
@@ -15,7 +18,7 @@ from dawan_node.node.bodies import Bodies
 from dawan_node.p2p.gossip import BlockReply, FetchBlock, FetchTx, IWant, TokenBucket, Txs, txs_reply
 from dawan_node.primitives.block import Header, Result
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.sync import RangeBlock, RangeReply, RangeRequest, cut_reply
+from dawan_node.sync import BodiesReply, BodiesRequest, LightBlock, LightReply, LightRequest, cut_bodies
 
 #: A peer catching up may draw this much per second on average, and this much at once: four replies of 4 MiB. Local
 #: disks and loopback do far more; a voting node must not be slowed by those it helps.
@@ -61,9 +64,30 @@ class Serving:
         """Whether the peer has any allowance left; the answer itself is charged by ``charge``."""
         return self._allowance(peer).take(ANSWER_BYTES_MIN, self._now_ms())
 
-    def range(self, request: RangeRequest) -> RangeReply:
-        """Decided blocks. Reads the disk: call it in the worker thread."""
-        return cut_reply(request, self._blocks(request))
+    def light(self, request: LightRequest) -> LightReply:
+        """Decided blocks without their bodies, up to the end of an epoch. Reads the disk: call it in the worker."""
+        blocks = self._store.blocks
+        found: list[LightBlock] = []
+        for height in range(request.first, request.last + 1):
+            header, result = blocks.header(height), blocks.result(height)
+            if header is None or result is None:
+                break
+            found.append(LightBlock(header, result, blocks.own_certificate(height)))
+            if found[-1].ends_epoch:
+                break
+        if not found or found[-1].certificate:
+            return LightReply(request.id, tuple(found), ())
+        proof = blocks.certificate(found[-1].header.height)
+        if proof is None:
+            return LightReply(request.id, (), ())
+        found[-1] = replace(found[-1], certificate=proof.certificate)
+        links = tuple((Header.decode(above), Result.decode(outcome)) for above, outcome in proof.links)
+        return LightReply(request.id, tuple(found), links)
+
+    def bodies(self, request: BodiesRequest) -> BodiesReply:
+        """The bodies of decided blocks, as many as fit. Reads the disk: call it in the worker."""
+        heights = range(request.first, request.last + 1)
+        return cut_bodies(request, takewhile(bool, (self._store.blocks.envelopes(height) or () for height in heights)))
 
     def charge(self, peer: str, payload: bytes) -> bool:
         """Whether ``payload`` may be sent to ``peer`` now."""
@@ -78,16 +102,6 @@ class Serving:
             transaction = self._bodies.transaction(leaf) or self._pool.get(leaf)
             if transaction is not None:
                 yield transaction.envelope
-
-    def _blocks(self, request: RangeRequest) -> Iterator[RangeBlock]:
-        blocks = self._store.blocks
-        for height in range(request.first, request.last + 1):
-            header, result, envelopes = blocks.header(height), blocks.result(height), blocks.envelopes(height)
-            proof = blocks.certificate(height)
-            if header is None or result is None or envelopes is None or proof is None:
-                return
-            links = tuple((Header.decode(above), Result.decode(outcome)) for above, outcome in proof.links)
-            yield RangeBlock(header, result, links, proof.certificate, envelopes)
 
     def _allowed(self, peer: str, payload: bytes) -> bytes | None:
         return payload if self.charge(peer, payload) else None

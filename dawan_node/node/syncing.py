@@ -1,42 +1,58 @@
 """Catch-up of one channel on this node: what travels on topic SYNC, and what the pure state machine wants of the shell.
 
 ``sync.CatchUp`` decides what to fetch and what to believe; here its requests are sent, peers' requests are answered
-within their budgets, and proven blocks are handed to the driver, one after the other.
+within their budgets, and proven blocks are handed to the driver, in batches.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
 
 from dawan_node.crypto.signatures import Verify
-from dawan_node.errors import InvalidMessage, InvalidTransaction
-from dawan_node.node.bodies import BlockBody
-from dawan_node.node.budget import RANGE_BLOCK_US, PeerBudgets
+from dawan_node.node.budget import BODY_US, LIGHT_BLOCK_US, REQUEST_US, PeerBudgets
 from dawan_node.node.channel_parts import Links
 from dawan_node.node.clock import Clock
 from dawan_node.node.driver import Driver
 from dawan_node.node.logs import fields
+from dawan_node.node.metrics import Sample
 from dawan_node.node.runtime import Jobs, Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.p2p.framing import Topic
-from dawan_node.primitives.transaction import Transaction
+from dawan_node.storage.block_store import BlockStore
 from dawan_node.sync import (
     Anchor,
+    BodiesRequest,
+    BusyReply,
     CatchUp,
     HeadMessage,
-    RangeReply,
-    RangeRequest,
-    SyncedBlock,
+    LightRequest,
+    Progress,
+    Rate,
     SyncLimits,
+    SyncRequest,
     decode_sync_message,
 )
 
 log = logging.getLogger(__name__)
 
-#: Range answers being read from disk, over all peers: each holds up to 4 MiB.
-RANGES_SERVED_MAX: Final = 4
+#: Answers being read from disk, over all peers: each holds up to 4 MiB.
+ANSWERS_MAX: Final = 4
+#: Per peer: one light range and one of bodies. An honest one waits for its answer before it asks for more of a kind.
+ANSWERS_PER_PEER_MAX: Final = 2
+#: A peer that has used up its allowance is told to come back after this long: by then it has a quarter of it again.
+RETRY_MS: Final = 500
+
+
+class FarBehind(Protocol):
+    """Another way to the target than block by block."""
+
+    def far_behind(self, height: int, target: int) -> bool:
+        """Whether the chain is on its way here by that other way; catch-up then asks for nothing. Called about once a
+        second and at each change while this node is at ``height`` and a quorum is at ``target``."""
+        ...
 
 
 class Syncing:
@@ -55,8 +71,9 @@ class Syncing:
         links: Links,
         budgets: PeerBudgets,
         clock: Clock,
+        blocks: BlockStore,
     ) -> None:
-        """``name`` is the channel's, ``anchor`` the head of its store."""
+        """``name`` is the channel's, ``anchor`` the head of its store, ``blocks`` what is in it."""
         self._name: Final = name
         self._chain_id: Final = chain_id
         self._driver: Final = driver
@@ -66,31 +83,41 @@ class Syncing:
         self._links: Final = links
         self._budgets: Final = budgets
         self._clock: Final = clock
+        self._blocks: Final = blocks
         self._anchor = anchor
+        self._progress: Final = Progress()
         self.catch_up: Final = CatchUp(chain_id, anchor, self._limits(), verify)
-        #: The peers that a range is being read for: an honest one waits for its answer before it asks again.
-        self.served: Final[set[str]] = set()
+        #: How many answers are being read for each peer.
+        self.served: Final[Counter[str]] = Counter()
+        #: Asked, when set, whether blocks are the way to go.
+        self.other_way: FarBehind | None = None
 
     # What arrives
 
     def on_message(self, peer: str, payload: bytes, is_validator: bool) -> None:
         """One payload on topic SYNC; ``is_validator``: of the current set. Raises InvalidMessage."""
         message = decode_sync_message(payload)
+        if isinstance(message, LightRequest | BodiesRequest):
+            self._on_request(peer, message)
+            return
         now_ms = self._clock.monotonic_ms()
         if isinstance(message, HeadMessage):
-            self.catch_up.peer_status(peer, message.height, message.block_hash, message.epoch, is_validator, now_ms)
-        elif isinstance(message, RangeRequest):
-            if (
-                len(self.served) < RANGES_SERVED_MAX
-                and peer not in self.served
-                and self._budgets.of(peer).work(RANGE_BLOCK_US * (message.last - message.first + 1))
-                and self._serving.may_ask_range(peer)
-            ):
-                self._runtime.start(self._serve_range(peer, message))
-            return
-        elif isinstance(message, RangeReply):
-            self.catch_up.range_arrived(peer, message, now_ms)
+            self.catch_up.head(peer, message, is_validator, now_ms)
+        else:
+            self.catch_up.arrived(peer, message, now_ms)
         self._pump()
+
+    def _on_request(self, peer: str, request: SyncRequest) -> None:
+        cost_us = LIGHT_BLOCK_US if isinstance(request, LightRequest) else BODY_US
+        if (
+            self.served.total() < ANSWERS_MAX
+            and self.served[peer] < ANSWERS_PER_PEER_MAX
+            and self._budgets.of(peer).work(cost_us * (request.last - request.first + 1))
+            and self._serving.may_ask_range(peer)
+        ):
+            self._runtime.start(self._serve(peer, request))
+        elif self._budgets.of(peer).work(REQUEST_US):
+            self._links.send(peer, self._chain_id, Topic.SYNC, BusyReply(request.id, RETRY_MS).encode())
 
     def peer_up(self, peer: str) -> None:
         """A link is up: say how far we are."""
@@ -101,14 +128,22 @@ class Syncing:
         self.catch_up.peer_gone(peer, self._clock.monotonic_ms())
         self._pump()
 
-    async def _serve_range(self, peer: str, request: RangeRequest) -> None:
-        self.served.add(peer)
+    async def _serve(self, peer: str, request: SyncRequest) -> None:
+        self.served[peer] += 1
         try:
-            reply = await self._worker.run(lambda: self._serving.range(request).encode())
+            reply = await self._worker.run(lambda: self._answer(request))
         finally:
-            self.served.discard(peer)
-        if self._serving.charge(peer, reply):
-            self._links.send(peer, self._chain_id, Topic.SYNC, reply)
+            self.served[peer] -= 1
+            if not self.served[peer]:
+                del self.served[peer]
+        if not self._serving.charge(peer, reply):
+            reply = BusyReply(request.id, RETRY_MS).encode()
+        self._links.send(peer, self._chain_id, Topic.SYNC, reply)
+
+    def _answer(self, request: SyncRequest) -> bytes:
+        if isinstance(request, LightRequest):
+            return self._serving.light(request).encode()
+        return self._serving.bodies(request).encode()
 
     # What the channel tells
 
@@ -127,7 +162,7 @@ class Syncing:
         self._pump()
 
     def taken(self, failure: str | None) -> None:
-        """The block that was handed out is stored, or was not taken."""
+        """Blocks that were handed out are stored, or were not taken."""
         if failure is not None:
             log.info("synced_block_dropped", extra=fields(channel=self._name, why=failure))
             self.catch_up.dropped(self._clock.monotonic_ms())
@@ -141,7 +176,7 @@ class Syncing:
     def say_head(self) -> None:
         """Repeat to all peers how far we are, so that a lost message costs no more than the time between two."""
         self._links.broadcast(self._chain_id, Topic.SYNC, self._head_message())
-        status = self.catch_up.status()
+        status, rate = self.catch_up.status(), self.rate()
         if status.active:
             log.info(
                 "syncing",
@@ -149,14 +184,39 @@ class Syncing:
                     channel=self._name,
                     height=status.height,
                     target=status.target,
-                    peers=",".join(peer for peer, _, _ in status.requests) or "none",
+                    verified=status.verified,
+                    blocks_per_s=rate.blocks_per_s,
+                    eta_s="unknown" if rate.eta_s is None else rate.eta_s,
+                    peers=",".join(sorted({peer for peer, _, _ in status.requests})) or "none",
                 ),
             )
+
+    def rate(self) -> Rate:
+        """How fast catch-up goes."""
+        status = self.catch_up.status()
+        return self._progress.rate(status.height, status.target, self._clock.monotonic_ms())
+
+    def samples(self) -> Iterator[Sample]:
+        """For metrics."""
+        labels, status, rate = {"channel": self._name}, self.catch_up.status(), self.rate()
+        yield "dawan_sync_active", labels, int(status.active)
+        yield "dawan_sync_target_height", labels, status.target
+        yield "dawan_sync_verified_height", labels, status.verified
+        yield "dawan_sync_blocks_per_second", labels, rate.blocks_per_s
+        if rate.eta_s is not None:
+            yield "dawan_sync_eta_seconds", labels, rate.eta_s
 
     # What catch-up wants
 
     def _pump(self) -> None:
         """Do what catch-up wants until it wants nothing."""
+        status = self.catch_up.status()
+        if status.active:
+            self._progress.at(status.height, self._clock.monotonic_ms())
+        else:
+            self._progress.stop()
+        if self.other_way is not None:
+            self.catch_up.is_held = status.active and self.other_way.far_behind(status.height, status.target)
         while ready := self.catch_up.ready():
             for peer, request in ready.requests:
                 self._links.send(peer, self._chain_id, Topic.SYNC, request.encode())
@@ -164,17 +224,8 @@ class Syncing:
                 log.warning("sync_peer_failed", extra=fields(channel=self._name, peer=blame.peer, why=blame.reason))
                 if blame.proven:
                     self._links.report_violation(blame.peer, blame.reason)
-            if ready.block is not None:
-                self._apply(ready.block)
-                return
-
-    def _apply(self, block: SyncedBlock) -> None:
-        try:
-            transactions = tuple(Transaction.decode(envelope) for envelope in block.envelopes)
-        except InvalidTransaction as error:
-            # A quorum certified bytes that no honest replica accepts; nothing here can go on from that.
-            raise InvalidMessage(f"certified block {block.header.height} holds {error}") from error
-        self._driver.apply_synced(block, BlockBody(block.block_hash, transactions))
+            if ready.blocks:
+                self._driver.apply_synced(ready.blocks)
 
     def _limits(self) -> SyncLimits:
         """A node that votes is helped by STATUS when it is one block behind; one that does not, whatever its role says,
@@ -182,4 +233,7 @@ class Syncing:
         return SyncLimits(behind_blocks=1, behind_ms=0) if self._driver.replica.own_index is None else SyncLimits()
 
     def _head_message(self) -> bytes:
-        return HeadMessage(self._anchor.height, self._anchor.block_hash, self._anchor.epoch).encode()
+        anchor = self._anchor
+        proof = self._blocks.certificate(anchor.height)
+        certificate = b"" if proof is None else proof.certificate
+        return HeadMessage(anchor.height, anchor.block_hash, anchor.epoch, certificate).encode()

@@ -118,6 +118,16 @@ class VersionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """How a channel that is behind catches up: where to, how far headers are proven, how fast, and how long yet."""
+
+    target: int
+    verified: int
+    blocks_per_s: int  # over the last half minute, rounded down
+    eta_s: int | None  # None: not known yet
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStatus:
     channel: str
     height: int
@@ -125,6 +135,7 @@ class ChannelStatus:
     view: int
     primary: str
     last_commit_age_ms: int | None  # None: nothing committed since this process started
+    sync: SyncProgress | None = None  # None: not catching up
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,7 @@ def _table() -> Mapping[str, Route]:
             _node_status,
             (),
             "{node, org, network, uptime_s, channels: [{channel, height, state, view, primary, "
-            "last_commit_age_ms}], peers}",
+            "last_commit_age_ms, sync: null or {target, verified, blocks_per_s, eta_s}}], peers}",
             NETWORK,
         ),
         Route("channel_list", _channel_list, (), "[name]", NETWORK),

@@ -82,6 +82,14 @@ def _channel_status(info: ChannelStatus) -> Json:
         "view": to_int(info.view),
         "primary": info.primary,
         "last_commit_age_ms": info.last_commit_age_ms,
+        "sync": None
+        if info.sync is None
+        else {
+            "target": to_int(info.sync.target),
+            "verified": to_int(info.sync.verified),
+            "blocks_per_s": to_int(info.sync.blocks_per_s),
+            "eta_s": info.sync.eta_s,
+        },
     }
 
 

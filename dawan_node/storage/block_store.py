@@ -133,6 +133,11 @@ class BlockStore:
             above.append((header, result))
         raise StorageError(f"no certificate covers the block at height {height}")
 
+    def own_certificate(self, height: int) -> bytes:
+        """The encoded certificate of exactly this block; empty when it is proven from above, or not there."""
+        stored = self._certificate_record(height)
+        return b"" if stored is None or stored.links else stored.certificate
+
     def finality(self, height: int) -> FinalityProof | None:
         """The proof that the block at ``height`` is final, None above the head and at height 0 (which is certified
         by the chain id alone)."""

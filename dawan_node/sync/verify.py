@@ -19,7 +19,9 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.proofs import LINKS_MAX
 from dawan_node.primitives.validators import ValidatorSet
-from dawan_node.sync.messages import RangeBlock
+from dawan_node.sync.messages import LightBlock
+
+Pair = tuple[Header, Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,62 @@ class Anchor:
     epoch: int
     validators: ValidatorSet
 
+    @property
+    def tip(self) -> Tip:
+        """As what a light range stands on."""
+        return Tip(self.height, self.block_hash, self.result_hash)
 
-def verify_range(
-    chain_id: bytes, anchor: Anchor, blocks: Sequence[RangeBlock], verify: Verify = verify_ed25519
-) -> tuple[tuple[tuple[Header, Result], ...], CommitCertificate]:
-    """Require that ``blocks`` are final and follow ``anchor``; the links and certificate of the last of them.
 
-    The certificate is checked first, with the anchor's validators and no others, then each link from there down to
-    the anchor, so nothing that a liar invented is looked at any closer than that. Raises InvalidMessage.
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The block that a light range stands on: the anchor, or a verified one above it in the same epoch."""
+
+    height: int
+    block_hash: bytes
+    result_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBlock:
+    """A block that is final. ``certificate`` proves it, as that of a height at most ``LINKS_MAX`` above it: through the
+    blocks of the range and, where it lies above them, ``tail``. ``own`` is the encoded certificate of its own that came
+    with it, not verified, or empty."""
+
+    header: Header
+    block_hash: bytes
+    result: Result
+    own: bytes
+    certificate: CommitCertificate
+    tail: tuple[Pair, ...]
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether other validators decide the next height (amendment U3)."""
+        return self.header.barrier and self.result.next_valset_hash != self.header.valset_hash
+
+
+def verify_light(
+    chain_id: bytes,
+    anchor: Anchor,
+    tip: Tip,
+    blocks: Sequence[LightBlock],
+    links: Sequence[Pair],
+    verify: Verify = verify_ed25519,
+) -> tuple[list[VerifiedBlock], Tip]:
+    """Require that ``blocks``, and ``links`` above them, are final and follow ``tip``; the blocks, and the new tip.
+
+    The last certificate is checked first, with the anchor's validators and no others, then each link from there down
+    to the tip, so nothing that a liar invented is looked at any closer than that. Raises InvalidMessage.
     """
-    links = blocks[-1].links
-    chain = [*((block.header, block.result) for block in blocks), *links]
-    if len(chain) > 1 + LINKS_MAX:
-        raise InvalidMessage(f"{len(chain)} blocks under one certificate, at most {1 + LINKS_MAX}")
+    chain: list[Pair] = [*((block.header, block.result) for block in blocks), *links]
+    if not blocks or len(links) > LINKS_MAX:
+        raise InvalidMessage(f"a light range of {len(blocks)} blocks with {len(links)} links, at most {LINKS_MAX}")
     certificate = verify_certificate(chain_id, anchor, blocks[-1].certificate, *chain[-1], verify)
+    covering, candidate = len(chain) - 1, len(chain) - 1  # positions: of ``certificate``, and of one not verified yet
+    tail = tuple(links)
     block_hash, result_hash, height = certificate.block_hash, certificate.result_hash, certificate.height
+    verified: list[VerifiedBlock] = []
+    top = anchor.tip
     for position in range(len(chain) - 1, -1, -1):
         header, result = chain[position]
         if header.hash != block_hash or result.hash != result_hash or header.height != height:
@@ -57,21 +100,33 @@ def verify_range(
             raise InvalidMessage(f"the block at height {height} belongs to another chain, epoch or validator set")
         if result.next_valset_hash != header.valset_hash and not (header.barrier and position == len(chain) - 1):
             raise InvalidMessage(f"a range ends where its epoch ends, at height {height}")
+        if position < len(blocks):
+            # The last block's certificate is its own only without links.
+            own = blocks[position].certificate if position < len(blocks) - 1 or not links else b""
+            if own:
+                candidate = position
+            if covering - position > LINKS_MAX:  # the lowest certificate so far takes over
+                if candidate == covering or candidate - position > LINKS_MAX:
+                    raise InvalidMessage(f"no certificate within {LINKS_MAX} blocks above height {height}")
+                data = blocks[candidate].certificate
+                certificate = verify_certificate(chain_id, anchor, data, *chain[candidate], verify)
+                covering, tail = candidate, ()
+            if not verified:
+                top = Tip(height, block_hash, result_hash)
+            verified.append(VerifiedBlock(header, block_hash, result, own, certificate, tail))
         block_hash, result_hash, height = header.parent_hash, result.parent_result_hash, height - 1
-    if (block_hash, result_hash, height) != (anchor.block_hash, anchor.result_hash, anchor.height):
-        raise InvalidMessage(f"the range does not stand on the block at height {anchor.height}")
-    return links, certificate
+    if (block_hash, result_hash, height) != (tip.block_hash, tip.result_hash, tip.height):
+        raise InvalidMessage(f"the range does not stand on the block at height {tip.height}")
+    verified.reverse()
+    return verified, top
 
 
-def verify_bodies(block: RangeBlock) -> tuple[bytes, ...]:
+def verify_bodies(header: Header, envelopes: Sequence[bytes]) -> tuple[bytes, ...]:
     """Require that the envelopes are those of the header; their leaf hashes. Raises InvalidMessage."""
-    header = block.header
-    leaf_hashes = tuple([merkle.leaf_hash(envelope) for envelope in block.envelopes])
-    if (
-        len(leaf_hashes) != header.tx_count
-        or sum(len(envelope) for envelope in block.envelopes) != header.body_bytes
-        or merkle.root(leaf_hashes) != header.tx_root
-    ):
+    if len(envelopes) != header.tx_count or sum(len(envelope) for envelope in envelopes) != header.body_bytes:
+        raise InvalidMessage(f"the envelopes at height {header.height} are not those that its header counts")
+    leaf_hashes = tuple([merkle.leaf_hash(envelope) for envelope in envelopes])
+    if merkle.root(leaf_hashes) != header.tx_root:
         raise InvalidMessage(f"the envelopes at height {header.height} are not those of its header")
     return leaf_hashes
 

@@ -88,10 +88,11 @@ def findings(
     links: tuple[str, ...] = ("hk1", "hq1", "mo1"),
     state: str = "normal",
     age_ms: int | None = 100,
+    sync: dict[str, Any] | None = None,
     **pbft: Any,
 ) -> list[tuple[bool, str]]:
     peers = [{"name": name, "channels": ["trade"]} for name in links]
-    row = {"channel": "trade", "state": state, "last_commit_age_ms": age_ms}
+    row = {"channel": "trade", "state": state, "height": 7, "last_commit_age_ms": age_ms, "sync": sync}
     return [(found.grave, found.text) for found in examine(node, row, INFO, {**PBFT, **pbft}, peers).findings]
 
 
@@ -143,3 +144,14 @@ def test_help_loads_no_server_library(command: str) -> None:
     code = f"import sys, dawan_node.cli.{command}; print(sorted({heavy} & sys.modules.keys()))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_who_catches_up_says_how_far_it_is_and_how_long_it_takes() -> None:
+    sync = {"target": 100, "verified": 7, "blocks_per_s": 0, "eta_s": None}
+    assert findings(state="syncing", sync=sync) == [
+        (False, "catching up: at 7 of 100; it is not known yet how long that takes")
+    ]
+    sync |= {"verified": 80, "blocks_per_s": 31, "eta_s": 3}
+    assert findings(state="syncing", sync=sync) == [
+        (False, "catching up: at 7 of 100, headers proven up to 80, 31 blocks/s, about 3 s left")
+    ]

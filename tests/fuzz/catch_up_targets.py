@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from dawan_node.errors import InvalidMessage
 from dawan_node.sync import (
+    BodiesReply,
+    BusyReply,
     CatchUp,
     HeadMessage,
-    RangeBlock,
-    RangeReply,
-    RangeRequest,
+    LightBlock,
+    LightReply,
+    LightRequest,
     SyncLimits,
     SyncMessage,
-    cut_reply,
+    SyncRequest,
     decode_sync_message,
 )
+from dawan_node.sync.asks import ATTEMPTS_MAX
+from dawan_node.sync.catch_up import BATCHES_MAX, LIGHT_AHEAD_MAX
 from tests.fuzz.drawing import Draw, damaged, digest, number
 from tests.fuzz.seeds import sync_chain
 from tests.sync.chain import CHAIN_ID
 
 replace = msgspec.structs.replace
+T = TypeVar("T")
 
 #: One of four validators lies, and any number of observers.
 LIARS = ("validator", "observer", "stranger")
@@ -37,8 +45,8 @@ class CatchUpTarget:
         self.limits = SyncLimits(parallel=draw.integer(1, 3), behind_blocks=draw.integer(1, 2), behind_ms=0)
         self.catch_up = CatchUp(CHAIN_ID, self.chain.anchors[self.height], self.limits)
         self.now_ms = 0
-        self.open: list[tuple[str, RangeRequest]] = []
-        self.in_hand: int | None = None
+        self.open: list[tuple[str, SyncRequest]] = []
+        self.in_hand: list[int] = []
 
     def run(self) -> None:
         for _ in range(self.draw.integer(1, 30)):
@@ -63,7 +71,7 @@ class CatchUpTarget:
             case 5:
                 requests = [each for each in self.open if each[0] == peer]
                 number_ = requests[0][1].id if requests else draw.integer(0, 9)
-                catch_up.range_failed(peer, number_, self.now_ms)
+                catch_up.arrived(peer, BusyReply(number_, number(draw, 500)), self.now_ms)
             case 6:
                 catch_up.tick(self.now_ms)
             case _:
@@ -73,29 +81,47 @@ class CatchUpTarget:
         """What ``peer`` says: a head or a reply whose every field may be wrong."""
         draw, chain = self.draw, self.chain
         if not draw.integer(0, 2):
-            height = number(draw, chain.height, self.height, self.height + 1)
-            block_hash = chain.anchors[min(height, chain.height)].block_hash
-            return HeadMessage(height, digest(draw, block_hash), number(draw, 0, 1))
+            true = chain.head(draw.integer(0, chain.height))
+            height = number(draw, true.height, self.height, self.height + 1)
+            certificate = draw.choice((true.certificate, damaged(draw, true.certificate)[:4_000], b""))
+            return HeadMessage(height, digest(draw, true.block_hash), number(draw, 0, 1), certificate)
         asked = [request for name, request in self.open if name == peer]
-        request = draw.choice(asked) if asked else RangeRequest(draw.integer(0, 5), self.height + 1, self.height + 2)
-        blocks = list(cut_reply(request, iter(chain.blocks[request.first - 1 :])).blocks)
+        request = draw.choice(asked) if asked else LightRequest(draw.integer(0, 5), self.height + 1, self.height + 2)
+        reply = chain.answer(request)
+        if isinstance(reply, BodiesReply):
+            return BodiesReply(
+                number(draw, request.id), tuple(self.mangled(list(reply.bodies), self.changed_body))[:64]
+            )
+        assert isinstance(reply, LightReply)
+        blocks = self.mangled(list(reply.blocks), self.changed)
+        other = chain.blocks[draw.integer(0, chain.height - 1)]
+        links = ((other.header, other.result),) * draw.choice((0, 0, 0, 1, 2))
+        return LightReply(number(draw, request.id), tuple(blocks), links)
+
+    def mangled(self, items: list[T], change: Callable[[T], T]) -> list[T]:
+        """Some items changed, one missing or one too many."""
+        draw = self.draw
         for _ in range(draw.integer(0, 2)):
-            if blocks:
-                at = draw.integer(0, len(blocks) - 1)
-                blocks[at] = self.changed(blocks[at])
+            if items:
+                at = draw.integer(0, len(items) - 1)
+                items[at] = change(items[at])
         match draw.integer(0, 7):
             case 5:
-                blocks = blocks[1:] or blocks
+                return items[1:] or items
             case 6:
-                blocks = blocks + blocks[-1:]
+                return items + items[-1:]
             case 7:
-                blocks = blocks[:-1]
-        return RangeReply(number(draw, request.id), tuple(blocks[:64]))
+                return items[:-1]
+        return items
 
-    def changed(self, block: RangeBlock) -> RangeBlock:
+    def changed_body(self, envelopes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        other = self.chain.blocks[self.draw.integer(0, self.chain.height - 1)]
+        return self.draw.choice(((), other.envelopes, envelopes[::-1], (b"",), (*envelopes, b"")))
+
+    def changed(self, block: LightBlock) -> LightBlock:
         draw, chain = self.draw, self.chain
-        other = chain.blocks[draw.integer(0, chain.height - 1)]
-        match draw.integer(0, 8):
+        other = chain.blocks[draw.integer(0, chain.height - 1)].light
+        match draw.integer(0, 6):
             case 0:
                 return replace(block, certificate=b"")
             case 1:
@@ -103,14 +129,10 @@ class CatchUpTarget:
             case 2:
                 return replace(block, certificate=damaged(draw, block.certificate)[:4_000])
             case 3:
-                return replace(block, envelopes=draw.choice(((), other.envelopes, block.envelopes[::-1], (b"",))))
-            case 4:
-                return replace(block, links=((other.header, other.result),) * draw.integer(0, 2))
-            case 5:
                 return other
-            case 6:
+            case 4:
                 return replace(block, header=replace(block.header, barrier=not block.header.barrier))
-            case 7:
+            case 5:
                 name = draw.choice(("state_root", "next_valset_hash", "parent_result_hash", "block_hash"))
                 return replace(block, result=replace(block.result, **{name: bytes(32)}))
             case _:
@@ -129,11 +151,9 @@ class CatchUpTarget:
             self.catch_up.peer_gone(peer, self.now_ms)
             return
         if isinstance(message, HeadMessage):
-            self.catch_up.peer_status(
-                peer, message.height, message.block_hash, message.epoch, peer == "validator", self.now_ms
-            )
-        elif isinstance(message, RangeReply):
-            self.catch_up.range_arrived(peer, message, self.now_ms)
+            self.catch_up.head(peer, message, peer == "validator", self.now_ms)
+        elif isinstance(message, LightReply | BodiesReply):
+            self.catch_up.arrived(peer, message, self.now_ms)
             self.open = [each for each in self.open if (each[0], each[1].id) != (peer, message.id)]
 
     def pump(self) -> None:
@@ -144,55 +164,58 @@ class CatchUpTarget:
             self.open = (self.open + list(ready.requests))[-50:]
             for blame in ready.blames:
                 assert blame.peer not in HONEST or not blame.proven, blame
-            if ready.block is not None:
-                assert self.in_hand is None
-                self.in_hand = ready.block.header.height
-                true = self.chain.blocks[self.in_hand - 1]
-                assert self.in_hand == self.height + 1
-                assert (ready.block.header, ready.block.result) == (true.header, true.result)
-                assert ready.block.envelopes == true.envelopes
+            for block in ready.blocks:
+                height = block.header.height
+                true = self.chain.blocks[height - 1]
+                assert height == (self.in_hand[-1] if self.in_hand else self.height) + 1
+                assert (block.header, block.result, block.envelopes) == (true.header, true.result, true.envelopes)
+                self.in_hand.append(height)
         self.assert_bounded()
 
     def finish_block(self, how: int) -> None:
-        """The block in hand is stored or dropped; or consensus was faster."""
-        if how == 0 and self.in_hand is not None:
-            self.in_hand = None
+        """The next block in hand is stored, or all are dropped; or consensus was faster."""
+        if how == 0 and self.in_hand:
+            self.in_hand.clear()
             self.catch_up.dropped(self.now_ms)
-        elif (how == 1 or self.in_hand is not None) and self.height < self.chain.height:
+        elif (how == 1 or self.in_hand) and self.height < self.chain.height:
             self.height += 1
-            self.in_hand = None
+            self.in_hand = [height for height in self.in_hand if height > self.height]
             self.catch_up.applied(self.chain.anchors[self.height], self.now_ms)
 
     def arrive(self) -> None:
         """Honest peers turn up, and time passes."""
-        top = self.chain.anchors[-1]
-        for peer in HONEST:
-            self.catch_up.peer_status(peer, top.height, top.block_hash, top.epoch, True, self.now_ms)
+        top = self.chain.height
         for _ in range(400):
+            for peer in HONEST:
+                self.catch_up.head(peer, self.chain.head(), True, self.now_ms)
             self.pump()
-            if self.in_hand is not None:
+            if self.in_hand:
                 self.finish_block(2)
                 continue
             for peer, request in self.open:
                 if peer in HONEST:
-                    reply = cut_reply(request, iter(self.chain.blocks[request.first - 1 :]))
-                    self.catch_up.range_arrived(peer, reply, self.now_ms)
+                    self.catch_up.arrived(peer, self.chain.answer(request), self.now_ms)
             self.open.clear()
-            if self.height > top.height - self.limits.behind_blocks:
+            if self.height > top - self.limits.behind_blocks:
                 break  # the replica's own repair goes the rest of the way (amendment L4)
             due = self.catch_up.next_deadline()
             self.now_ms = max(self.now_ms + 1, due if due is not None else self.now_ms + 1_000)
             self.catch_up.tick(self.now_ms)
-        assert self.height > top.height - self.limits.behind_blocks, (self.height, self.catch_up.status())
+        assert self.height > top - self.limits.behind_blocks, (self.height, self.catch_up.status())
 
     def assert_bounded(self) -> None:
-        """At most ``parallel`` ranges are asked for or here; a short reply may split one of them."""
-        ranges, peers = self.catch_up._ranges, self.catch_up._peers
-        held = [part for part in ranges if part.blocks is not None]
-        assert len(held) <= self.limits.parallel + 1, len(held)
-        assert len(ranges) <= 2 * self.limits.parallel + 1, len(ranges)
+        """What is asked for and what is held have their limits."""
+        state, peers = self.catch_up, self.catch_up._peers._peers
+        asks = list(state._asks)
+        assert len(asks) <= self.limits.parallel + 1
+        assert all(len(ask.attempts) <= ATTEMPTS_MAX for ask in asks)
+        assert all(len(ask.tried) <= len(LIARS) + len(HONEST) + 1 for ask in asks)
+        assert len(state._light) <= LIGHT_AHEAD_MAX and len(state._bodies) <= len(state._light)
+        assert len(state._batches) <= BATCHES_MAX
+        expected = state._light if state._bodies_asked_to else ()
+        asked = [block.header.body_bytes for block, _ in expected if block.header.height <= state._bodies_asked_to]
+        assert state._ahead_bytes == sum(asked)
         assert peers.keys() <= {*LIARS, *HONEST}
-        assert all(len(part.tried) <= len(LIARS) + len(HONEST) + 1 for part in ranges)
 
 
 def catch_up(draw: Draw) -> None:

@@ -54,8 +54,8 @@ from dawan_node.rpc import jsonrpc
 from dawan_node.rpc.api import ApiError
 from dawan_node.storage import schema
 from dawan_node.storage.wal_format import DamagedSegment, decode_segment
-from dawan_node.sync import RangeReply, decode_sync_message
-from dawan_node.sync.verify import verify_bodies, verify_range
+from dawan_node.sync import BodiesReply, LightReply, decode_sync_message
+from dawan_node.sync.verify import verify_bodies, verify_light
 from tests.crypto import certificate_recipes
 from tests.fuzz import seeds
 from tests.node import joining_kit
@@ -130,10 +130,12 @@ def genesis(data: bytes) -> None:
 def sync_message(data: bytes) -> None:
     message = decode_sync_message(data)
     assert message.encode() == data
-    if isinstance(message, RangeReply) and message.blocks:
-        verify_range(CHAIN_ID, seeds.sync_chain().anchors[0], message.blocks)
-        for block in message.blocks:
-            verify_bodies(block)
+    chain = seeds.sync_chain()
+    if isinstance(message, LightReply) and message.blocks:
+        verify_light(CHAIN_ID, chain.anchors[0], chain.anchors[0].tip, message.blocks, message.links)
+    if isinstance(message, BodiesReply):
+        for block, envelopes in zip(chain.blocks, message.bodies, strict=False):
+            verify_bodies(block.header, envelopes)
 
 
 def stream(data: bytes) -> None:

@@ -45,7 +45,7 @@ from dawan_node.storage.wal_format import (
     encode_segment_start,
     encode_synced_mark,
 )
-from dawan_node.sync import HeadMessage, RangeReply, RangeRequest
+from dawan_node.sync import BodiesRequest, BusyReply, LightReply, LightRequest
 from dawan_node.testing.replica_lab import ReplicaLab
 from tests.node.ledger import Author, trade_genesis
 from tests.sync.chain import Chain, keys_of
@@ -110,10 +110,14 @@ def consensus_records() -> list[bytes]:
 def sync() -> list[bytes]:
     chain = sync_chain()
     return [
-        HeadMessage(12, chain.anchors[12].block_hash, 0).encode(),
-        RangeRequest(3, 1, 12).encode(),
-        RangeReply(3, ()).encode(),
-        RangeReply(3, tuple(chain.range(1, 2))).encode(),
+        chain.head(12).encode(),
+        LightRequest(3, 1, 12).encode(),
+        LightReply(3, (), ()).encode(),
+        chain.answer(LightRequest(3, 1, 12)).encode(),
+        LightReply(4, chain.light(1, 1), tuple((block.header, block.result) for block in chain.range(2, 3))).encode(),
+        BodiesRequest(5, 2, 3).encode(),
+        chain.answer(BodiesRequest(5, 2, 3)).encode(),
+        BusyReply(6, 500).encode(),
     ]
 
 

@@ -16,7 +16,8 @@ from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import FetchBlock, FetchTx, Txs, TxsReply
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.transaction import assemble_envelope
-from dawan_node.sync import RangeRequest
+from dawan_node.sync import BodiesRequest, LightRequest
+from dawan_node.sync.messages import BODIES_MAX, LIGHT_BLOCKS_MAX
 
 pytestmark = pytest.mark.processes
 
@@ -69,7 +70,11 @@ def test_no_flood_of_one_member_stops_the_others(own_network: Network) -> None:
         floods: dict[str, Iterable[Payload]] = {
             "leaf lists": [(Topic.FETCH, FetchBlock(largest).encode())] * 200,
             "unknown leaves": [(Topic.FETCH, FetchTx(1, [os.urandom(32) for _ in range(1_024)]).encode())] * 5,
-            "ranges": [(Topic.SYNC, RangeRequest(1, 1, len(blocks)).encode())] * 200,
+            "ranges": [
+                (Topic.SYNC, LightRequest(1, 1, LIGHT_BLOCKS_MAX).encode()),
+                (Topic.SYNC, BodiesRequest(2, 1, BODIES_MAX).encode()),
+            ]
+            * 100,
             "wrong votes": [
                 (Topic.CONSENSUS, Prepare(0, 0, len(blocks) + 1, bytes(32), other_voter, os.urandom(64)).encode())
             ]

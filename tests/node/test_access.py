@@ -29,7 +29,7 @@ from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import FetchTx, IHave
 from dawan_node.p2p.peers import PeerId, Role
 from dawan_node.primitives.codes import Code
-from dawan_node.sync import RangeRequest
+from dawan_node.sync import LightRequest
 from dawan_node.testing.module_kit import ModuleKit, key_of_person, private_key_of
 from tests.node.channel_cluster import Cluster, memory_folder, simulate, until
 
@@ -239,7 +239,7 @@ def peer_of(cluster: Cluster, standing: Standing) -> PeerId:
 
 PAYLOADS = {
     Topic.FETCH: FetchTx(1, [b"\x01" * 32]).encode(),
-    Topic.SYNC: RangeRequest(1, 1, 1).encode(),
+    Topic.SYNC: LightRequest(1, 1, 1).encode(),
     Topic.GOSSIP: IHave([b"\x02" * 32]).encode(),  # answered by asking for what was announced
     Topic.CONTROL: b"",
 }

@@ -8,8 +8,9 @@ from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.node.bodies import BlockBody, Bodies
 from dawan_node.node.serving import ANSWER_BYTES_BURST, ANSWER_BYTES_MIN, ANSWER_BYTES_PER_S, Serving
 from dawan_node.p2p.gossip import BlockReply, FetchBlock, FetchTx, IWant, Txs, TxsReply, decode_fetch, decode_gossip
-from dawan_node.sync import Anchor, RangeRequest
-from dawan_node.sync.verify import verify_bodies, verify_range
+from dawan_node.storage.block_store import StoredCertificate
+from dawan_node.sync import Anchor, BodiesRequest, LightRequest
+from dawan_node.sync.verify import verify_bodies, verify_light
 from tests.node.ledger import START_MS, Ledger, envelopes_of, leaves_of
 
 
@@ -63,18 +64,36 @@ def test_a_range_convinces_whoever_knows_the_block_below_it(counter: Counter) ->
     below = counter.ledger.store.blocks.result(2)
     assert below is not None
     anchor = Anchor(2, below.block_hash, below.hash, 0, genesis.validator_set)
-    reply = counter.serving.range(RangeRequest(5, 3, 6))
-    assert reply.id == 5 and [block.header.height for block in reply.blocks] == [3, 4, 5, 6]
-    verify_range(genesis.chain_id, anchor, reply.blocks)
-    for block in reply.blocks:
-        verify_bodies(block)
+    light, bodies = counter.serving.light(LightRequest(5, 3, 6)), counter.serving.bodies(BodiesRequest(6, 3, 6))
+    assert (light.id, bodies.id) == (5, 6) and [block.header.height for block in light.blocks] == [3, 4, 5, 6]
+    verify_light(genesis.chain_id, anchor, anchor.tip, light.blocks, light.links)
+    for block, envelopes in zip(light.blocks, bodies.bodies, strict=True):
+        verify_bodies(block.header, envelopes)
 
 
-@pytest.mark.parametrize(("first", "last", "heights"), [(6, 60, [6, 7]), (8, 20, []), (1000, 1001, [])])
-def test_a_range_ends_where_the_chain_ends(counter: Counter, first: int, last: int, heights: list[int]) -> None:
+@pytest.mark.parametrize(("first", "last", "count"), [(6, 60, 2), (8, 20, 0), (1000, 1001, 0)])
+def test_a_range_ends_where_the_chain_ends(counter: Counter, first: int, last: int, count: int) -> None:
     counter.ledger.grow(7)
-    reply = counter.serving.range(RangeRequest(1, first, last))
-    assert [block.header.height for block in reply.blocks] == heights
+    light = counter.serving.light(LightRequest(1, first, last))
+    assert [block.header.height for block in light.blocks] == list(range(first, first + count))
+    assert len(counter.serving.bodies(BodiesRequest(1, first, last)).bodies) == count
+
+
+def test_a_block_that_is_proven_from_above_is_served_with_the_links_to_its_certificate(counter: Counter) -> None:
+    """What a node that caught up through such a range has stored (amendment L3)."""
+    counter.ledger.grow(7)
+    genesis, blocks = counter.ledger.genesis, counter.ledger.store.blocks
+    own = blocks.own_certificate
+    blocks.own_certificate = lambda height: b"" if height == 5 else own(height)  # type: ignore[method-assign]
+    sixth = blocks.certificate(6)
+    header, result = blocks.header_bytes(6), blocks.result_bytes(6)
+    assert sixth is not None and header is not None and result is not None
+    proof = StoredCertificate(sixth.certificate, ((header, result),))
+    blocks.certificate = lambda height: proof  # type: ignore[method-assign]
+    anchor = Anchor(0, genesis.chain_id, blocks.result(0).hash, 0, genesis.validator_set)  # type: ignore[union-attr]
+    light = counter.serving.light(LightRequest(1, 1, 5))
+    assert len(light.links) == 1
+    verify_light(genesis.chain_id, anchor, anchor.tip, light.blocks, light.links)
 
 
 def test_a_peer_that_asks_too_much_gets_nothing_until_time_has_passed_and_others_are_served(counter: Counter) -> None:

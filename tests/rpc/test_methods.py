@@ -95,7 +95,15 @@ def test_a_result_has_exactly_the_documented_members(method: str, params: list[A
 def test_status_and_version_are_as_documented() -> None:
     status = result("node_status")
     assert status["channels"] == [
-        {"channel": "trade", "height": 1, "state": "normal", "view": 0, "primary": "gz1", "last_commit_age_ms": 120}
+        {
+            "channel": "trade",
+            "height": 1,
+            "state": "normal",
+            "view": 0,
+            "primary": "gz1",
+            "last_commit_age_ms": 120,
+            "sync": None,
+        }
     ]
     assert result("channel_list") == ["trade"]
     assert result("module_list", ["trade"]) == [{"name": "toy", "version": 1}]

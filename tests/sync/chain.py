@@ -10,7 +10,18 @@ from dawan_node.crypto.signatures import ED25519, PrivateKey
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import COMMIT_TAG, CommitCertificate, bitmap_of, commit_vote_bytes
 from dawan_node.primitives.validators import ValidatorSet
-from dawan_node.sync import Anchor, RangeBlock
+from dawan_node.sync import (
+    Anchor,
+    BodiesReply,
+    BodiesRequest,
+    HeadMessage,
+    LightBlock,
+    LightReply,
+    LightRequest,
+    SyncReply,
+    SyncRequest,
+    cut_bodies,
+)
 
 CHAIN_ID = sha256(b"a chain for catch-up")
 
@@ -41,12 +52,30 @@ def certify(keys: list[PrivateKey], header: Header, result: Result, signers: int
     ).encode()
 
 
+@dataclass(frozen=True)
+class ChainBlock:
+    """One decided block; ``certificate`` is its own, encoded, or empty."""
+
+    header: Header
+    result: Result
+    certificate: bytes
+    envelopes: tuple[bytes, ...]
+
+    @property
+    def light(self) -> LightBlock:
+        return LightBlock(self.header, self.result, self.certificate)
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.light.ends_epoch
+
+
 @dataclass
 class Chain:
     """Blocks from height 1; ``keys`` are those of the next height."""
 
     keys: list[PrivateKey]
-    blocks: list[RangeBlock] = field(default_factory=list)
+    blocks: list[ChainBlock] = field(default_factory=list)
     anchors: list[Anchor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +104,7 @@ class Chain:
             self.anchors.append(Anchor(block.header.height, block.header.hash, block.result.hash, epoch, validators))
         return self
 
-    def next_block(self, size: int, new_keys: list[PrivateKey] | None, salt: bytes) -> RangeBlock:
+    def next_block(self, size: int, new_keys: list[PrivateKey] | None, salt: bytes) -> ChainBlock:
         below = self.anchors[-1]
         height = below.height + 1
         envelopes = tuple([bytes([height % 256, number]) + salt + bytes(size) for number in range(2)])
@@ -97,7 +126,26 @@ class Chain:
         result = Result(
             height, header.hash, below.result_hash, sha256(b"state %d" % height), sha256(b"receipts"), next_set.hash
         )
-        return RangeBlock(header, result, (), certify(self.keys, header, result), envelopes)
+        return ChainBlock(header, result, certify(self.keys, header, result), envelopes)
 
-    def range(self, first: int, last: int) -> list[RangeBlock]:
+    def range(self, first: int, last: int) -> list[ChainBlock]:
         return self.blocks[first - 1 : last]
+
+    def head(self, height: int | None = None) -> HeadMessage:
+        """The honest claim of a peer that has got to ``height``."""
+        height = self.height if height is None else height
+        anchor = self.anchors[height]
+        certificate = self.blocks[height - 1].certificate if height else b""
+        return HeadMessage(height, anchor.block_hash, anchor.epoch, certificate)
+
+    def light(self, first: int, last: int) -> tuple[LightBlock, ...]:
+        return tuple(block.light for block in self.range(first, last))
+
+    def answer(self, request: SyncRequest, count: int = 1_000) -> SyncReply:
+        """What an honest peer with all of this chain sends, of at most ``count`` heights."""
+        blocks = self.range(request.first, min(request.last, request.first + count - 1))
+        if isinstance(request, BodiesRequest):
+            return cut_bodies(request, (block.envelopes for block in blocks)) if blocks else BodiesReply(request.id, ())
+        assert isinstance(request, LightRequest)
+        end = next((position for position, block in enumerate(blocks) if block.ends_epoch), len(blocks))
+        return LightReply(request.id, tuple(block.light for block in blocks[: end + 1]), ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import msgpack
 import msgspec
@@ -12,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.sync import Anchor, HeadMessage, RangeBlock, RangeReply, RangeRequest, cut_reply, decode_sync_message
-from dawan_node.sync.messages import RANGE_BLOCKS_MAX, REPLY_BYTES_TARGET, SYNC_MESSAGE_BYTES_MAX
-from dawan_node.sync.verify import verify_bodies, verify_range
+from dawan_node.primitives.proofs import LINKS_MAX
+from dawan_node.sync import (
+    Anchor,
+    BodiesReply,
+    BodiesRequest,
+    BusyReply,
+    LightBlock,
+    LightReply,
+    LightRequest,
+    SyncMessage,
+    cut_bodies,
+    decode_sync_message,
+)
+from dawan_node.sync.messages import BODIES_MAX, LIGHT_BLOCKS_MAX, REPLY_BYTES_TARGET, SYNC_MESSAGE_BYTES_MAX
+from dawan_node.sync.verify import Pair, Tip, VerifiedBlock, verify_bodies, verify_light
 from tests.sync.chain import CHAIN_ID, Chain, certify, keys_of
 
 replace = msgspec.structs.replace
@@ -24,22 +36,32 @@ def chain_of(height: int, n: int = 4) -> Chain:
     return Chain(keys_of(n)).grow(height)
 
 
+def verified(anchor: Anchor, blocks: list[LightBlock], links: tuple[Pair, ...] = ()) -> list[VerifiedBlock]:
+    return verify_light(CHAIN_ID, anchor, anchor.tip, blocks, links)[0]
+
+
 class TestMessages:
     @pytest.mark.parametrize(
         "message",
         [
-            HeadMessage(7, bytes(32), 1),
-            RangeRequest(1, 5, 5 + RANGE_BLOCKS_MAX - 1),
-            RangeReply(3, ()),
-            RangeReply(3, tuple(chain_of(2).blocks)),
+            chain_of(7).head(),
+            chain_of(1).head(0),
+            LightRequest(1, 5, 5 + LIGHT_BLOCKS_MAX - 1),
+            LightReply(3, (), ()),
+            LightReply(3, chain_of(3).light(1, 2), tuple((block.header, block.result) for block in chain_of(3).blocks)),
+            BodiesRequest(1, 5, 5 + BODIES_MAX - 1),
+            BodiesReply(3, ()),
+            BodiesReply(3, tuple(block.envelopes for block in chain_of(2).blocks)),
+            BusyReply(3, 500),
         ],
         ids=lambda message: type(message).__name__,
     )
-    def test_a_message_survives_the_wire(self, message: HeadMessage | RangeRequest | RangeReply) -> None:
+    def test_a_message_survives_the_wire(self, message: SyncMessage) -> None:
         assert decode_sync_message(message.encode()) == message
 
     def test_the_first_item_names_the_kind(self) -> None:
-        assert msgpack.unpackb(RangeRequest(9, 2, 3).encode()) == [1, 9, 2, 3]
+        kinds = (LightRequest(9, 2, 3), BodiesRequest(9, 2, 3), BusyReply(9, 2))
+        assert [msgpack.unpackb(message.encode()) for message in kinds] == [[1, 9, 2, 3], [3, 9, 2, 3], [5, 9, 2]]
 
     @pytest.mark.parametrize(
         "data",
@@ -48,13 +70,18 @@ class TestMessages:
             b"\xc0",
             msgpack.packb([1, 9, 2]),
             msgpack.packb([1, 9, 2, 3, 4]),
-            msgpack.packb([5, 9, 2, 3]),
+            msgpack.packb([6, 9, 2, 3]),
             msgpack.packb([1, 9, 0, 3]),
             msgpack.packb([1, 9, 4, 3]),
-            msgpack.packb([1, 9, 2, 2 + RANGE_BLOCKS_MAX]),
+            msgpack.packb([1, 9, 2, 2 + LIGHT_BLOCKS_MAX]),
+            msgpack.packb([3, 9, 2, 2 + BODIES_MAX]),
+            msgpack.packb([1, 9, 2**64 - 1, 2**64 - 1]),
             msgpack.packb([1, -1, 2, 3]),
-            msgpack.packb([2, 1, [None]]),
-            RangeRequest(1, 2, 3).encode() + b"\x00",
+            msgpack.packb([2, 1, [None], []]),
+            msgpack.packb([4, 1, [[None]]]),
+            msgpack.packb([4, 1, [[b"x"]] * (BODIES_MAX + 1)]),
+            msgpack.packb([0, 1, bytes(32), 0]),
+            LightRequest(1, 2, 3).encode() + b"\x00",
             b"\x94\x01\xcc\x09\x02\x03",  # a longer form of 9
             bytes(SYNC_MESSAGE_BYTES_MAX + 1),
         ],
@@ -69,77 +96,49 @@ class TestMessages:
             decode_sync_message(data)
 
     def test_a_reply_of_the_largest_block_fits(self) -> None:
-        block = chain_of(1).blocks[0]
-        full = replace(block, envelopes=tuple([bytes(4_194)] * 1_000))
-        assert len(RangeReply(1, (full,)).encode()) <= SYNC_MESSAGE_BYTES_MAX
+        for count in (1_000, 60_000):  # few large envelopes, and many small ones
+            body = tuple([bytes(4_194_304 // count)] * count)
+            assert len(BodiesReply(1, (body,)).encode()) <= SYNC_MESSAGE_BYTES_MAX
+
+    def test_a_reply_of_the_most_light_blocks_fits(self) -> None:
+        block = replace(chain_of(1).light(1, 1)[0], certificate=bytes(256 + 66 * 22))
+        links = ((block.header, block.result),) * LINKS_MAX
+        assert len(LightReply(1, (block,) * LIGHT_BLOCKS_MAX, links).encode()) <= SYNC_MESSAGE_BYTES_MAX
 
 
 class TestCutting:
-    def cut(self, chain: Chain, first: int, last: int) -> RangeReply:
-        return cut_reply(RangeRequest(4, first, last), iter(chain.blocks[first - 1 :]))
+    def cut(self, chain: Chain, first: int, last: int) -> BodiesReply:
+        return cut_bodies(BodiesRequest(4, first, last), (block.envelopes for block in chain.blocks[first - 1 :]))
 
     def test_a_reply_holds_what_was_asked_for(self) -> None:
         chain = chain_of(10)
-        assert self.cut(chain, 3, 7) == RangeReply(4, tuple(chain.range(3, 7)))
+        assert self.cut(chain, 3, 7) == BodiesReply(4, tuple(block.envelopes for block in chain.range(3, 7)))
 
     def test_a_reply_ends_where_the_chain_ends(self) -> None:
         chain = chain_of(10)
-        assert self.cut(chain, 8, 20) == RangeReply(4, tuple(chain.range(8, 10)))
-        assert self.cut(chain, 11, 20) == RangeReply(4, ())
-
-    def test_a_reply_ends_with_its_epoch(self) -> None:
-        chain = chain_of(3).grow(2, new_keys=keys_of(4, b"next")).grow(3)
-        assert self.cut(chain, 2, 8) == RangeReply(4, tuple(chain.range(2, 5)))
-
-    def test_a_barrier_block_that_keeps_the_validators_is_no_end(self) -> None:
-        chain = chain_of(3)
-        chain.grow(1, new_keys=chain.keys).grow(3)
-        assert chain.blocks[3].header.barrier
-        assert len(self.cut(chain, 2, 7).blocks) == 6
+        assert len(self.cut(chain, 8, 20).bodies) == 3
+        assert self.cut(chain, 11, 20) == BodiesReply(4, ())
 
     def test_a_reply_is_cut_before_it_is_too_large_and_blocks_are_not_loaded_in_vain(self) -> None:
         chain = Chain(keys_of(4)).grow(6, size=600_000)
         loaded = []
 
-        def load() -> Iterator[RangeBlock]:
+        def load() -> Iterator[tuple[bytes, ...]]:
             for block in chain.blocks:
                 loaded.append(block.header.height)
-                yield block
+                yield block.envelopes
 
-        reply = cut_reply(RangeRequest(1, 1, 6), load())
-        assert [block.header.height for block in reply.blocks] == [1, 2, 3]
+        reply = cut_bodies(BodiesRequest(1, 1, 6), load())
+        assert len(reply.bodies) == 3
         assert loaded == [1, 2, 3, 4]
         assert len(reply.encode()) <= REPLY_BYTES_TARGET
 
     def test_one_block_is_sent_however_large(self) -> None:
         chain = Chain(keys_of(4)).grow(1, size=2_400_000)
-        assert len(self.cut(chain, 1, 1).blocks) == 1
-
-    def test_the_last_block_of_a_reply_is_proven_and_the_others_carry_no_links(self) -> None:
-        chain = chain_of(6)
-        links = tuple((block.header, block.result) for block in chain.range(4, 5))
-        chain.blocks[2] = replace(chain.blocks[2], links=links, certificate=chain.blocks[4].certificate)
-        chain.blocks[3] = replace(chain.blocks[3], links=links[1:], certificate=chain.blocks[4].certificate)
-        lower = self.cut(chain, 2, 3)
-        assert lower.blocks[-1].links == links
-        whole = self.cut(chain, 2, 6)
-        assert [bool(block.certificate) for block in whole.blocks] == [True, False, False, True, True]
-        assert not any(block.links for block in whole.blocks)
-        for reply in (lower, whole):
-            verify_range(CHAIN_ID, chain.anchors[1], reply.blocks)
-
-    def test_a_reply_never_needs_more_links_than_a_proof_may_have(self) -> None:
-        chain = chain_of(RANGE_BLOCKS_MAX + 4)
-        top = chain.blocks[-1]
-        for height in range(RANGE_BLOCKS_MAX - 1, RANGE_BLOCKS_MAX + 4):  # the last five are proven by the last
-            links = tuple((block.header, block.result) for block in chain.blocks[height:])
-            chain.blocks[height - 1] = replace(chain.blocks[height - 1], links=links, certificate=top.certificate)
-        reply = self.cut(chain, 1, RANGE_BLOCKS_MAX)
-        assert len(reply.blocks) == RANGE_BLOCKS_MAX - 2
-        verify_range(CHAIN_ID, chain.anchors[0], reply.blocks)
+        assert len(self.cut(chain, 1, 1).bodies) == 1
 
 
-def swap(blocks: list[RangeBlock], position: int, **changes: object) -> list[RangeBlock]:
+def swap(blocks: Sequence[LightBlock], position: int, **changes: object) -> list[LightBlock]:
     blocks = list(blocks)
     blocks[position] = replace(blocks[position], **changes)
     return blocks
@@ -148,25 +147,51 @@ def swap(blocks: list[RangeBlock], position: int, **changes: object) -> list[Ran
 class TestProof:
     def test_one_certificate_proves_a_range(self) -> None:
         chain = chain_of(10)
-        blocks = [replace(block, certificate=b"") for block in chain.range(3, 9)] + chain.range(10, 10)
-        links, certificate = verify_range(CHAIN_ID, chain.anchors[2], blocks)
-        assert links == ()
-        assert certificate.height == 10
+        blocks = [replace(block, certificate=b"") for block in chain.light(3, 9)] + list(chain.light(10, 10))
+        proven, tip = verify_light(CHAIN_ID, chain.anchors[2], chain.anchors[2].tip, blocks, ())
+        assert [block.header.height for block in proven] == list(range(3, 11))
+        assert {block.certificate.height for block in proven} == {10}
+        assert tip == chain.anchors[10].tip
+
+    def test_a_range_may_stand_on_a_verified_one(self) -> None:
+        chain = chain_of(6)
+        verify_light(CHAIN_ID, chain.anchors[1], chain.anchors[4].tip, chain.light(5, 6), ())
+        with pytest.raises(InvalidMessage, match="does not stand on"):
+            verify_light(CHAIN_ID, chain.anchors[1], Tip(4, bytes(32), bytes(32)), chain.light(5, 6), ())
 
     def test_a_certificate_above_the_range_proves_it_through_links(self) -> None:
         chain = chain_of(8)
         links = tuple((block.header, block.result) for block in chain.range(6, 8))
-        blocks = swap(chain.range(2, 5), -1, links=links, certificate=chain.blocks[7].certificate)
-        assert verify_range(CHAIN_ID, chain.anchors[1], blocks)[0] == links
+        blocks = swap(chain.light(2, 5), -1, certificate=chain.blocks[7].certificate)
+        proven, tip = verify_light(CHAIN_ID, chain.anchors[1], chain.anchors[1].tip, blocks, links)
+        assert tip == chain.anchors[5].tip, "what is above is proof, not part of the range"
+        assert [(block.tail, block.own) for block in proven[-2:]] == [(links, blocks[-2].certificate), (links, b"")]
 
-    def forged(self) -> tuple[Anchor, dict[str, list[RangeBlock]]]:
+    def test_every_block_of_a_long_range_has_a_proof_of_no_more_links_than_a_proof_may_have(self) -> None:
+        chain = chain_of(2 * LINKS_MAX + 40)
+        for kept in ({LINKS_MAX + 30}, {LINKS_MAX + 44, LINKS_MAX - 14}):
+            blocks = [
+                block if block.header.height in {*kept, chain.height} else replace(block, certificate=b"")
+                for block in chain.light(1, chain.height)
+            ]
+            if kept == {LINKS_MAX + 30}:
+                with pytest.raises(InvalidMessage, match="no certificate within"):
+                    verified(chain.anchors[0], blocks)
+                continue
+            distances = [block.certificate.height - block.header.height for block in verified(chain.anchors[0], blocks)]
+            assert all(0 <= distance <= LINKS_MAX for distance in distances)
+            false = swap(blocks, LINKS_MAX + 43, certificate=blocks[-1].certificate)
+            with pytest.raises(InvalidMessage, match="signs another block"):
+                verified(chain.anchors[0], false)
+
+    def forged(self) -> tuple[Anchor, dict[str, list[LightBlock]]]:
         """Ranges 3..6 of which each lies in one way, on the anchor at height 2."""
         keys = keys_of(4)
         chain = Chain(keys).grow(2)
         branch, other_set = chain.fork(), keys_of(4, b"attacker")
         chain.grow(4)
         branch.grow(4, salt=b"another")
-        good, last = chain.range(3, 6), chain.blocks[5]
+        good, last = list(chain.light(3, 6)), chain.blocks[5]
         header, result = last.header, last.result
         wrong_epoch = replace(header, epoch=1)
         wrong_set = replace(header, valset_hash=bytes(32))
@@ -201,7 +226,7 @@ class TestProof:
             "a certificate that is no certificate": swap(good, -1, certificate=b"\x90"),
             "another result": swap(good, -1, result=other_result),
             "another result below": swap(good, 1, result=stolen_state),
-            "a block of another branch below": swap(good, 1, **_parts(branch.blocks[3])),
+            "a block of another branch below": swap(good, 1, **_parts(branch.blocks[3].light)),
             "two blocks swapped": [good[1], good[0], *good[2:]],
             "a block left out": [good[0], *good[2:]],
             "a range that stands on nothing": good[1:],
@@ -211,7 +236,7 @@ class TestProof:
             "a new set without a barrier": swap(
                 good, -1, **signed(header, replace(result, next_valset_hash=bytes(32)))
             ),
-            "a range past the end of its epoch": lying_barrier.range(3, 6),
+            "a range past the end of its epoch": list(lying_barrier.light(3, 6)),
             "a height left out": [*good[:1], replace(good[3], **signed(skipping, skipping_result))],
             "a header of another height": [
                 *good[:2],
@@ -232,47 +257,32 @@ class TestProof:
         anchor, lies = self.forged()
         for lie, blocks in lies.items():
             with pytest.raises(InvalidMessage):
-                verify_range(CHAIN_ID, anchor, blocks)
+                verified(anchor, blocks)
                 pytest.fail(lie)
 
-    def test_a_certificate_proves_only_as_many_blocks_as_a_finality_proof_may_have_links(self) -> None:
-        chain = chain_of(RANGE_BLOCKS_MAX + 2)
-        links = [(block.header, block.result) for block in chain.blocks[RANGE_BLOCKS_MAX:]]
-        for count in (1, 2):
-            certificate = chain.blocks[RANGE_BLOCKS_MAX - 1 + count].certificate
-            blocks = swap(chain.range(1, RANGE_BLOCKS_MAX), -1, links=tuple(links[:count]), certificate=certificate)
-            if count == 1:
-                verify_range(CHAIN_ID, chain.anchors[0], blocks)
-            else:
-                with pytest.raises(InvalidMessage, match="under one certificate"):
-                    verify_range(CHAIN_ID, chain.anchors[0], blocks)
+    def test_an_empty_range_proves_nothing(self) -> None:
+        chain = chain_of(1)
+        with pytest.raises(InvalidMessage):
+            verified(chain.anchors[0], [])
 
     @pytest.mark.parametrize("change", [{"tx_count": 3}, {"body_bytes": 1}, {"tx_root": bytes(32)}])
     def test_a_header_must_count_and_measure_its_envelopes(self, change: dict[str, object]) -> None:
         block = chain_of(1).blocks[0]
         with pytest.raises(InvalidMessage):
-            verify_bodies(replace(block, header=replace(block.header, **change)))
+            verify_bodies(replace(block.header, **change), block.envelopes)
 
     def test_the_true_range_passes(self) -> None:
-        chain = Chain(keys_of(4)).grow(6)
-        verify_range(CHAIN_ID, chain.anchors[2], chain.range(3, 6))
+        chain = chain_of(6)
+        assert len(verified(chain.anchors[2], list(chain.light(3, 6)))) == 4
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda block: block.envelopes[:1],
-            lambda block: (*block.envelopes, b"one more"),
-            lambda block: block.envelopes[::-1],
-            lambda block: (block.envelopes[0], block.envelopes[1] + b"!"),
-            lambda block: (),
-        ],
-    )
-    def test_envelopes_must_be_those_of_the_header(self, change: Callable[[RangeBlock], tuple[bytes, ...]]) -> None:
+    def test_envelopes_must_be_those_of_the_header(self) -> None:
         block = chain_of(1).blocks[0]
-        assert len(verify_bodies(block)) == 2
-        with pytest.raises(InvalidMessage):
-            verify_bodies(replace(block, envelopes=change(block)))
+        first, second = block.envelopes
+        assert len(verify_bodies(block.header, block.envelopes)) == 2
+        for envelopes in ((first,), (first, second, b"one more"), (second, first), (first, second + b"!"), ()):
+            with pytest.raises(InvalidMessage):
+                verify_bodies(block.header, envelopes)
 
 
-def _parts(block: RangeBlock) -> dict[str, object]:
+def _parts(block: LightBlock) -> dict[str, object]:
     return {name: getattr(block, name) for name in block.__struct_fields__}
