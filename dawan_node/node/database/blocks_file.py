@@ -36,7 +36,7 @@ from dawan_node.primitives.encoding import Bytes32, ProtocolStruct, Uint, decode
 from dawan_node.primitives.proofs import LINKS_MAX
 from dawan_node.primitives.validators import VALIDATORS_MAX
 from dawan_node.storage.files import sync_directory
-from dawan_node.sync.messages import ENVELOPES_MAX, SYNC_MESSAGE_BYTES_MAX, RangeBlock
+from dawan_node.sync.messages import ENVELOPES_MAX, SYNC_MESSAGE_BYTES_MAX, LightBlock
 
 MAGIC: Final = b"DAWANBLK"
 VERSION: Final = 1
@@ -71,9 +71,9 @@ class ExportedBlock(ProtocolStruct, frozen=True):
     next_validators: Annotated[tuple[tuple[str, bytes], ...], msgspec.Meta(max_length=VALIDATORS_MAX)]
 
     @property
-    def as_synced(self) -> RangeBlock:
+    def as_light(self) -> LightBlock:
         """The block as a peer would send it."""
-        return RangeBlock(self.header, self.result, self.links, self.certificate, self.envelopes)
+        return LightBlock(self.header, self.result, self.certificate)
 
 
 _about_decoder = decoder_for(About)

@@ -47,7 +47,7 @@ from dawan_node.storage.kv import KeyValueStore, MemoryStore
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
 from dawan_node.storage.state_store import HistoryPruned
 from dawan_node.storage.wal import Wal, WalMissing, WalRecord
-from dawan_node.sync.verify import Anchor, verify_bodies, verify_range
+from dawan_node.sync.verify import Anchor, verify_bodies, verify_light
 
 #: Blocks that the log hears of at once, before they are written: as many as one range of a catch-up.
 LOGGED_AT_ONCE: Final = 64
@@ -268,15 +268,15 @@ def _check_block(file: BlocksFile, block: ExportedBlock, anchor: Anchor) -> Anch
     """Certificate, links, bodies and signatures of the next block; the anchor for the one after it."""
     height = block.header.height
     try:
-        verify_range(block.header.chain_id, anchor, [block.as_synced])
-        verify_bodies(block.as_synced)
+        verify_light(block.header.chain_id, anchor, anchor.tip, [block.as_light], block.links)
+        verify_bodies(block.header, block.envelopes)
         for envelope in block.envelopes:
             if not Transaction.decode(envelope).verify_signature():
                 raise InvalidMessage("a transaction's signature does not verify")
     except (InvalidMessage, InvalidTransaction) as error:
         raise FileRefused("XF_UNPROVEN", f"{file.path} is not taken", f"block {height}: {error}", AGAIN) from None
     epoch, validators = anchor.epoch, anchor.validators
-    if block.as_synced.ends_epoch:
+    if block.as_light.ends_epoch:
         epoch += 1
         if height < file.about.last:  # else nothing in the file stands on it, and executing it gives the set
             validators = _next_validators(file, block)
