@@ -45,12 +45,12 @@ _LEVELS: Final = {
 class OwnSeat:
     """``text``: what the operator should know and do, empty where nothing needs to be said."""
 
-    standing: SeatState
+    state: SeatState
     text: str = ""
 
     def report(self, channel: str) -> None:
         """Into the log."""
-        log.log(_LEVELS[self.standing], f"own_key_{self.standing.value}", extra=fields(channel=channel, text=self.text))
+        log.log(_LEVELS[self.state], f"own_key_{self.state.value}", extra=fields(channel=channel, text=self.text))
 
 
 def own_seat(executor: Executor, state: StateReader, name: str, public_key: bytes, *, signs: bool) -> OwnSeat:

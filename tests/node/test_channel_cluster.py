@@ -25,6 +25,7 @@ from dawan_node.node.channel import OVERDUE_MS, RESEND_ROUND_MS
 from dawan_node.node.worker import Worker
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import Txs
+from dawan_node.p2p.peers import Role
 from dawan_node.primitives.codes import Code
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.testing.module_kit import private_key_of, seat_args
@@ -373,6 +374,31 @@ def test_a_validator_key_is_replaced_under_load_and_its_new_home_votes_in_the_ne
         await cluster.settle()
 
     simulate(folder, 41, scenario, observers=1)
+
+
+def test_an_observer_becomes_the_fifth_validator_and_another_one_leaves_under_load(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        newcomer, leaver = cluster.nodes["gz8"], cluster.nodes["mo1"]
+        await cluster.stop("gz8")
+        newcomer.role = Role.VALIDATOR  # it has a key and a log of its own, and follows until its key has a seat
+        cluster.start("gz8")
+        await cluster.load(10)
+        assert newcomer.channel.driver.replica.status().state is Mode.OBSERVER
+        seat = seat_args(cluster.author.genesis, "more", "gz8", private_key_of(newcomer.key_name))
+        await enact(cluster, "more", "propose_validator", seat)
+        await until(lambda: {n.channel.epoch for n in cluster.alive} == {1}, 30.0, "epoch 1", cluster.describe)
+        await cluster.load(10)
+        await cluster.settle()
+        assert newcomer.channel.driver.replica.status().state is Mode.NORMAL
+        await enact(cluster, "less", "propose_validator_removal", {"validator": "mo1"})
+        await until(lambda: {n.channel.epoch for n in cluster.alive} == {2}, 30.0, "epoch 2", cluster.describe)
+        assert leaver.channel.driver.replica.status().state is Mode.OBSERVER
+        await cluster.crash("hk1")
+        await cluster.commit("mo1")  # decided by three of four, gz8 among them, and passed on by who has no vote
+        cluster.start("hk1")
+        await cluster.settle()
+
+    simulate(folder, 61, scenario, observers=1)
 
 
 # Misfortune inside a node
