@@ -29,6 +29,7 @@ from typing import Any, Final
 from dawan_node.crypto import merkle
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import OperatorError
+from dawan_node.execution.channel import validator_set
 from dawan_node.execution.dates import add_days, business_date
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry
@@ -41,6 +42,7 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import COMMIT_TAG, CommitCertificate, bitmap_of, commit_vote_bytes
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Body, Transaction, sign_transaction
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.testing.module_kit import CREATED_MS, make_genesis, private_key_of
@@ -213,26 +215,33 @@ class Maker:
         genesis = keys.genesis
         executor = Executor(Registry.load([(each.name, each.version) for each in genesis.modules]), genesis)
         self.applier: Final = Applier(store, executor, genesis.created_ms, StageTimes())
-        self._keys = keys
-        self._proposer = genesis.validator_set.primary(genesis.chain_id, 0, 0)
+        self._chain_id = genesis.chain_id
+        #: By public key; whoever lets others vote adds theirs.
+        self.signers: Final = {key.public_key: key for key in keys.validators}
+        configuration = executor.configuration(store.state)
+        self.validators = validator_set(configuration)
+        head = store.head
+        self.epoch = 0
+        if head.header is not None:
+            self.epoch = head.header.epoch + (head.result.next_valset_hash != head.header.valset_hash)
 
     def decide(self, envelopes: Sequence[bytes], time_ms: int) -> tuple[Header, Result, CommitCertificate]:
         """Judge, execute, certify and store one block. Raises AssertionError when it is not what the plan meant."""
-        head, validators = self.applier.head, self._keys.genesis.validator_set
+        head, validators = self.applier.head, self.validators
         transactions = [Transaction.decode(envelope) for envelope in envelopes]
         header = Header(
             1,
-            self._keys.genesis.chain_id,
-            0,
+            self._chain_id,
+            self.epoch,
             head.height + 1,
             head.block_hash,
             merkle.root([each.leaf_hash for each in transactions]),
             len(transactions),
             sum(map(len, envelopes)),
             time_ms,
-            self._proposer,
+            validators.primary(self._chain_id, self.epoch, 0),
             validators.hash,
-            False,
+            len(transactions) == 1 and transactions[0].is_barrier,
         )
         refusal = self.applier.judge(header, transactions)
         if refusal is not None:
@@ -241,14 +250,17 @@ class Maker:
         for receipt in execution.receipt_objects:
             if receipt.code:
                 raise AssertionError(f"transaction {receipt.index} of block {header.height}: {receipt.reason}")
-        certificate = certify(self._keys, header, execution.result)
+        certificate = certify(validators, self.signers, header, execution.result)
         self.applier.commit(header.hash, header, execution.result, certificate, (), transactions)
+        if execution.next_validators != validators:
+            self.validators, self.epoch = execution.next_validators, self.epoch + 1
         return header, execution.result, certificate
 
 
-def certify(keys: Keys, header: Header, result: Result, *, view: int = 0) -> CommitCertificate:
-    """The certificate of q validators, other ones at every height."""
-    validators = keys.genesis.validator_set
+def certify(
+    validators: ValidatorSet, signers_of: Mapping[bytes, PrivateKey], header: Header, result: Result, *, view: int = 0
+) -> CommitCertificate:
+    """The certificate of q of ``validators``, other ones at every height."""
     vote = commit_vote_bytes(header.chain_id, header.epoch, view, header.height, header.hash, result.hash)
     signers = sorted((header.height + place) % validators.n for place in range(validators.q))
     return CommitCertificate(
@@ -258,7 +270,7 @@ def certify(keys: Keys, header: Header, result: Result, *, view: int = 0) -> Com
         header.hash,
         result.hash,
         bitmap_of(signers, validators.n),
-        [keys.validators[index].sign(COMMIT_TAG, vote) for index in signers],
+        [signers_of[validators.public_keys[index]].sign(COMMIT_TAG, vote) for index in signers],
     )
 
 

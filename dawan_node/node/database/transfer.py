@@ -28,8 +28,10 @@ from dawan_node.errors import (
     OperatorError,
     StorageError,
 )
-from dawan_node.execution.channel import validator_set
+from dawan_node.execution.channel import GOVERNANCE, validator_set
 from dawan_node.execution.executor import Executor
+from dawan_node.execution.keys import key_of
+from dawan_node.modules.governance.declaration import ValidatorEpoch
 from dawan_node.node.applier import Applier
 from dawan_node.node.database.blocks_file import AGAIN, About, BlocksFile, ExportedBlock, write
 from dawan_node.node.database.finding import FileRefused
@@ -45,7 +47,6 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.channel_store import ChannelStore, write_genesis
 from dawan_node.storage.kv import KeyValueStore, MemoryStore
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
-from dawan_node.storage.state_store import HistoryPruned
 from dawan_node.storage.wal import Wal, WalMissing, WalRecord
 from dawan_node.sync.verify import Anchor, verify_bodies, verify_light
 
@@ -123,19 +124,19 @@ def _read(store: ChannelStore, executor: Executor, height: int) -> ExportedBlock
         raise StorageError(f"the proof of block {height} cannot be read: {error}") from None
     following: tuple[tuple[str, bytes], ...] = ()
     if result.next_valset_hash != header.valset_hash:
-        following = _validators_after(store, executor, height, result.next_valset_hash)
+        following = _validators_of(store, executor, header.epoch + 1, result.next_valset_hash)
     return ExportedBlock(header, result, links, stored.certificate, envelopes, following)
 
 
-def _validators_after(
-    store: ChannelStore, executor: Executor, height: int, wanted: bytes
-) -> tuple[tuple[str, bytes], ...]:
-    """Those that decide the height above a block that changed them: as its state says, else today's if unchanged."""
-    try:
-        with store.state.at(height) as view:
-            found = validator_set(executor.configuration(view))
-    except HistoryPruned:
-        found = validator_set(executor.configuration(store.state))
+def _validators_of(store: ChannelStore, executor: Executor, epoch: int, wanted: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Those of an epoch after the first, as governance keeps them on record; nothing when it knows no such set."""
+    value = store.state.get(GOVERNANCE, ValidatorEpoch.spec.collection, key_of(epoch))
+    record = (
+        None if value is None else executor.registry.decode_entity(GOVERNANCE, ValidatorEpoch.spec.collection, value)
+    )
+    if not isinstance(record, ValidatorEpoch):
+        return ()
+    found = ValidatorSet([(suite, public_key) for _, _, suite, public_key in record.validators])
     return found.members if found.hash == wanted else ()
 
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dawan_node.node.database.audit import Audited, audit
 from dawan_node.node.database.opened import Opened, opened
 from dawan_node.node.home import Home
 from dawan_node.primitives.genesis import Genesis
+from dawan_node.primitives.transaction import Body, sign_transaction
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.wal import Wal
 from dawan_node.testing.long_chain import Author, Keys, Maker, Plan, build
+from dawan_node.testing.module_kit import private_key_of, seat_args
 
 PLAN = Plan(blocks=12, txs=6)
 CHANNEL = "kit"
@@ -54,6 +57,30 @@ def grow(home: Home, change: Callable[[Maker, Author, Opened], None]) -> None:
     with opened(home, CHANNEL) as database:
         maker = Maker(keys(), ChannelStore.over(database.kv, keys().genesis.chain_id))
         change(maker, Author(PLAN, keys().genesis, keys().people), database)
+
+
+def with_another_epoch(home: Home) -> None:
+    """Nine more blocks: gz1 is voted another key, which enters epoch 1 at height 19, and three blocks follow."""
+    new = private_key_of("another key of gz1")
+
+    def change(maker: Maker, author: Author, _: Opened) -> None:
+        maker.signers[new.public_key] = new
+        genesis = keys().genesis
+        vote = {"proposal": "p", "approve": True}
+        calls: list[tuple[str, str, dict[str, Any]]] = [
+            ("gz-admin", "propose_validator_key", seat_args(genesis, "p", "gz1", new)),
+            *[(f"{org}-admin", "vote", vote) for org in ("gz", "hk", "mo")],
+            ("hq-admin", "enact", {"proposal": "p"}),
+            *[("hq-admin", "tick", {})] * 4,
+        ]
+        for number, (person, command, args) in enumerate(calls, start=1):
+            time_ms = maker.applier.head.timestamp_ms + 1_000
+            nonce = (b"%d" % number).ljust(16)
+            body = Body(1, genesis.chain_id, nonce, time_ms + 60_000, "governance", command, args)
+            maker.decide([sign_transaction(keys().people[person], body)], time_ms)
+        assert maker.epoch == 1
+
+    grow(home, change)
 
 
 def alter(home: Home, change: Callable[[LevelDBStore], list[Put]]) -> None:

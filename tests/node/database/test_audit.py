@@ -14,7 +14,7 @@ from dawan_node.node.database.audit import replay
 from dawan_node.node.database.finding import Fault
 from dawan_node.node.database.opened import Opened, opened
 from dawan_node.node.home import Home
-from dawan_node.primitives.block import Header
+from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage import schema
@@ -23,7 +23,17 @@ from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.state_store import StateHead
 from dawan_node.testing.long_chain import Author, Maker, Plan, certify
-from tests.node.database.kit import CHANNEL, PLAN, alter, copy_of, grow, home_with_chain, keys, verified
+from tests.node.database.kit import (
+    CHANNEL,
+    PLAN,
+    alter,
+    copy_of,
+    grow,
+    home_with_chain,
+    keys,
+    verified,
+    with_another_epoch,
+)
 
 Change = Callable[[LevelDBStore], list[Put]]
 
@@ -159,10 +169,9 @@ def test_a_certified_result_that_execution_does_not_give_is_found(home: Home) ->
         header, transactions = next_block(maker, author)
         execution = database.executor.execute(maker.applier._store.state, head.result, header, transactions)
         result = msgspec.structs.replace(execution.result, state_root=bytes(32))
-        block = DecidedBlock(
-            header, result, certify(keys(), header, result).encode(), (), tuple(tx.envelope for tx in transactions),
-            execution.receipts, tuple(tx.tx_id for tx in transactions),
-        )  # fmt: skip
+        certificate = certify(maker.validators, maker.signers, header, result).encode()
+        envelopes, tx_ids = (tuple(getattr(tx, name) for tx in transactions) for name in ("envelope", "tx_id"))
+        block = DecidedBlock(header, result, certificate, (), envelopes, execution.receipts, tx_ids)
         maker.applier._store.commit(block, execution.changes)
 
     grow(home, lie)
@@ -202,7 +211,9 @@ def test_what_no_validator_would_have_accepted_is_found(home: Home) -> None:
         header, transactions = next_block(maker, author)
         late = msgspec.structs.replace(header, timestamp_ms=header.timestamp_ms + 10**9)
         result = maker.applier.execute(late.hash, late, transactions).execution.result
-        maker.applier.commit(late.hash, late, result, certify(keys(), late, result), (), transactions)
+        maker.applier.commit(
+            late.hash, late, result, certify(maker.validators, maker.signers, late, result), (), transactions
+        )
 
     grow(home, expired)
     found = verified(home).finding
@@ -280,6 +291,28 @@ def test_a_file_of_leveldb_with_one_bit_changed_is_no_database(home: Home) -> No
     path.write_bytes(flipped(path.read_bytes(), path.stat().st_size // 2))
     with pytest.raises(StorageError):
         verified(home)
+
+
+def test_certificates_are_judged_by_the_validators_of_their_epoch(home: Home) -> None:
+    with_another_epoch(home)
+    found = verified(home)
+    assert found.finding is None, found.finding
+    assert found.height == 21 and found.certificates == 21
+    old = {key.public_key: key for key in keys().validators}
+
+    def sign_with_the_old_set(kv: LevelDBStore) -> list[Put]:
+        puts: list[Put] = []
+        for height in (18, 19, 20, 21):  # the signers take turns; gz1 with its old key is among them at three of these
+            header = Header.decode(present(kv, at(schema.HEADER, height)))
+            result = Result.decode(present(kv, at(schema.RESULT, height)))
+            assert header.epoch == 1
+            forged = certify(keys().genesis.validator_set, old, header, result).encode()
+            puts.append((at(schema.CERTIFICATE, height), msgspec.msgpack.encode((forged, ()))))
+        return puts
+
+    alter(home, sign_with_the_old_set)
+    wrong = verified(home).finding
+    assert wrong is not None and wrong.fault is Fault.CERTIFICATE and wrong.height in (18, 19)
 
 
 def test_a_longer_chain_goes_on_from_a_verified_one(home: Home) -> None:

@@ -20,7 +20,16 @@ from dawan_node.node.database.transfer import Exported, Imported, export, import
 from dawan_node.node.home import Home
 from dawan_node.storage.wal import Wal
 from dawan_node.testing.long_chain import Keys, Plan
-from tests.node.database.kit import CHANNEL, home_with, home_with_chain, keys, verified
+from dawan_node.testing.module_kit import private_key_of
+from tests.node.database.kit import (
+    CHANNEL,
+    copy_of,
+    home_with,
+    home_with_chain,
+    keys,
+    verified,
+    with_another_epoch,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +106,18 @@ def test_a_file_cut_off_anywhere_is_refused(file: Path, tmp_path: Path) -> None:
     data = file.read_bytes()
     other = home_with(tmp_path / "other")
     cut = tmp_path / "cut.blk"
-    lengths = sorted({*range(0, 200, 7), *range(200, len(data), 1999), *range(len(data) - 40, len(data), 5)})
+    lengths = sorted({*range(0, 200, 11), *range(200, len(data), 2999), *range(len(data) - 40, len(data), 5)})
     for length in lengths:
         cut.write_bytes(data[:length])
         refused(other, cut, "XF_TRUNCATED")
-    assert len(lengths) > 40
+    assert len(lengths) > 30
 
 
 def test_a_file_with_one_byte_changed_is_refused(file: Path, tmp_path: Path) -> None:
     data = bytearray(file.read_bytes())
     other = home_with(tmp_path / "other")
     changed = tmp_path / "changed.blk"
-    places = sorted({*range(0, 150, 3), *range(150, len(data), 797), *range(len(data) - 40, len(data), 3)})
+    places = sorted({*range(0, 150, 5), *range(150, len(data), 1499), *range(len(data) - 40, len(data), 3)})
     codes = set()
     for place in places:
         data[place] ^= 0x10
@@ -158,6 +167,31 @@ def test_a_forger_who_makes_a_fitting_hash_is_refused_all_the_same(file: Path, t
     for name, forged in forgeries.items():
         error = refused(other, rewritten(file, tmp_path / f"{name}.blk", {6: forged}), "XF_UNPROVEN")
         assert "block 6" in error.why, name
+
+
+def test_a_file_that_crosses_an_epoch_brings_its_validators_and_they_are_not_believed(
+    home: Home, tmp_path: Path
+) -> None:
+    longer = copy_of(home, tmp_path / "longer")
+    with_another_epoch(longer)
+    path = tmp_path / "epochs.blk"
+    exported(longer, path)
+    other = home_with(tmp_path / "other")
+    assert imported(other, path).height == 21
+    assert verified(other).finding is None
+    fresh = home_with(tmp_path / "fresh")
+    barrier = block_of(path, 17)
+    assert len(barrier.next_validators) == 4
+    strangers = tuple((suite, private_key_of(f"stranger {place}").public_key) for place, (suite, _) in
+        enumerate(barrier.next_validators))  # fmt: skip
+    for name, given, code in (("strangers", strangers, "XF_UNPROVEN"), ("nobody", (), "XF_EPOCH")):
+        forged = msgspec.structs.replace(barrier, next_validators=given)
+        error = refused(fresh, rewritten(path, tmp_path / f"{name}.blk", {17: forged}), code)
+    assert "--to 17" in error.fix
+    exported(longer, tmp_path / "first.blk", None, 17)
+    exported(longer, tmp_path / "then.blk", 18, None)
+    assert imported(fresh, tmp_path / "first.blk").height == 17
+    assert imported(fresh, tmp_path / "then.blk").height == 21
 
 
 def test_a_file_of_another_network_or_another_fork_is_refused(home: Home, file: Path, tmp_path: Path) -> None:
