@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "verify": ("dawan_node.cli.db_verify", "verify", "Check everything: proofs, execution, state, rules."),
     "replay": ("dawan_node.cli.db_verify", "replay", "Execute the blocks again and print where that leads."),
     "compact": ("dawan_node.cli.db_read", "compact", "Let LevelDB give back what is not needed any more."),
+    "prune": ("dawan_node.cli.db_prune", "prune", "Remove old blocks; the state and its proofs stay."),
     "export": ("dawan_node.cli.db_transfer", "export", "Write blocks with their proofs to a file."),
     "import": ("dawan_node.cli.db_transfer", "import_", "Take in blocks from a file, after checking all of them."),
     "diff": ("dawan_node.cli.db_read", "diff", "Compare with a peer's chain: where do they part?"),

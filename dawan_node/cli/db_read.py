@@ -157,7 +157,7 @@ def _only_channel(client: Client) -> str:
 @click.option("--years", type=float, default=1.0, show_default=True)
 @click.option("--block-ms", type=int, default=1_000, show_default=True, help="Time between blocks under load.")
 @click.option("--history", type=int, help="Blocks whose state is kept (default: [storage] history of node.toml).")
-@click.option("--retain", type=int, help="Days whose transactions are kept, 0 keeps all (default: [storage] retain).")
+@click.option("--retain", type=int, help="Days whose transactions are kept, 0 keeps all (default: as set).")
 @_channel_option
 @home_option
 @output_option
@@ -186,7 +186,7 @@ def plan(
             with opened(own, choose_channel(own, channel)) as database:
                 measured = weights(contents(database))
     kept_history = settings.history if history is None else history
-    kept_days = settings.retain if retain is None else retain
+    kept_days = settings.retain.days if retain is None else retain
     result = forecast(
         measured,
         tps_milli=round(tps * 1000),

@@ -22,7 +22,6 @@ from typing import Any, Final
 import msgspec
 
 from dawan_node.crypto import merkle
-from dawan_node.crypto.hashing import tagged_hash
 from dawan_node.errors import InvalidBlock, InvalidInput, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.channel import (
@@ -45,13 +44,11 @@ from dawan_node.execution.state import Changes, SortedIndex, StateReader
 from dawan_node.execution.text import first_unassigned
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.genesis import TX_LIFETIME_MS_CEILING, Genesis
 from dawan_node.primitives.receipt import Receipt
+from dawan_node.primitives.replay import replay_value
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
-
-REPLAY_TAG: Final = b"dawan:replay:v1"
 
 #: Index of the replay entries by block time; not derived from the entries but from the headers of their heights.
 REPLAY_INDEX: Final = "by_time"
@@ -395,11 +392,6 @@ def _derive(configuration: Configuration) -> tuple[Configuration, _Rules]:
     )
 
 
-def replay_hash(nonces: Sequence[tuple[bytes, bytes, int]]) -> bytes:
-    """What a block's replay entry commits to: its (public key, nonce, valid_until) in block order (formats A.5)."""
-    return tagged_hash(REPLAY_TAG, encode([list(use) for use in nonces]))
-
-
 def _failed(tx: Transaction, header: Header, index: int, code: Code) -> Receipt:
     return Receipt(tx.tx_id, header.height, index, int(code), code.name, [])
 
@@ -415,7 +407,7 @@ def _record_nonces(block: BlockLayer, header: Header, nonces: Sequence[tuple[byt
         block.values[(GOVERNANCE, REPLAY_COLLECTION, height_key)] = None
         index.put(index_key, None)
     height_key = header.height.to_bytes(8, "big")
-    block.values[(GOVERNANCE, REPLAY_COLLECTION, height_key)] = encode([1, replay_hash(nonces)])
+    block.values[(GOVERNANCE, REPLAY_COLLECTION, height_key)] = replay_value(nonces)
     index.put(header.timestamp_ms.to_bytes(8, "big") + height_key, height_key)
     block.indexes[name] = index
 

@@ -89,6 +89,40 @@ def prove(read: NodeReader, key_hash: bytes) -> tuple[list[tuple[int, list[bytes
     raise StorageError("a state tree path is longer than a key hash")
 
 
+def outside(
+    read: NodeReader, first: bytes, after: bytes
+) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+    """What the root needs beside the leaves with key hashes in [``first``, ``after``); an empty ``after`` is the end.
+
+    Leaves ``(key hash, H(value))`` and whole subtrees ``(path, hash)`` outside that range, both ascending: as few as
+    there are, those that hang off the two paths along its ends. Raises StorageError on a missing node.
+    """
+    leaves: list[tuple[bytes, bytes]] = []
+    subtrees: list[tuple[bytes, bytes]] = []
+    node = read(b"")
+    if node is None:
+        return leaves, subtrees
+    low, high = nibbles_of(first), nibbles_of(after) if after else None
+    if len(node) == _LEAF_BYTES:
+        children: list[tuple[bytes, _Child]] = [(b"", (b"", node))]
+    else:
+        children = [(_SLOT[slot], child) for slot, child in enumerate(_parse(node)) if child is not None]
+    children.reverse()
+    while children:
+        path, (child_hash, leaf) = children.pop()
+        if leaf is not None:
+            if leaf[:32] < first or (after and leaf[:32] >= after):
+                leaves.append((leaf[:32], leaf[32:]))
+            continue
+        depth = len(path)
+        if path < low[:depth] or (high is not None and (path > high[:depth] or path + bytes(64 - depth) == high)):
+            subtrees.append((path, child_hash))
+        elif path == low[:depth] or (high is not None and path == high[:depth]):
+            below = _parse(_required(read, path))
+            children += [(path + _SLOT[slot], below[slot]) for slot in range(15, -1, -1) if below[slot] is not None]  # type: ignore[misc]
+    return leaves, subtrees
+
+
 class _Batch:
     """One update: sorted changes, the nodes read so far, the nodes to write."""
 

@@ -204,6 +204,10 @@ class Admission:
             return None if place is None else place[0]
         place = self._store.blocks.find_tx(transaction.tx_id)
         if place is None:
+            if self._store.blocks.kept().oldest > 1:
+                # This node came by snapshot a while ago: it knows that the nonce is used, not by which bytes.
+                text = "this key used this nonce; if it was for these bytes, a node with older blocks has the receipt"
+                raise _refusal(Code.E_NONCE_USED, text)
             raise _refusal(Code.E_NONCE_USED, "this key used this nonce for another body that is on chain")
         return place[0]
 

@@ -127,7 +127,8 @@ class Applier:
                 execution.receipts,
                 tx_ids,
             )
-            self._store.commit(decided, execution.changes)
+            ends_epoch = result.next_valset_hash != header.valset_hash
+            self._store.commit(decided, execution.changes, execution.next_validators.members if ends_epoch else ())
         self.head = AppliedHead(header.height, block_hash, header.timestamp_ms, result)
         del self._executions[block_hash]
         # What remains above the head rests on the store from now on; siblings of the head are void.

@@ -35,12 +35,14 @@ from dawan_node.node.clock import Clock
 from dawan_node.node.driver import Driver
 from dawan_node.node.event_bus import CommittedBlock, EventBus
 from dawan_node.node.gatherer import Gatherer
+from dawan_node.node.keeping import Keeping
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.own_seat import OwnSeat, SeatState
 from dawan_node.node.runtime import LoopRuntime, Runtime
 from dawan_node.node.serving import Serving
+from dawan_node.node.snapshots import Snapshots
 from dawan_node.node.spreading import Spreading
 from dawan_node.node.syncing import Syncing
 from dawan_node.node.topics import Standing, Treatment, treatment
@@ -57,9 +59,8 @@ from dawan_node.p2p.peers import PeerId, Role
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import WalRecord
-from dawan_node.sync import (
-    Anchor,
-)
+from dawan_node.sync import Anchor
+from dawan_node.sync.snapshot_messages import is_snapshot_message
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,14 @@ class Channel:
             clock,
             self._stages,
         )
+        #: Called when the node should close and open everything again; the node connects it.
+        self.on_reopen: Callable[[], None] = lambda: None
+        #: None on a channel that keeps everything and knows of no folder to keep more in.
+        self.snapshots: Final = (
+            None if parts.keeping is None else self._make_snapshots(parts, parts.keeping, log_writer)
+        )
+        if self.snapshots is not None:
+            self._syncing.other_way = self.snapshots
         self._head_sent_ms = 0
         self._resend_round_ms = 0
         #: What this home's key is on the channel; the node looks whenever a block may have changed it.
@@ -205,6 +214,8 @@ class Channel:
     def close(self) -> None:
         """After ``run`` has ended: finish the job in the worker thread and close the database."""
         self._worker.close()
+        if self.snapshots is not None:
+            self.snapshots.close()
         self.store.close()
 
     def checkpoint(self) -> list[WalRecord]:
@@ -240,12 +251,17 @@ class Channel:
                 self._spreading.on_message(peer.name, payload)
             case Topic.FETCH:
                 self._on_fetch(peer, payload)
+            case Topic.SYNC if is_snapshot_message(payload):
+                if self.snapshots is not None:
+                    self.snapshots.on_message(peer.name, payload)
             case Topic.SYNC:
                 self._syncing.on_message(peer.name, payload, self._index_of(peer) >= 0)
 
     def on_peer_up(self, peer: PeerId) -> None:
         """A link is up: say how far we are."""
         self._syncing.peer_up(peer.name)
+        if self.snapshots is not None:
+            self.snapshots.peer_up(peer.name)
         index = self._index_of(peer)
         if index >= 0:
             self.driver.peer_up(index)
@@ -254,6 +270,8 @@ class Channel:
         """A link is gone."""
         self._serving.peer_gone(peer.name)
         self._syncing.peer_gone(peer.name)
+        if self.snapshots is not None:
+            self.snapshots.peer_gone(peer.name)
 
     def _on_fetch(self, peer: PeerId, payload: bytes) -> None:
         message = decode_fetch(payload)
@@ -421,6 +439,8 @@ class Channel:
         now_ms = self._clock.monotonic_ms()
         self._accuse(now_ms)
         self._syncing.tick(now_ms)
+        if self.snapshots is not None:
+            self.snapshots.tick(now_ms, self._syncing.anchor)
         if now_ms - self._head_sent_ms >= HEAD_MS:
             self._head_sent_ms = now_ms
             self._syncing.say_head()
@@ -451,6 +471,28 @@ class Channel:
             reply = txs_reply(RESENT, envelopes)  # as many as one frame holds; at least one, however large
             del envelopes[: len(reply.envelopes)]
             self._links.broadcast(self.chain_id, Topic.FETCH, reply.encode(), names)
+
+    def _reopen(self) -> None:
+        self.on_reopen()
+
+    def _make_snapshots(self, parts: ChannelParts, keeping: Keeping, log_writer: LogWriter | None) -> Snapshots:
+        return Snapshots(
+            self.name,
+            self.chain_id,
+            self.store,
+            self.executor,
+            keeping,
+            self._serving,
+            self._syncing,
+            self._worker,
+            parts.verify,
+            self._runtime,
+            self._links,
+            self._budgets,
+            log_writer,
+            self._clock,
+            self._reopen,
+        )
 
     def _anchor(self, head: Head) -> Anchor:
         return Anchor(head.height, head.block_hash, head.result.hash, head.epoch, head.rules.validators)

@@ -13,6 +13,7 @@ from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.execution.executor import Executor
 from dawan_node.node.accuser import EvidenceSigner
 from dawan_node.node.bodies import Bodies
+from dawan_node.node.keeping import Keeping
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.peers import PeerId
 from dawan_node.primitives.genesis import Genesis
@@ -54,3 +55,4 @@ class ChannelParts:
     verify: Verify = verify_ed25519  # of votes and certificates
     signer: EvidenceSigner | None = None  # None: this node may not sign here
     evidence: tuple[Evidence, ...] = ()  # what the log holds of it
+    keeping: Keeping | None = None  # None: neither snapshots nor pruning

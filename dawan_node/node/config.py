@@ -17,6 +17,7 @@ import msgspec
 
 from dawan_node.errors import ConfigError
 from dawan_node.node.home import Home
+from dawan_node.node.keeping import RETAIN_BLOCKS_MIN, SNAPSHOT_BEHIND, SNAPSHOT_EVERY, Keeping
 from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
 from dawan_node.node.toml_file import check_keys, nearest, read_toml
 from dawan_node.primitives.names import is_label
@@ -69,14 +70,31 @@ class OpsSection(Section, frozen=True):
     listen: str = f"127.0.0.1:{OPS_PORT}"
 
 
+class RetainSection(Section, frozen=True):
+    """Which blocks are kept: the newest ``blocks`` and all of the last ``days``, whichever is more; 0 and 0: all."""
+
+    blocks: Annotated[int, msgspec.Meta(ge=0)] = 0
+    days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
+
+
 class StorageSection(Section, frozen=True):
     """``history``: heights at which state can still be read (design section 6: 10,000 blocks of before-images).
 
-    ``retain``: days of transaction bodies to keep; 0 keeps all.
+    ``retain`` holds for all channels but those named under ``channel``. ``snapshot_every``: heights between two
+    snapshots this node makes for newcomers, 0 for none. ``snapshot_behind``: from how many blocks on it fetches a
+    snapshot itself, 0 for never.
     """
 
     history: Annotated[int, msgspec.Meta(ge=1)] = 10_000
-    retain: Annotated[int, msgspec.Meta(ge=0)] = 0
+    retain: RetainSection = RetainSection()
+    channel: Mapping[str, RetainSection] = msgspec.field(default_factory=dict)
+    snapshot_every: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_EVERY
+    snapshot_behind: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_BEHIND
+
+    def keeping(self, channel: str, folder: Path) -> Keeping:
+        """What is kept of one channel, whose data is in ``folder``."""
+        retain = self.channel.get(channel, self.retain)
+        return Keeping(folder, retain.blocks, retain.days, self.snapshot_every, self.snapshot_behind)
 
 
 class LogSection(Section, frozen=True):
@@ -208,6 +226,16 @@ def _check(config: Config, origin: Any) -> None:
     for key, name in (("node.name", config.node.name), ("node.org", config.node.org)):
         if not is_label(name):
             _refuse(f"{origin(key)}: {key} = {name!r}", "a name is [a-z][a-z0-9-]{0,31}", "Correct it.")
+    for key, retain in (
+        ("storage.retain", config.storage.retain),
+        *((f"storage.channel.{name}", retain) for name, retain in config.storage.channel.items()),
+    ):
+        if 0 < retain.blocks < RETAIN_BLOCKS_MIN:
+            _refuse(
+                f"{origin(key)}: {key}.blocks = {retain.blocks}",
+                f"peers and proofs need the newest {RETAIN_BLOCKS_MIN:,} blocks",
+                f"Set {RETAIN_BLOCKS_MIN} or more, or 0 to keep all.",
+            )
     listeners = {
         "p2p.listen": [config.p2p.listen],
         "p2p.advertise": list(config.p2p.advertise),

@@ -18,6 +18,8 @@ keys/ca/issued.jsonl, crl.pem   what that authority issued, and what it took bac
 network/crl/<org>.crl.pem       public: the revocation lists of each organisation
 data/wal/                       everything this node ever signed; never restored from a backup
 data/<channel>/db/              the ledger of a channel
+data/<channel>/snapshots/       snapshots of its state that this node made for newcomers
+data/<channel>/incoming/        a snapshot this node fetches, until it is installed
 log/halt-<channel>.json         why a channel stopped for good: both signed statements that contradict each other
 """
 
@@ -155,7 +157,11 @@ class Home:
 
     def database(self, channel: str) -> Path:
         """The LevelDB of one channel."""
-        return self.data / channel / "db"
+        return self.channel_folder(channel) / "db"
+
+    def channel_folder(self, channel: str) -> Path:
+        """Everything of one channel: its ledger, snapshots it made, one it fetches."""
+        return self.data / channel
 
     @property
     def log(self) -> Path:

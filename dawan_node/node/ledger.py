@@ -63,6 +63,7 @@ class Ledger:
     def block(self, at: At, full: bool) -> api.BlockInfo:
         """A decided block."""
         height = self.height(at)
+        self._require_block(height)
         blocks = self._channel.store.blocks
         result = blocks.result(height)
         if result is None:
@@ -91,9 +92,17 @@ class Ledger:
     def finality(self, height: int) -> bytes:
         """The encoded FinalityProof of a block."""
         proof = self._channel.store.blocks.finality(height)
+        if proof is None and height:
+            self._require_block(height)
         if proof is None:
             raise ApiError.invalid("height 0 is the genesis; the chain id proves it", hint="Ask from height 1 on.")
         return proof.encode()
+
+    def _require_block(self, height: int) -> None:
+        """Raises ApiError 1301 for a block that was pruned here, or that this node never had."""
+        oldest = self._channel.store.blocks.kept().oldest
+        if 0 < height < oldest:
+            raise ApiError.block_pruned(f"block {height}", oldest)
 
     def entries_now(self) -> tuple[tuple[str, str, str, bytes], ...]:
         """Name, organisation, suite and key of the validators that vote on the next block."""
@@ -217,6 +226,11 @@ class Ledger:
     def events(self, after: api.EventPosition, limit: int, wanted: api.EventFilter) -> api.EventPage:
         """Events after a position, in order."""
         blocks, newest = self._channel.store.blocks, self._channel.head.height
+        oldest = blocks.kept().oldest
+        is_whole_below = after.height == oldest - 1 and after.index == _POSITION_MAX
+        if oldest > 1 and after.height < oldest and not is_whole_below:
+            # An event must never be missed in silence: whoever goes on from here does so knowing what is gone.
+            raise ApiError.block_pruned(f"what happened between height {after.height} and {oldest}", oldest)
         found: list[api.EventInfo] = []
         position = after
         last = min(newest, max(1, after.height) + EVENT_BLOCKS_MAX - 1)

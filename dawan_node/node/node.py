@@ -69,6 +69,7 @@ class Node:
     def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: SystemClock) -> None:
         """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then."""
         self._config: Final = config
+        self._must_reopen: Final = asyncio.Event()
         self._clock: Final = clock
         self._metrics: Final = Metrics()
         self._mode, workers = _verifier_mode(config.node.verifier)
@@ -96,6 +97,7 @@ class Node:
                         records,
                         signer,  # whose key is not in the validator set signs nothing; a vote may add it any day
                         clock.wall_ms(),
+                        config.storage.keeping(channel, home.channel_folder(channel)),
                     )
                 )
             own = OwnPlace(name, org, _own_authorities(home))
@@ -120,6 +122,7 @@ class Node:
                 )
                 running.on_membership_changed = partial(self._membership_changed, running, signer.public_key)
                 self._look_at_own_seat(running, signer.public_key)
+                running.on_reopen = self._reopen
                 running.on_halted = partial(self._export_halt, home.halt_file(running.name), running)
                 self.channels[running.name] = running
             snapshots = {running.name: running.store.snapshot for running in self.channels.values()}
@@ -202,7 +205,7 @@ class Node:
                     ),
                 )
                 started()
-                await stop.wait()
+                await self._wait(stop)
                 log.info("node_stopping", extra=fields(node=self._config.node.name))
                 await self._rpc.stop()
                 await self._ops.stop()
@@ -217,6 +220,23 @@ class Node:
             self._backups.close()
             self._close_storage()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Until the node is told to stop, or a part of it needs everything opened anew."""
+        waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._must_reopen.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    @property
+    def must_reopen(self) -> bool:
+        """After ``run``: whether the node wants to be built and run again (a snapshot waits to be installed)."""
+        return self._must_reopen.is_set()
+
+    def _reopen(self) -> None:
+        self._must_reopen.set()
 
     def _is_own(self, certificate: NodeCertificate) -> bool:
         """Whether a caller of JSON-RPC is of this node's organisation."""

@@ -66,12 +66,17 @@ async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    node = Node(config, home, keys, consortium, clock)
-    loop.add_signal_handler(signal.SIGHUP, node.look_at_files)
-    # What exists now lives as long as the process; the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    await node.run(stop)
+    while True:
+        node = Node(config, home, keys, consortium, clock)
+        loop.add_signal_handler(signal.SIGHUP, node.look_at_files)
+        # What exists now lives as long as the node; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await node.run(stop)
+        if stop.is_set() or not node.must_reopen:
+            return
+        gc.unfreeze()
+        log.info("node_reopens", extra=fields(node=config.node.name))
 
 
 def _report_what_to_know(config: Config, home: Home, consortium: Consortium) -> None:

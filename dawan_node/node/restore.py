@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,10 @@ from dawan_node.node.accuser import EVIDENCE_RECORD, decode_records
 from dawan_node.node.applier import rules_of
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.channel_parts import ChannelParts
+from dawan_node.node.keeping import Keeping
 from dawan_node.node.logs import fields
 from dawan_node.node.signer import ChannelSigner, NodeSigner
+from dawan_node.node.snapshot_install import adopt
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.genesis import Genesis
@@ -51,8 +54,9 @@ def open_channel(
     log_records: Iterable[WalRecord] | None,
     key: NodeSigner | None,
     now_ms: int,
+    keeping: Keeping | None = None,
 ) -> ChannelParts:
-    """Open or create the channel's database and restore its replica.
+    """Open or create the channel's database and restore its replica. A snapshot that was fetched for it comes first.
 
     ``log_records`` are those of the whole node, None when it has no log; ``key`` is None on an observer. Raises
     OperatorError or StorageError.
@@ -66,6 +70,8 @@ def open_channel(
             "Install the package that brings this module in this version.",
         ) from None
     executor = Executor(registry, genesis)
+    if keeping is not None:
+        adopt(database, keeping.incoming, _logged_height(genesis.chain_id, log_records))
     if not is_initialised(database):
         first = executor.genesis_state()
         ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
@@ -73,7 +79,8 @@ def open_channel(
     signer_of = None if key is None else partial(key.channel, genesis.chain_id)
     try:
         config = ReplicaConfig(genesis.chain_id, genesis.created_ms)
-        return restore_channel(genesis, executor, store, log_records, signer_of, config, now_ms)
+        parts = restore_channel(genesis, executor, store, log_records, signer_of, config, now_ms)
+        return replace(parts, keeping=keeping)
     except BaseException:
         store.close()
         raise
@@ -133,6 +140,12 @@ def _epoch_base(genesis: Genesis, store: ChannelStore, epoch: int, height: int) 
     """Height and hash of the block that ended the previous epoch; epochs never go down, so it is found by halving."""
     if epoch == 0:
         return 0, genesis.chain_id
+    recorded = store.blocks.epoch(epoch)
+    if recorded is not None:
+        header = store.blocks.header(recorded.first - 1)
+        if header is None:
+            raise StorageError(f"the header at height {recorded.first - 1} is not there")
+        return header.height, header.hash
     low, high = 0, height  # the block at ``low`` is of an earlier epoch, the one at ``high`` of this one
     while high - low > 1:
         middle = (low + high) // 2
@@ -147,6 +160,14 @@ def _epoch_base(genesis: Genesis, store: ChannelStore, epoch: int, height: int) 
     if header is None:
         raise StorageError(f"the header at height {low} is not there")
     return low, header.hash
+
+
+def _logged_height(chain_id: bytes, log_records: Iterable[WalRecord] | None) -> int | None:
+    """The highest height that the log says is decided, None without a log."""
+    if log_records is None:
+        return None
+    own = [r for r in log_records if r.channel_id == chain_id and r.kind < SHELL_KINDS_FROM]
+    return recorded_height(Record(RecordKind(r.kind), r.payload) for r in own) or 0
 
 
 def _is_current(channel: str, records: Sequence[Record], height: int) -> bool:

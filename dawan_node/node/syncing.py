@@ -84,7 +84,7 @@ class Syncing:
         self._budgets: Final = budgets
         self._clock: Final = clock
         self._blocks: Final = blocks
-        self._anchor = anchor
+        self.anchor = anchor
         self._progress: Final = Progress()
         self.catch_up: Final = CatchUp(chain_id, anchor, self._limits(), verify)
         #: How many answers are being read for each peer.
@@ -149,7 +149,7 @@ class Syncing:
 
     def advanced(self, anchor: Anchor, ends_epoch: bool, observers: Sequence[str]) -> None:
         """A block is durable, however it came; ``observers`` are told at once, validators hear it in votes."""
-        self._anchor = anchor
+        self.anchor = anchor
         if ends_epoch:
             self.catch_up.limits = self._limits()
         self.catch_up.applied(anchor, self._clock.monotonic_ms())
@@ -233,7 +233,7 @@ class Syncing:
         return SyncLimits(behind_blocks=1, behind_ms=0) if self._driver.replica.own_index is None else SyncLimits()
 
     def _head_message(self) -> bytes:
-        anchor = self._anchor
+        anchor = self.anchor
         proof = self._blocks.certificate(anchor.height)
         certificate = b"" if proof is None else proof.certificate
         return HeadMessage(anchor.height, anchor.block_hash, anchor.epoch, certificate).encode()

@@ -13,6 +13,7 @@ from typing import Final
 
 from dawan_node.crypto import merkle
 from dawan_node.crypto.hashing import ZERO_HASH
+from dawan_node.crypto.signatures import Verify, verify_ed25519
 from dawan_node.errors import InvalidCertificate, InvalidEncoding, InvalidProof
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -56,7 +57,14 @@ class FinalityProof(ProtocolStruct, frozen=True):
         return proof
 
     def verify(
-        self, chain_id: bytes, epoch: int, validators: ValidatorSet, *, first: int = 1, last: int | None = None
+        self,
+        chain_id: bytes,
+        epoch: int,
+        validators: ValidatorSet,
+        *,
+        first: int = 1,
+        last: int | None = None,
+        check: Verify = verify_ed25519,
     ) -> tuple[Header, Result]:
         """The proven header and result, if ``validators`` (the set of ``epoch``) made them final.
 
@@ -70,7 +78,7 @@ class FinalityProof(ProtocolStruct, frozen=True):
             chain = [(header, result)]
             chain += [(Header.decode(link), Result.decode(outcome)) for link, outcome in self.links]
             certificate = CommitCertificate.decode(self.certificate)
-            certificate.verify(chain_id, validators)
+            certificate.verify(chain_id, validators, check)
         except (InvalidEncoding, InvalidCertificate) as error:
             raise InvalidProof(str(error)) from None
         for position, (block, outcome) in enumerate(chain):

@@ -89,6 +89,15 @@ class ApiError(DawanError):
         """1302: that height is older than the history this node keeps (design section 6)."""
         return cls(1302, f"height {height} is no longer kept", hint=f"the oldest kept height is {oldest}")
 
+    @classmethod
+    def block_pruned(cls, what: str, oldest: int) -> ApiError:
+        """1301: ``what`` is not kept here any more; the blocks from ``oldest`` on are."""
+        return cls(
+            1301,
+            f"{what} is no longer kept on this node",
+            hint=f"its blocks are complete from height {oldest:,} on; ask a node with full history",
+        )
+
 
 class TxStatus(StrEnum):
     """Where a transaction stands, seen from this node. COMMITTED and FAILED are final: both are on chain."""

@@ -39,6 +39,20 @@ class _HeadRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     result_hash: bytes
 
 
+class KeptRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which blocks are kept: complete from height ``oldest`` on, and headers alone from ``headers_from`` on."""
+
+    oldest: int
+    headers_from: int
+
+
+class StoredEpoch(msgspec.Struct, array_like=True, frozen=True):
+    """An epoch after the first: its first height, and its validators as (suite, public key) in index order."""
+
+    first: int
+    members: tuple[tuple[str, bytes], ...]
+
+
 class StoredCertificate(msgspec.Struct, array_like=True, frozen=True):
     """An encoded certificate and the encoded (header, result) pairs from the block's successor up to the certified
     height; no pairs when the certificate is the block's own."""
@@ -49,6 +63,11 @@ class StoredCertificate(msgspec.Struct, array_like=True, frozen=True):
 
 _head_decoder = msgspec.msgpack.Decoder(_HeadRecord)
 _certificate_decoder = msgspec.msgpack.Decoder(StoredCertificate)
+_kept_decoder = msgspec.msgpack.Decoder(KeptRecord)
+_epoch_decoder = msgspec.msgpack.Decoder(StoredEpoch)
+
+#: A store that was never pruned and begins at its genesis.
+ALL_KEPT = KeptRecord(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,20 @@ class BlockStore:
             record.height, record.block_hash, record.result_hash, header, result, self.certificate(record.height)
         )
 
+    def kept(self) -> KeptRecord:
+        """Which blocks are here."""
+        data = self._store.get(schema.KEPT_KEY)
+        return ALL_KEPT if data is None else _decode(_kept_decoder, data, "the record of what is kept")
+
+    def epoch(self, epoch: int) -> StoredEpoch | None:
+        """When an epoch after 0 began, and whose it is; None when it has not begun (or was not recorded)."""
+        data = self._store.get(schema.EPOCH + schema.height_bytes(epoch))
+        return None if data is None else _decode(_epoch_decoder, data, f"the record of epoch {epoch}")
+
+    def nonces(self, height: int) -> bytes | None:
+        """The encoded list of nonces that is kept of a block without its body."""
+        return self._store.get(schema.NONCE_LIST + schema.height_bytes(height))
+
     def header_bytes(self, height: int) -> bytes | None:
         """The encoded header, None above the head and at height 0."""
         return self._store.get(schema.HEADER + schema.height_bytes(height))
@@ -117,10 +150,13 @@ class BlockStore:
     def certificate(self, height: int) -> StoredCertificate | None:
         """What proves the block at ``height`` final; None above the head and at height 0.
 
-        Its own certificate where it has one, else the nearest one above with the links up to it.
+        Its own certificate where it has one, else the nearest one above with the links up to it. Of what is pruned
+        only the certificates of barrier blocks and of every 1,000th block are left.
         """
         if height == 0 or self.header_bytes(height) is None:
             return None
+        if height < self.kept().oldest:
+            return self._certificate_record(height)
         above: list[tuple[bytes, bytes]] = []
         while len(above) <= LINKS_MAX:
             candidate = height + len(above)
@@ -231,7 +267,7 @@ class BlockStore:
         genesis = self.result(0)
         if genesis is None:
             raise StorageError("the genesis result is not there")
-        first = max(1, head.height - limit + 1)
+        first = max(self.kept().oldest, head.height - limit + 1)
         below = self._anchor(first - 1)
         seen = 0
         for height, (header, result) in enumerate(self._pairs_from(first), start=first):
@@ -252,7 +288,7 @@ class BlockStore:
     def verify_bodies(self, first: int, last: int) -> None:
         """Verify bodies, receipts and index entries of the blocks from ``first`` to ``last`` against their headers
         and results. For ``db verify``: reads everything. Raises ``StorageError``."""
-        for height in range(max(first, 1), last + 1):
+        for height in range(max(first, self.kept().oldest), last + 1):
             header, result = self.header(height), self.result(height)
             envelopes, receipts = self.envelopes(height), self.receipts(height)
             if header is None or result is None or envelopes is None or receipts is None:
@@ -319,6 +355,26 @@ def _check_link(
         epoch = parent.epoch + ends_epoch
     if header.epoch != epoch or header.valset_hash != parent_result.next_valset_hash:
         raise StorageError(f"block {height} is of another epoch or validator set than the block below it leads to")
+
+
+def kept_put(record: KeptRecord) -> Put:
+    """The entry that says which blocks are here."""
+    return schema.KEPT_KEY, _certificate_encoder.encode(record)
+
+
+def epoch_put(epoch: int, first: int, members: tuple[tuple[str, bytes], ...]) -> Put:
+    """The entry of an epoch after 0."""
+    return schema.EPOCH + schema.height_bytes(epoch), _certificate_encoder.encode(StoredEpoch(first, members))
+
+
+def certificate_put(height: int, certificate: StoredCertificate) -> Put:
+    """The entry of a certificate with its links."""
+    return schema.CERTIFICATE + schema.height_bytes(height), _certificate_encoder.encode(certificate)
+
+
+def head_put(height: int, block_hash: bytes, result_hash: bytes) -> Put:
+    """The entry that names the newest block."""
+    return _head_put(_HeadRecord(height, block_hash, result_hash))
 
 
 def _head_put(record: _HeadRecord) -> Put:

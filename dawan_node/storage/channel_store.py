@@ -7,15 +7,17 @@ without executing anything again; the write-ahead log holds the head a second ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.primitives.block import Result
 from dawan_node.storage import schema
-from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead
+from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead, epoch_put
 from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore
 from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.retention import Retention
 from dawan_node.storage.state_store import CACHE_BYTES, HISTORY_BLOCKS, StateChanges, StateStore
 
 
@@ -26,6 +28,9 @@ class ChannelStore:
         self._store = store
         self.blocks = BlockStore(store)
         self.state = StateStore(store, history=history, cache_bytes=cache_bytes)
+        self.retention = Retention(store, self.blocks, self.state)
+        #: Called in the committing thread after each block is durable, while nothing newer is in the store.
+        self.on_commit: Callable[[int], None] = lambda height: None
 
     @classmethod
     def create(cls, path: Path, genesis: Result, changes: StateChanges, created_ms: int) -> None:
@@ -100,8 +105,12 @@ class ChannelStore:
             raise StorageError("the database has no genesis")
         return head
 
-    def commit(self, block: DecidedBlock, changes: StateChanges) -> None:
+    def commit(
+        self, block: DecidedBlock, changes: StateChanges, next_members: tuple[tuple[str, bytes], ...] = ()
+    ) -> None:
         """Write a decided block and its state durably, all or nothing. When this returns, clients may be told.
+
+        ``next_members``: the validators from the next height on, when the block ends its epoch.
 
         Raises ``StorageError`` when the disk fails: whether the block is there is then known only after a reopen.
         Raises ``ValueError`` for a block that does not follow the head, which is a mistake of the caller.
@@ -109,8 +118,11 @@ class ChannelStore:
         height = block.header.height
         puts = self.blocks.puts_for(block)
         puts += self.state.puts_for(height, changes, block.header.timestamp_ms)
+        if next_members:
+            puts.append(epoch_put(block.header.epoch + 1, height + 1, next_members))
         self._store.write(puts, sync=True)
         self.state.committed(height)
+        self.on_commit(height)
 
     def snapshot(self) -> KeyValueSnapshot:
         """Every record of the database as of this moment, for a backup. Close it."""

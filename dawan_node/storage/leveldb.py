@@ -83,7 +83,7 @@ class LevelDBStore:
             raise StorageError(f"{path.parent} cannot be prepared: {error.strerror}") from error
         lock = DirectoryLock.acquire(path.with_name(path.name + ".lock"), path)
         try:
-            initialised = _marker_path(path).exists()
+            initialised = marker_path(path).exists()
             if create:
                 if initialised:
                     raise OperatorError(
@@ -108,7 +108,7 @@ class LevelDBStore:
     def mark_initialised(self) -> None:
         """Make it durable that this database has its first content (which must have been written with ``sync``)."""
         self._check_usable()
-        marker = _marker_path(self.path)
+        marker = marker_path(self.path)
         unfinished = marker.with_name(marker.name + ".new")
         try:
             sync_directory(self.path)
@@ -252,10 +252,11 @@ def _open_database(path: Path, create: bool) -> Any:
 
 def is_initialised(path: Path) -> bool:
     """Whether the database in ``path`` was created completely. One that was not may, and must, be created again."""
-    return _marker_path(path).exists()
+    return marker_path(path).exists()
 
 
-def _marker_path(path: Path) -> Path:
+def marker_path(path: Path) -> Path:
+    """The file that says that the database in ``path`` is complete."""
     return path.with_name(f"{path.name}.{_MARKER_NAME}")
 
 

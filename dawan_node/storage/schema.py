@@ -8,6 +8,7 @@ key                                                    value
 ``!schema``                                            version of these layouts, u32
 ``!blocks``                                            head of the blocks: [height, block_hash, result_hash]
 ``!state``                                             head of the state: [height, history_from, timestamp_ms]
+``!kept``                                              oldest complete block and oldest header: see retention
 ``b``   height                                         encoded header (none at height 0, the genesis)
 ``r``   height                                         encoded result
 ``c``   height                                         [certificate, [[header, result], ...]]: see block_store
@@ -24,6 +25,8 @@ key                                                    value
 ``d``   height                                         the ``S I N`` keys the block at height wrote, without height
 ``x``   length of public key, public key, nonce 16     valid_until_ms of the transaction that used the nonce
 ``X``   valid_until_ms, then as ``x``                  nothing: ``x`` in order of expiry
+``y``   height                                         nonces of a block without body that has a replay entry
+``v``   epoch                                          [its first height, [[suite, key], ...]] of each epoch after 0
 ======  =============================================  ==========================================================
 
 ``scope`` puts the length of each name (one byte, names have at most 32) before it, so no name can be mistaken for the
@@ -52,6 +55,7 @@ SCHEMA_VERSION: Final = 1
 SCHEMA_KEY: Final = b"!schema"
 BLOCKS_HEAD_KEY: Final = b"!blocks"
 STATE_HEAD_KEY: Final = b"!state"
+KEPT_KEY: Final = b"!kept"
 
 HEADER: Final = b"b"
 RESULT: Final = b"r"
@@ -69,6 +73,8 @@ NODE_IMAGE: Final = b"N"
 IMAGE_LIST: Final = b"d"
 NONCE: Final = b"x"
 NONCE_EXPIRY: Final = b"X"
+NONCE_LIST: Final = b"y"
+EPOCH: Final = b"v"
 
 HEIGHT_BYTES: Final = 8
 NONCE_BYTES: Final = 16
@@ -134,6 +140,17 @@ def scope(*names: str) -> bytes:
         encoded = name.encode()
         parts += (bytes((len(encoded),)), encoded)
     return b"".join(parts)
+
+
+def names_of_state_key(key: bytes) -> tuple[str, str, bytes]:
+    """Module, collection and primary key of an ``s`` key. Raises ``StorageError`` when it is none."""
+    try:
+        module_end = 2 + key[1]
+        collection_end = module_end + 1 + key[module_end]
+        module, collection = key[2:module_end].decode(), key[module_end + 1 : collection_end].decode()
+    except (IndexError, UnicodeDecodeError):
+        raise StorageError(f"a state key of the database cannot be read: {key.hex()}") from None
+    return module, collection, key[collection_end:]
 
 
 def ordered(key: bytes) -> bytes:

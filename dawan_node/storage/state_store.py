@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from dawan_node.errors import DawanError, StorageError
+from dawan_node.primitives.replay import REPLAY_ENTRY
 from dawan_node.storage import schema
 from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put
 from dawan_node.storage.read_cache import MISSING, Missing, ReadCache
@@ -167,6 +168,10 @@ class StateStore:
         beginning = self._scope(schema.STATE, schema.STATE_IMAGE, module, collection)[0]
         skip = len(beginning)
         return ((key[skip:], value) for key, value in self._store.iterate(prefix=beginning))
+
+    def replay_entry(self, height: int) -> bytes | None:
+        """The state entry that commits to the nonces of the block at ``height``, while there is one."""
+        return self.get(*REPLAY_ENTRY, schema.height_bytes(height))
 
     def _current(self, key: bytes) -> bytes | None:
         value = self._cache.get(key)
@@ -338,6 +343,11 @@ class StateView:
             if ordered != done and schema.height_of_bytes(height) > self.height:
                 done = ordered
                 yield schema.key_of_ordered(ordered), image
+
+
+def state_head_put(height: int, history_from: int, timestamp_ms: int) -> Put:
+    """The entry that says where the state is."""
+    return schema.STATE_HEAD_KEY, _encoder.encode(StateHead(height, history_from, timestamp_ms))
 
 
 def _read_head(store: KeyValueReader) -> StateHead | None:

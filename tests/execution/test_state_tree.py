@@ -168,7 +168,7 @@ def vector_entries() -> dict[bytes, bytes | None]:
 def test_the_state_root_of_the_format_vectors():
     # The replay entry of block 1 needs the sender's public key, so the vector's own envelope supplies it.
     from dawan_node.crypto.signatures import PrivateKey
-    from dawan_node.execution.executor import replay_hash
+    from dawan_node.primitives.replay import replay_hash
 
     supplier = PrivateKey.from_seed(VECTOR_PUBLIC_KEY).public_key
     replay = encode([1, replay_hash([(supplier, bytes(range(16)), 1_764_000_600_000)])])

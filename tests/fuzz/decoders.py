@@ -55,9 +55,10 @@ from dawan_node.rpc.api import ApiError
 from dawan_node.storage import schema
 from dawan_node.storage.wal_format import DamagedSegment, decode_segment
 from dawan_node.sync import BodiesReply, LightReply, decode_sync_message
+from dawan_node.sync.snapshot_messages import decode_snapshot_message
 from dawan_node.sync.verify import verify_bodies, verify_light
 from tests.crypto import certificate_recipes
-from tests.fuzz import seeds
+from tests.fuzz import seeds, snapshot_seeds
 from tests.node import joining_kit
 from tests.sync.chain import CHAIN_ID, keys_of, set_of
 
@@ -256,6 +257,11 @@ DECODERS = {
     for decoder in (
         Decoder("consensus-message", canonical(decode_message), seeds.consensus, (InvalidMessage,)),
         Decoder("sync-message", sync_message, seeds.sync, (InvalidMessage,)),
+        Decoder("snapshot-message", canonical(decode_snapshot_message), snapshot_seeds.messages, (InvalidMessage,)),
+        Decoder("snapshot-manifest", snapshot_seeds.use_manifest, snapshot_seeds.manifests, (InvalidMessage,)),
+        Decoder("snapshot-chunk", snapshot_seeds.use_chunk, snapshot_seeds.chunks, (InvalidMessage,)),
+        Decoder("snapshot-headers", snapshot_seeds.use_headers, snapshot_seeds.header_runs, (InvalidMessage,)),
+        Decoder("snapshot-choice", snapshot_seeds.use_choice, snapshot_seeds.choices, (InvalidMessage,)),
         Decoder("gossip", canonical(decode_gossip), seeds.gossip, (InvalidMessage,)),
         Decoder("fetch", canonical(decode_fetch), seeds.fetch, (InvalidMessage,)),
         Decoder("frames", stream, seeds.frames, (InvalidMessage,)),

@@ -202,9 +202,12 @@ class Load:
 
 
 @contextmanager
-def running(folder: Path, n: int) -> Iterator[Network]:
-    """A network that is stopped at the end, whatever happens."""
+def running(folder: Path, n: int, settings: str = "") -> Iterator[Network]:
+    """A network that is stopped at the end, whatever happens; ``settings`` are added to each node.toml."""
     network = Network(folder / "net", n)
+    for node in network.nodes if settings else ():
+        with network.devnet.home(node).config_file.open("a") as file:
+            file.write(settings)
     try:
         network.start_all()
         yield network

@@ -29,6 +29,7 @@ from dawan_node.consensus.messages import Commit, NewView, Prepare, PrePrepare, 
 from dawan_node.errors import InvalidInput
 from dawan_node.node.bodies import RETIRED_MAX
 from dawan_node.node.channel import Channel
+from dawan_node.node.keeping import Keeping
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.metrics import Metrics
 from dawan_node.node.restore import open_channel
@@ -170,8 +171,12 @@ class Cluster:
         observers: int = 0,
         faults: Faults = CALM,
         segment_bytes: int = SEGMENT_BYTES,
+        keeping: Callable[[Path], Keeping] | None = None,
     ) -> None:
         self._segment_bytes = segment_bytes
+        self._keeping = keeping
+        #: Nodes that want to be opened anew; a scenario does it.
+        self.reopens: list[str] = []
         self.source = random.Random(seed)
         self.author = Author()
         self.clock = VirtualClock(START_MS)
@@ -227,7 +232,10 @@ class Cluster:
 
         wal = Wal.open(LOG_FOLDER, segment_bytes=self._segment_bytes, files=node.disk)
         key = NodeSigner(private_key_of(node.key_name)) if node.role is Role.VALIDATOR else None
-        parts = open_channel(self.author.genesis, node.folder / "db", 1_000, wal.records(), key, self.clock.wall_ms())
+        keeping = None if self._keeping is None else self._keeping(node.folder)
+        parts = open_channel(
+            self.author.genesis, node.folder / "db", 1_000, wal.records(), key, self.clock.wall_ms(), keeping
+        )
         verifier = Verifier(Mode.INLINE)
         links = Links(self, node.name)
         with (
@@ -236,6 +244,7 @@ class Cluster:
         ):
             log_writer = LogWriter(wal)
             channel = Channel(parts, node.name, node.role, verifier, log_writer, links, self.clock, Metrics())
+        channel.on_reopen = partial(self.reopens.append, node.name)
         log_writer.add_channel(channel.checkpoint)
         running = Running(channel, verifier, log_writer, links, threads)
         for work in (channel.run(), log_writer.run()):

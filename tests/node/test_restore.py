@@ -294,7 +294,8 @@ def test_a_head_that_ends_its_epoch_is_the_base_of_the_next_one(tmp_path: Path) 
 
 def test_a_missing_header_between_is_a_doubt_about_the_disk() -> None:
     blocks, _ = store_of_epochs([3, 6])
-    store: Any = SimpleNamespace(blocks=SimpleNamespace(header=lambda h: None if h == 4 else blocks.header(h)))
+    without = SimpleNamespace(header=lambda h: None if h == 4 else blocks.header(h), epoch=blocks.epoch)
+    store: Any = SimpleNamespace(blocks=without)
     genesis: Any = SimpleNamespace(chain_id=ledger_kit.CHAIN_ID)
     with pytest.raises(StorageError):
         _epoch_base(genesis, store, 1, 9)

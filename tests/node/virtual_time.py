@@ -59,7 +59,7 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return runner.run(main())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VirtualClock:
     """``node.clock.Clock`` on the running loop; ``start_ms`` is what the wall clock showed when the loop began."""
 

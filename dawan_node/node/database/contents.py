@@ -29,6 +29,8 @@ KINDS: Final[dict[bytes, tuple[str, str]]] = {
     schema.IMAGE_LIST: ("history lists", "history"),
     schema.NONCE: ("nonces", "window"),
     schema.NONCE_EXPIRY: ("nonce expiry", "window"),
+    schema.NONCE_LIST: ("nonces of pruned blocks", "window"),
+    schema.EPOCH: ("epochs", "block"),
 }
 
 _HEADS: Final = b"!"

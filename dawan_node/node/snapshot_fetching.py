@@ -1,0 +1,371 @@
+"""Catching up by snapshot: when this node needs one, fetching it, and making it the channel's database.
+
+A snapshot is fetched when the node is further behind than executing blocks is worth, or when it gets no further and
+every peer that answers has pruned the next block. Block catch-up waits meanwhile, and goes on if the snapshot cannot
+be had. Parts are verified in a thread and kept as they come; a restart goes on with what was kept.
+
+When all parts are here the new database is built beside the old one. Then the write-ahead log gets a record of the
+snapshot's block, as of any block that catch-up brings, and the node opens itself anew: opening puts the new database
+in its place (``snapshot_install.adopt``) and restores everything above it as after any start, signing floor included
+(amendments U6, U7).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dawan_node.consensus.records import DecidedRecord, RecordKind
+from dawan_node.crypto.signatures import Verify
+from dawan_node.errors import InvalidMessage, OperatorError
+from dawan_node.execution.executor import Executor
+from dawan_node.node.channel_parts import Links
+from dawan_node.node.clock import Clock
+from dawan_node.node.keeping import Keeping
+from dawan_node.node.log_writer import LogWriter
+from dawan_node.node.logs import fields
+from dawan_node.node.runtime import Jobs, Runtime
+from dawan_node.node.snapshot_install import build, is_built
+from dawan_node.node.snapshot_keeper import SnapshotKeeper
+from dawan_node.node.syncing import Syncing
+from dawan_node.p2p.framing import Topic
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.proofs import FinalityProof
+from dawan_node.storage.wal import WalRecord
+from dawan_node.sync import Anchor
+from dawan_node.sync.snapshot_fetch import Arrived, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_format import Manifest
+from dawan_node.sync.snapshot_messages import (
+    EpochReply,
+    PartReply,
+    SnapshotAnswer,
+    SnapshotOffer,
+    TrustedEpoch,
+)
+
+log = logging.getLogger(__name__)
+
+#: Behind and without a new block for so long: perhaps the blocks that are needed are not kept anywhere any more.
+STUCK_MS: Final = 5_000
+#: After an attempt that failed, blocks have so long before the next one.
+RETRY_MS: Final = 60_000
+PROGRESS_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotStatus:
+    """For ``status``: what is being fetched, in parts."""
+
+    height: int
+    parts: int
+    parts_total: int
+
+
+class SnapshotFetching:
+    """The fetching side of one channel. Lives on the event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        chain_id: bytes,
+        keeping: Keeping,
+        executor: Executor,
+        keeper: SnapshotKeeper,
+        syncing: Syncing,
+        verify: Verify,
+        runtime: Runtime,
+        links: Links,
+        log_writer: LogWriter | None,
+        clock: Clock,
+        reopen: Callable[[], None],
+    ) -> None:
+        """``reopen``: have the node close and open everything again."""
+        self._name: Final = name
+        self._chain_id: Final = chain_id
+        self._behind: Final = keeping.snapshot_behind
+        self._incoming: Final = keeping.incoming
+        self._executor: Final = executor
+        self._keeper: Final = keeper
+        self._syncing: Final = syncing
+        self._verify: Final = verify
+        self._links: Final = links
+        self._log_writer: Final = log_writer
+        self._runtime: Final = runtime
+        self._clock: Final = clock
+        self._reopen: Final = reopen
+        self._jobs: Final[Jobs] = runtime.jobs(f"fetch-{name}", lambda: None)
+        self._fetch: SnapshotFetch | None = None
+        self._is_for_pruned = False
+        self._is_building = False
+        self._is_handing_over = False
+        self._has_looked = False
+        self._not_before_ms = 0
+        self._height = -1
+        self._moved_ms = 0
+        self._said_ms = 0
+
+    def status(self) -> SnapshotStatus | None:
+        """What is being fetched, None when nothing is."""
+        chosen = None if self._fetch is None else self._fetch.chosen
+        if self._fetch is None or chosen is None:
+            return None
+        parts, total = self._fetch.progress
+        return SnapshotStatus(chosen[1].height, parts, total)
+
+    def holds_blocks(self) -> bool:
+        """Whether block catch-up must wait: a snapshot is being fetched, or about to be."""
+        if self._fetch is not None and self._fetch.chosen is None:
+            return not self._is_for_pruned
+        return self._fetch is not None or self._is_building or self._is_handing_over or self._is_far()
+
+    def close(self) -> None:
+        """Finish what runs in the thread."""
+        self._jobs.close()
+
+    # Events
+
+    def peer_up(self, peer: str) -> None:
+        """A link is up."""
+        if self._fetch is not None:
+            self._fetch.peer_up(peer, self._clock.monotonic_ms())
+            self._pump()
+
+    def peer_gone(self, peer: str) -> None:
+        """A link is gone."""
+        if self._fetch is not None:
+            self._fetch.peer_gone(peer, self._clock.monotonic_ms())
+            self._pump()
+
+    def on_answer(self, peer: str, answer: SnapshotAnswer) -> None:
+        """What was asked for, or not."""
+        if self._fetch is None:
+            return
+        now_ms = self._clock.monotonic_ms()
+        if isinstance(answer, SnapshotOffer):
+            self._fetch.offer_arrived(peer, answer, now_ms)
+        elif isinstance(answer, EpochReply):
+            self._fetch.epochs_arrived(peer, answer, now_ms)
+        elif isinstance(answer, PartReply):
+            self._fetch.part_arrived(peer, answer, now_ms)
+        self._pump()
+
+    def tick(self, now_ms: int, anchor: Anchor) -> None:
+        """Time has passed; ``anchor`` is the head of the store. Raises what must stop the node."""
+        if self._jobs.failure is not None:
+            raise self._jobs.failure
+        if self._is_handing_over or self._is_building:
+            return
+        if not self._has_looked:
+            self._has_looked = True
+            if is_built(self._incoming):
+                self._hand_over()
+                return
+        if anchor.height != self._height:
+            self._height, self._moved_ms = anchor.height, now_ms
+        if self._fetch is None:
+            self._begin_if_needed(now_ms, anchor)
+            return
+        self._fetch.tick(now_ms)
+        self._pump()
+        status = self.status()
+        if status is not None and now_ms - self._said_ms >= PROGRESS_MS:
+            self._said_ms = now_ms
+            log.info(
+                "snapshot_fetching",
+                extra=fields(
+                    channel=self._name, height=status.height, parts=status.parts, parts_total=status.parts_total
+                ),
+            )
+
+    # Beginning and ending
+
+    def _is_far(self) -> bool:
+        """Whether it is time for a snapshot because of the distance alone."""
+        if not self._behind or self._clock.monotonic_ms() < self._not_before_ms:
+            return False
+        return self._syncing.catch_up.target - self._syncing.anchor.height > self._behind
+
+    def _begin_if_needed(self, now_ms: int, anchor: Anchor) -> None:
+        if not self._behind or now_ms < self._not_before_ms:
+            return
+        catch_up = self._syncing.catch_up.status()
+        is_far = self._is_far()
+        is_stuck = catch_up.active and now_ms - self._moved_ms >= STUCK_MS
+        if not is_far and not is_stuck:
+            return
+        self._is_for_pruned = not is_far
+        trusted = TrustedEpoch(anchor.epoch, anchor.height + 1, anchor.validators)
+        fetch = SnapshotFetch(self._chain_id, anchor.height, trusted, now_ms, self._verify)
+        if is_far:
+            log.info(
+                "snapshot_wanted",
+                extra=fields(channel=self._name, height=anchor.height, target=catch_up.target),
+            )
+        self._is_building = True  # nothing else until the thread has read what was kept
+        self._jobs.submit(lambda: self._take_up(fetch), lambda resumed: self._begun(fetch, resumed))
+
+    def _take_up(self, fetch: SnapshotFetch) -> str:
+        """In the thread: go on with what an earlier attempt kept, or clear it away; in words."""
+        try:
+            kept = self._incoming.manifest()
+            if kept is not None:
+                fetch.resume(Chosen.decode(kept), self._incoming.part)
+                return "resumed"
+        except InvalidMessage as error:
+            why = str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+        else:
+            why = ""
+        try:
+            self._clear()
+        except OSError as error:
+            return error.strerror or str(error)
+        return f"an earlier attempt is dropped: {why}" if why else ""
+
+    def _clear(self) -> None:
+        if self._incoming.path.exists():
+            shutil.rmtree(self._incoming.path)
+
+    def _begun(self, fetch: SnapshotFetch, how: str) -> None:
+        self._is_building = False
+        if how:
+            log.info("snapshot_kept_parts", extra=fields(channel=self._name, outcome=how))
+        self._fetch = fetch
+        now_ms = self._clock.monotonic_ms()
+        for peer in self._links.connected(self._chain_id):
+            fetch.peer_up(peer.name, now_ms)
+        self._pump()
+
+    def _give_up(self, why: str) -> None:
+        self._fetch = None
+        self._not_before_ms = self._clock.monotonic_ms() + RETRY_MS
+        if not self._is_for_pruned:
+            log.warning(
+                "snapshot_given_up", extra=fields(channel=self._name, why=why, next="blocks are fetched instead")
+            )
+
+    # What the machine wants
+
+    def _pump(self) -> None:
+        while self._fetch is not None and not self._is_building and (ready := self._fetch.ready()):
+            for peer, request in ready.requests:
+                self._links.send(peer, self._chain_id, Topic.SYNC, request.encode())
+            for blame in ready.blames:
+                log.warning("snapshot_peer_failed", extra=fields(channel=self._name, peer=blame.peer, why=blame.reason))
+                if blame.proven:
+                    self._links.report_violation(blame.peer, blame.reason)
+            if ready.failure:
+                self._give_up(ready.failure)
+                return
+            if ready.chosen is not None and not self._choose(self._fetch, ready.chosen):
+                return
+            for arrived in ready.arrived:
+                self._verify_part(self._fetch, arrived)
+            if ready.is_complete:
+                self._build()
+
+    def _choose(self, fetch: SnapshotFetch, chosen: Chosen) -> bool:
+        """Whether to fetch what was chosen; then it is kept before any part."""
+        if self._is_for_pruned and any(oldest <= self._height + 1 for oldest in fetch.oldest_blocks()):
+            self._fetch = None  # somebody has the next block: it is only slow
+            self._not_before_ms = self._clock.monotonic_ms() + RETRY_MS
+            return False
+        height = Manifest.decode(chosen.manifest).header.height
+        log.info("snapshot_chosen", extra=fields(channel=self._name, height=height, parts=fetch.progress[1]))
+
+        def keep() -> str | None:
+            below = tuple(self._keeper.epoch_proofs(0, fetch.epoch))
+            try:
+                self._clear()
+                self._incoming.path.mkdir(parents=True, mode=0o700)
+                self._incoming.write_manifest(Chosen(chosen.manifest, chosen.epochs, below).encode())
+            except OSError as error:
+                return error.strerror or str(error)
+            return None
+
+        self._jobs.submit(keep, self._kept)
+        return True
+
+    def _kept(self, failure: str | None) -> None:
+        if failure is not None and self._fetch is not None:
+            self._give_up(failure)
+
+    def _verify_part(self, fetch: SnapshotFetch, arrived: Arrived) -> None:
+        def verify() -> bytes | InvalidMessage | OSError:
+            try:
+                outcome = arrived.rule.verify(arrived.data)
+                self._incoming.write_part(arrived.part, arrived.data)
+            except (InvalidMessage, OSError) as error:
+                return error
+            return outcome
+
+        def verified(outcome: bytes | InvalidMessage | OSError) -> None:
+            if self._fetch is not fetch:
+                return
+            if isinstance(outcome, OSError):
+                self._give_up(outcome.strerror or str(outcome))
+                return
+            fetch.checked(arrived, outcome, self._clock.monotonic_ms())
+            self._pump()
+
+        self._jobs.submit(verify, verified)
+
+    def _build(self) -> None:
+        self._is_building = True
+        log.info("snapshot_complete", extra=fields(channel=self._name, next="a database is made of it"))
+
+        def job() -> str | None:
+            try:
+                self._incoming.sync()
+                build(self._incoming, self._executor)
+            except InvalidMessage as error:
+                self._clear()
+                return str(error)
+            except OperatorError as error:
+                return str(error)
+            except OSError as error:
+                return error.strerror or str(error)
+            return None
+
+        self._jobs.submit(job, self._built)
+
+    def _built(self, failure: str | None) -> None:
+        self._is_building = False
+        if failure is not None:
+            self._give_up(failure)
+            return
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._is_handing_over = True
+        self._runtime.start(self._log_and_reopen())
+
+    async def _log_and_reopen(self) -> None:
+        try:
+            kept = self._incoming.manifest()
+            if kept is None:
+                raise InvalidMessage("the manifest is not there any more")
+            finality = FinalityProof.decode(Manifest.decode(Chosen.decode(kept).manifest).finality)
+        except (OSError, InvalidMessage) as error:
+            self._is_handing_over = False
+            self._give_up(str(error))
+            return
+        header = Header.decode(finality.header)
+        record = DecidedRecord(
+            header,
+            Result.decode(finality.result),
+            tuple((Header.decode(above), Result.decode(outcome)) for above, outcome in finality.links),
+            CommitCertificate.decode(finality.certificate),
+        )
+        if self._log_writer is not None:
+            await self._log_writer.append([WalRecord(self._chain_id, int(RecordKind.SYNCED), record.encode())])
+        log.info(
+            "snapshot_ready",
+            extra=fields(channel=self._name, height=header.height, next="the node opens itself anew with it"),
+        )
+        self._reopen()

@@ -1,0 +1,541 @@
+"""Fetching a snapshot: which one, what to ask whom for, whom to believe.
+
+1. **Offers.** Every peer is asked what it has. The snapshot that most peers offer is taken, the newer of two equal
+   ones: a liar alone cannot choose it, and parts can come from several peers at once.
+2. **Epochs.** Its block is proven final by validators that are trusted: those of this node's own head, or those that
+   epoch proofs lead to, each proof checked with the set the one before named (amendment U4). Nothing of the state is
+   asked for before that.
+3. **Parts.** Header runs one after the other from the snapshot's block downwards, then chunks, several in flight, each
+   from another peer. Every part is verified by itself when it arrives (by the caller, outside the event loop).
+
+A peer that sends what cannot be true is blamed and not asked again; one that is late or has nothing is asked last. If
+the snapshot cannot be had (its last holder is gone, or what it claims about its own parts is untrue), the machine
+says that it failed, and the caller goes on by blocks or begins again.
+
+Like ``CatchUp`` it has no I/O and no clock: feed it events and do what ``ready`` says. What has been fetched is kept
+by the caller, who tells a new machine after a restart which parts it has (``resume``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from dawan_node.crypto.signatures import Verify, verify_ed25519
+from dawan_node.errors import InvalidEncoding, InvalidMessage
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.encoding import ProtocolStruct, decode_struct, decoder_for
+from dawan_node.sync.peers import Blame
+from dawan_node.sync.snapshot_format import Chunk, HeaderRun, Layout, Manifest
+from dawan_node.sync.snapshot_messages import (
+    EpochProof,
+    EpochQuery,
+    EpochReply,
+    PartQuery,
+    PartReply,
+    SnapshotOffer,
+    SnapshotQuery,
+    SnapshotRequest,
+    TrustedEpoch,
+    verify_manifest,
+)
+
+#: Parts in flight or being verified: of 1 MiB each, and more than the peers that serve one node.
+PARALLEL: Final = 4
+#: Parts in flight from one peer: the next is on its way while the last is verified.
+PER_PEER: Final = 2
+#: A part of 1 MiB needs so long on a link of 0.6 Mbit/s.
+TIMEOUT_MS: Final = 15_000
+#: How long offers are waited for: several round trips on the worst link, once per snapshot.
+OFFERS_MS: Final = 3_000
+#: A peer that failed waits so long, doubled each time in a row.
+COOLDOWN_MS: Final = 1_000
+COOLDOWN_MS_MAX: Final = 30_000
+#: Nothing new for so long, with all peers asked in turn: the snapshot cannot be had.
+GIVE_UP_MS: Final = 120_000
+#: A manifest, and the ends of some thousand epochs.
+CHOSEN_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+class Chosen(ProtocolStruct, frozen=True):
+    """A chosen snapshot with what proves it, for whoever keeps it: nothing of it has to be believed again.
+
+    ``manifest`` is an encoded Manifest, ``epochs`` lead to its epoch from that of this node's head, and ``below``,
+    which this node adds from its own store, from the genesis to that.
+    """
+
+    manifest: bytes
+    epochs: tuple[EpochProof, ...]
+    below: tuple[EpochProof, ...] = ()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Chosen:
+        """Raises InvalidMessage."""
+        try:
+            return decode_struct(_chosen_decoder, data, CHOSEN_BYTES_MAX)
+        except InvalidEncoding as error:
+            raise InvalidMessage(f"kept snapshot: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PartRule:
+    """What one part must be."""
+
+    state_root: bytes
+    headers_from: int
+    heights: tuple[int, int] | None  # of a header run
+    hash_below: bytes  # of the block at the last of ``heights``
+    key_range: tuple[bytes, bytes]
+
+    @classmethod
+    def of(cls, layout: Layout, part: int, state_root: bytes, headers_from: int, hash_below: bytes) -> PartRule:
+        """The rule for a part; ``hash_below`` matters for header runs only."""
+        if part < layout.runs:
+            return cls(state_root, headers_from, layout.heights(part), hash_below, (b"", b""))
+        return cls(state_root, headers_from, None, b"", layout.range(part))
+
+    def verify(self, data: bytes) -> bytes:
+        """Of a header run the hash of the block below it, of a chunk nothing. Raises InvalidMessage."""
+        if self.heights is not None:
+            return HeaderRun.decode(data).verify(*self.heights, self.hash_below)
+        chunk = Chunk.decode(data)
+        chunk.verify(self.state_root, *self.key_range)
+        lowest = min((int.from_bytes(entry.key, "big") for entry in chunk.entries if entry.is_replay), default=None)
+        if lowest is not None and lowest < self.headers_from:
+            raise ManifestRefused(f"block {lowest} has a replay entry, and the snapshot has no header of it")
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A part to verify by its rule outside the event loop and to keep if it holds; then say ``checked``."""
+
+    peer: str
+    snapshot: bytes
+    part: int
+    data: bytes
+    rule: PartRule
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReady:
+    """What to do now."""
+
+    requests: tuple[tuple[str, SnapshotRequest], ...] = ()
+    blames: tuple[Blame, ...] = ()
+    chosen: Chosen | None = None  # make this durable; parts follow
+    arrived: tuple[Arrived, ...] = ()
+    is_complete: bool = False
+    failure: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.blames or self.chosen or self.arrived or self.is_complete or self.failure)
+
+
+@dataclass(slots=True)
+class _Peer:
+    failures: int = 0
+    not_before_ms: int = 0
+    is_banned: bool = False
+    in_flight: int = 0
+    offers: dict[bytes, bytes] = field(default_factory=dict)  # snapshot id -> manifest
+    oldest: int | None = None  # None: it has not answered
+
+
+@dataclass(slots=True)
+class _Request:
+    peer: str
+    sent_ms: int
+    part: int | None = None  # None: epochs
+
+
+class SnapshotFetch:
+    """One attempt to get a snapshot above ``height``."""
+
+    def __init__(
+        self, chain_id: bytes, height: int, trusted: TrustedEpoch, now_ms: int, verify: Verify = verify_ed25519
+    ) -> None:
+        """``trusted``: the epoch of the block after this node's head."""
+        self._chain_id: Final = chain_id
+        self._height: Final = height
+        self._trusted = [trusted]
+        self._verify: Final = verify
+        self._peers: dict[str, _Peer] = {}
+        self._requests: dict[int, _Request] = {}
+        self._next_id = 1
+        self._now_ms = now_ms
+        self._moved_ms = now_ms
+        self._asked_ms: int | None = None
+        self._refused: set[bytes] = set()  # snapshots that turned out to be impossible
+        self._candidate: Manifest | None = None
+        self._candidate_id = b""
+        self._candidate_data = b""
+        self._proofs: list[EpochProof] = []
+        self._chosen: tuple[Manifest, Header, Result] | None = None
+        self._layout: Layout | None = None
+        self._missing: list[int] = []  # ascending
+        self._checking: set[int] = set()
+        self._hash_below = b""  # of the block below the last verified header run
+        self._out_requests: list[tuple[str, SnapshotRequest]] = []
+        self._out_blames: list[Blame] = []
+        self._out_arrived: list[Arrived] = []
+        self._out_chosen: Chosen | None = None
+        self._is_complete_told = False
+        self._failure = ""
+
+    # Inputs
+
+    def peer_up(self, peer: str, now_ms: int) -> None:
+        """``peer`` is connected: it is asked what it has."""
+        self._now_ms = now_ms
+        if peer not in self._peers:
+            self._peers[peer] = _Peer()
+            self._out_requests.append((peer, SnapshotQuery(self._take_id())))
+            if self._asked_ms is None:
+                self._asked_ms = now_ms
+
+    def peer_gone(self, peer: str, now_ms: int) -> None:
+        """The link to ``peer`` is down."""
+        self._now_ms = now_ms
+        self._peers.pop(peer, None)
+        for request_id in [key for key, request in self._requests.items() if request.peer == peer]:
+            self._want_again(self._requests.pop(request_id))
+
+    def resume(self, kept: Chosen, read: Callable[[int], bytes | None]) -> None:
+        """Take up what an earlier attempt kept; ``read`` gives a part as it was kept. Parts that do not verify any more
+        are fetched again. Reads and hashes everything: call it outside the event loop, before anything else.
+
+        Raises InvalidMessage when it is not of this chain, not above this node's head, or changed.
+        """
+        trusted = self._trusted[0]
+        # This node may have entered an epoch or two since then.
+        epochs = tuple(proof for proof in kept.epochs if proof.epoch >= trusted.epoch)
+        reached = trusted.follow(self._chain_id, epochs, self._verify)
+        final = reached[-1] if reached else trusted
+        manifest, header, result = verify_manifest(self._chain_id, final, kept.manifest, self._verify)
+        if header.height <= self._height:
+            raise InvalidMessage(f"the snapshot of height {header.height} is not above height {self._height}")
+        self._trusted += reached
+        self._proofs = list(epochs)
+        self._candidate, self._candidate_id, self._candidate_data = manifest, manifest.id, kept.manifest
+        self._begin_parts(manifest, header, result)
+        self._out_chosen = None
+        missing: list[int] = []
+        for part in self._missing:
+            data = read(part)
+            try:
+                # Above a header run that is missing nothing can be said of the next one.
+                if data is None or (missing and part < Layout.of(manifest).runs):
+                    raise InvalidMessage("not there")
+                self._hash_below = self._rule(part).verify(data) or self._hash_below
+            except InvalidMessage:
+                missing.append(part)
+        self._missing = missing
+
+    def offer_arrived(self, peer: str, offer: SnapshotOffer, now_ms: int) -> None:
+        """What ``peer`` has. Manifests that are malformed or not above this node's head are no use."""
+        self._now_ms = now_ms
+        state = self._peers.get(peer)
+        if state is None or state.is_banned:
+            return
+        state.oldest = offer.oldest
+        state.offers = {}
+        for data in offer.manifests:
+            try:
+                manifest = Manifest.decode(data)
+            except InvalidMessage as error:
+                self._blame(peer, str(error))
+                return
+            header = manifest.header
+            if header.chain_id != self._chain_id:
+                self._blame(peer, "it offers a snapshot of another chain")
+                return
+            if header.height > self._height and header.epoch >= self._trusted[0].epoch:
+                state.offers[manifest.id] = data
+
+    def epochs_arrived(self, peer: str, reply: EpochReply, now_ms: int) -> None:
+        """Proofs of how epochs ended."""
+        self._now_ms = now_ms
+        request = self._requests.get(reply.id)
+        if request is None or request.peer != peer or request.part is not None:
+            return
+        del self._requests[reply.id]
+        if not reply.proofs:
+            self._failed(peer, "it cannot prove how the epoch ended")
+            return
+        try:
+            reached = self._trusted[-1].follow(self._chain_id, reply.proofs, self._verify)
+        except InvalidMessage as error:
+            self._blame(peer, str(error))
+            return
+        wanted = self._wanted_epoch - self._trusted[-1].epoch
+        self._trusted += reached[:wanted]
+        self._proofs += reply.proofs[:wanted]
+        self._moved_ms = now_ms
+
+    def part_arrived(self, peer: str, reply: PartReply, now_ms: int) -> None:
+        """A part, or nothing. One that was not asked for, or is too late, is no offence and no use."""
+        self._now_ms = now_ms
+        request = self._requests.get(reply.id)
+        if request is None or request.peer != peer or request.part is None:
+            return
+        del self._requests[reply.id]
+        self._peers[peer].in_flight -= 1
+        if not reply.data:
+            self._missing_again(request.part)
+            self._peers[peer].offers.pop(self._candidate_id, None)
+            return
+        self._checking.add(request.part)
+        rule = self._rule(request.part)
+        self._out_arrived.append(Arrived(peer, self._candidate_id, request.part, reply.data, rule))
+
+    def checked(self, arrived: Arrived, outcome: bytes | InvalidMessage, now_ms: int) -> None:
+        """What the rule gave or raised; the caller keeps the part before it says so."""
+        self._now_ms = now_ms
+        if arrived.snapshot != self._candidate_id or arrived.part not in self._checking:
+            return  # of a snapshot that was given up meanwhile
+        self._checking.discard(arrived.part)
+        if isinstance(outcome, ManifestRefused):
+            # The chunk is true, so the manifest is not: all who offer it made or passed on the same lie.
+            self._refuse_candidate(str(outcome))
+            return
+        if isinstance(outcome, InvalidMessage):
+            self._missing_again(arrived.part)
+            self._blame(arrived.peer, str(outcome))
+            return
+        if outcome:
+            self._hash_below = outcome
+        self._moved_ms = now_ms
+        state = self._peers.get(arrived.peer)
+        if state is not None:
+            state.failures = 0
+
+    def tick(self, now_ms: int) -> None:
+        """Time has passed."""
+        self._now_ms = now_ms
+        for request_id in [key for key, r in self._requests.items() if now_ms - r.sent_ms >= TIMEOUT_MS]:
+            request = self._requests.pop(request_id)
+            self._want_again(request)
+            self._failed(request.peer, "it did not answer in time")
+        if now_ms - self._moved_ms >= GIVE_UP_MS:
+            self._failure = self._failure or "no peer has sent anything of it for too long"
+
+    # Outputs
+
+    def ready(self) -> FetchReady:
+        """Everything to do now; handed over once."""
+        if not self._failure:
+            self._choose()
+            self._ask()
+        is_complete = self._is_done and not self._is_complete_told
+        self._is_complete_told |= is_complete
+        ready = FetchReady(
+            tuple(self._out_requests),
+            tuple(self._out_blames),
+            self._out_chosen,
+            tuple(self._out_arrived),
+            is_complete,
+            self._failure,
+        )
+        self._out_requests, self._out_blames, self._out_arrived, self._out_chosen = [], [], [], None
+        self._failure = ""
+        return ready
+
+    @property
+    def chosen(self) -> tuple[Manifest, Header, Result] | None:
+        """The snapshot being fetched, its block proven."""
+        return self._chosen
+
+    @property
+    def epoch(self) -> int:
+        """That of this node's next block."""
+        return self._trusted[0].epoch
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Parts that are here, and parts there are; (0, 0) before a snapshot is chosen."""
+        if self._layout is None:
+            return 0, 0
+        parts = self._layout.parts
+        in_flight = sum(request.part is not None for request in self._requests.values())
+        return parts - len(self._missing) - len(self._checking) - in_flight, parts
+
+    def oldest_blocks(self) -> list[int]:
+        """From which height on each peer that has answered has blocks."""
+        return [peer.oldest for peer in self._peers.values() if peer.oldest is not None and not peer.is_banned]
+
+    # Which snapshot
+
+    @property
+    def _is_done(self) -> bool:
+        return (
+            self._chosen is not None
+            and not self._missing
+            and not self._checking
+            and not any(request.part is not None for request in self._requests.values())
+        )
+
+    @property
+    def _wanted_epoch(self) -> int:
+        return self._trusted[0].epoch if self._candidate is None else self._candidate.header.epoch
+
+    def _choose(self) -> None:
+        if self._candidate is None:
+            self._take_candidate()
+        if self._candidate is None or self._chosen is not None or self._trusted[-1].epoch < self._wanted_epoch:
+            return
+        trusted = next(epoch for epoch in self._trusted if epoch.epoch == self._wanted_epoch)
+        try:
+            manifest, header, result = verify_manifest(self._chain_id, trusted, self._candidate_data, self._verify)
+        except InvalidMessage as error:
+            self._refuse_candidate(str(error))
+            return
+        self._begin_parts(manifest, header, result)
+
+    def _take_candidate(self) -> None:
+        """Once all have answered or the time for it is over: what most peers offer, the newest of these."""
+        if self._asked_ms is None:
+            return
+        waits = any(peer.oldest is None for peer in self._peers.values())
+        if waits and self._now_ms - self._asked_ms < OFFERS_MS:
+            return
+        offers = Counter(
+            snapshot
+            for peer in self._peers.values()
+            if not peer.is_banned
+            for snapshot in peer.offers
+            if snapshot not in self._refused
+        )
+        if not offers:
+            self._failure = "no peer offers a snapshot that would help"
+            return
+        data = {snapshot: peer.offers[snapshot] for peer in self._peers.values() for snapshot in peer.offers}
+        found = {snapshot: Manifest.decode(data[snapshot]) for snapshot in offers}
+        best = max(offers, key=lambda snapshot: (offers[snapshot], found[snapshot].header.height, snapshot))
+        self._candidate, self._candidate_id, self._candidate_data = found[best], best, data[best]
+        self._moved_ms = self._now_ms
+
+    def _begin_parts(self, manifest: Manifest, header: Header, result: Result) -> None:
+        self._chosen = manifest, header, result
+        self._layout = Layout.of(manifest)
+        self._missing = list(range(self._layout.parts))
+        self._hash_below = header.parent_hash
+        needed = header.epoch - self._trusted[0].epoch
+        self._out_chosen = Chosen(self._candidate_data, tuple(self._proofs[:needed]))
+
+    def _rule(self, part: int) -> PartRule:
+        assert self._chosen is not None and self._layout is not None
+        manifest, _, result = self._chosen
+        return PartRule.of(self._layout, part, result.state_root, manifest.headers_from, self._hash_below)
+
+    def _refuse_candidate(self, why: str) -> None:
+        """Whoever offers it lies: its block is not final as it says, or its parts are not what it says."""
+        self._refused.add(self._candidate_id)
+        for name, peer in list(self._peers.items()):
+            if self._candidate_id in peer.offers:
+                self._blame(name, why)
+        self._candidate = self._chosen = self._layout = None
+        self._candidate_id = b""
+        self._missing, self._checking = [], set()
+        self._requests = {key: request for key, request in self._requests.items() if request.part is None}
+
+    # What to ask for
+
+    def _ask(self) -> None:
+        if self._candidate is None:
+            return
+        if self._chosen is None:
+            if not any(request.part is None for request in self._requests.values()):
+                holder = self._next_holder()
+                if holder is None and not self._has_holders:
+                    self._candidate, self._candidate_id = None, b""  # all who offered it lied or left
+                elif holder is not None:
+                    query = EpochQuery(self._take_id(), self._trusted[-1].epoch)
+                    self._requests[query.id] = _Request(holder, self._now_ms)
+                    self._out_requests.append((holder, query))
+            return
+        assert self._layout is not None
+        while self._missing and len(self._requests) + len(self._checking) < PARALLEL:
+            part = self._missing[0]
+            # A header run is verified against the one above it, so these come one by one, and before the chunks.
+            if part <= self._layout.runs and self._runs_are_open(self._layout.runs):
+                return
+            holder = self._next_holder()
+            if holder is None:
+                if not self._has_holders:
+                    self._give_up_without_holders()
+                return
+            self._missing.pop(0)
+            query_part = PartQuery(self._take_id(), self._candidate_id, part)
+            self._requests[query_part.id] = _Request(holder, self._now_ms, part)
+            self._peers[holder].in_flight += 1
+            self._out_requests.append((holder, query_part))
+
+    def _runs_are_open(self, runs: int) -> bool:
+        """Whether a header run is still on its way or being verified."""
+        on_their_way = [request.part for request in self._requests.values() if request.part is not None]
+        return any(open_part < runs for open_part in (*on_their_way, *self._checking))
+
+    def _give_up_without_holders(self) -> None:
+        """Nobody connected has it. After a restart the peers have first to say what they have."""
+        asked = self._asked_ms
+        if asked is not None and self._now_ms - max(asked, self._moved_ms) >= TIMEOUT_MS:
+            self._failure = "no peer that is connected has the rest of it"
+
+    @property
+    def _has_holders(self) -> bool:
+        return any(self._candidate_id in peer.offers and not peer.is_banned for peer in self._peers.values())
+
+    def _next_holder(self) -> str | None:
+        """Who has the snapshot and may be asked now: the one with the fewest failures, then the least to do."""
+        able = [
+            (peer.failures, peer.in_flight, name)
+            for name, peer in self._peers.items()
+            if self._candidate_id in peer.offers
+            and not peer.is_banned
+            and peer.in_flight < PER_PEER
+            and peer.not_before_ms <= self._now_ms
+        ]
+        return min(able)[2] if able else None
+
+    def _want_again(self, request: _Request) -> None:
+        if request.part is not None:
+            self._missing_again(request.part)
+            state = self._peers.get(request.peer)
+            if state is not None:
+                state.in_flight -= 1
+
+    def _missing_again(self, part: int) -> None:
+        self._missing.append(part)
+        self._missing.sort()
+
+    def _failed(self, peer: str, reason: str) -> None:
+        state = self._peers.get(peer)
+        if state is None:
+            return
+        state.failures += 1
+        state.not_before_ms = self._now_ms + min(COOLDOWN_MS << min(state.failures - 1, 10), COOLDOWN_MS_MAX)
+        self._out_blames.append(Blame(peer, reason, proven=False))
+
+    def _blame(self, peer: str, reason: str) -> None:
+        state = self._peers.get(peer)
+        if state is not None:
+            state.is_banned = True
+            state.offers = {}
+            state.oldest = state.oldest or 0
+        for request_id in [key for key, request in self._requests.items() if request.peer == peer]:
+            self._want_again(self._requests.pop(request_id))
+        self._out_blames.append(Blame(peer, reason, proven=True))
+
+    def _take_id(self) -> int:
+        request_id, self._next_id = self._next_id, self._next_id + 1
+        return request_id
+
+
+_chosen_decoder: Final = decoder_for(Chosen)
+
+
+class ManifestRefused(InvalidMessage):
+    """A part is true and so shows that the manifest it was fetched by is not."""

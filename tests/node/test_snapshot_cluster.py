@@ -1,0 +1,258 @@
+"""Newcomers and nodes long away join whole channels by snapshot: among liars, and through crashes of their own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dawan_node.consensus.report import Mode
+from dawan_node.node.keeping import Keeping
+from dawan_node.p2p.framing import Topic
+from dawan_node.primitives.codes import Code
+from dawan_node.storage.snapshot_files import SnapshotFolders
+from dawan_node.sync.snapshot_messages import PartReply, decode_snapshot_message, is_snapshot_message
+from tests.node.channel_cluster import Cluster, memory_folder, simulate, until
+from tests.node.snapshot_kit import contents
+
+OBSERVER = "gz8"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with memory_folder() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logger = logging.getLogger("dawan_node")
+    logger.propagate = False
+    yield
+    logger.propagate = True
+
+
+def eager(folder: Path) -> Keeping:
+    """A snapshot every ten blocks, fetched by whoever is further behind than fifteen."""
+    return Keeping(folder, snapshot_every=10, snapshot_behind=15)
+
+
+async def grow(cluster: Cluster, height: int) -> None:
+    """Blocks of a transaction or two, up to a height at least, and the snapshots that are due."""
+    while cluster.alive[0].channel.head.height < height:
+        await cluster.commit("gz1", cluster.transaction())
+    due = height // 10 * 10
+    await until(
+        lambda: all(node.channel.snapshots and due in (0, *node.channel.snapshots.offered) for node in cluster.alive),
+        20,
+        f"snapshot of {due} everywhere",
+        cluster.describe,
+    )
+
+
+async def reopened(cluster: Cluster, name: str) -> None:
+    """Wait until a node has a snapshot to install, and open it anew as the process does."""
+    await until(lambda: name in cluster.reopens, 60, "snapshot", cluster.describe)
+    cluster.reopens.remove(name)
+    await cluster.stop(name)
+    cluster.start(name)
+
+
+async def level(cluster: Cluster, name: str) -> None:
+    """Wait until a node is where the others are, with the same state byte for byte."""
+    own, other = cluster.nodes[name].channel, cluster.nodes["gz1"].channel
+    await until(lambda: own.head.block_hash == other.head.block_hash, 60, "catching up", cluster.describe)
+    mine, theirs = own.store.snapshot(), other.store.snapshot()
+    assert contents(mine) == contents(theirs)
+    mine.close()
+    theirs.close()
+
+
+def test_an_observer_with_nothing_joins_by_snapshot_and_follows(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 33)
+        cluster.start(OBSERVER)
+        await reopened(cluster, OBSERVER)
+        channel = cluster.nodes[OBSERVER].channel
+        assert channel.store.blocks.kept().oldest == 31
+        await level(cluster, OBSERVER)
+        await cluster.commit("gz1", cluster.transaction())
+        await level(cluster, OBSERVER)
+        assert channel.store.blocks.envelopes(5) is None and channel.store.blocks.envelopes(33) is not None
+
+    simulate(folder, 1, scenario, observers=1, keeping=eager)
+
+
+def lying(cluster: Cluster, liar: str) -> Callable[[], None]:
+    """From now on every part of a snapshot that ``liar`` sends has one bit changed."""
+    carry = cluster.carry
+
+    def changed(sender: str, receiver: str, topic: Topic, payload: bytes) -> bool:
+        if sender == liar and topic is Topic.SYNC and is_snapshot_message(payload):
+            message = decode_snapshot_message(payload)
+            if isinstance(message, PartReply) and message.data:
+                data = bytearray(message.data)
+                data[cluster.source.randrange(len(data))] ^= 1
+                payload = PartReply(message.id, bytes(data)).encode()
+        return carry(sender, receiver, topic, payload)
+
+    cluster.carry = changed  # type: ignore[method-assign]
+    return lambda: setattr(cluster, "carry", carry)
+
+
+def test_a_lying_peer_is_cut_off_and_the_newcomer_arrives_all_the_same(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 21)
+        stop = lying(cluster, "gz1")  # the first that is asked
+        cluster.start(OBSERVER)
+        await reopened(cluster, OBSERVER)
+        stop()
+        assert cluster.trouble and all(each.startswith(f"{OBSERVER} accuses gz1:") for each in cluster.trouble)
+        cluster.trouble.clear()
+        await level(cluster, OBSERVER)
+
+    simulate(folder, 2, scenario, observers=1, keeping=eager)
+
+
+def test_a_validator_that_lost_its_database_and_kept_its_log_votes_again_after_the_snapshot(folder: Path) -> None:
+    """The cluster watches every signature: nothing is signed below the floor that the log remembers (U6, U7)."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await grow(cluster, 27)
+        await cluster.stop("mo1")
+        shutil.rmtree(cluster.nodes["mo1"].folder)
+        await grow(cluster, 31)
+        cluster.start("mo1")
+        await reopened(cluster, "mo1")
+        await level(cluster, "mo1")
+        await cluster.stop("hk1")  # from now on its vote is needed
+        before = cluster.nodes["gz1"].channel.head.height
+        await cluster.commit("gz1", cluster.transaction(), seconds=60)
+        assert cluster.nodes["gz1"].channel.head.height > before
+        assert cluster.nodes["mo1"].channel.driver.replica.status().state is Mode.NORMAL
+
+    simulate(folder, 3, scenario, keeping=eager)
+
+
+def test_a_validator_that_was_away_for_long_keeps_its_vote(folder: Path) -> None:
+    """Its log hears of the snapshot before its database does; else the log would look like a lost one."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await grow(cluster, 3)
+        await cluster.stop("mo1")
+        await grow(cluster, 31)
+        cluster.start("mo1")
+        await reopened(cluster, "mo1")
+        await level(cluster, "mo1")
+        assert cluster.nodes["mo1"].channel.driver.replica.status().state is Mode.NORMAL
+        aside = [path.name for path in cluster.nodes["mo1"].folder.iterdir() if "before" in path.name]
+        assert len(aside) == 1, "its own blocks are kept aside"
+
+    simulate(folder, 4, scenario, keeping=eager)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_newcomer_that_crashes_while_it_fetches_goes_on_and_arrives(folder: Path, seed: int) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 31)
+        for _ in range(3):
+            cluster.start(OBSERVER)
+            before = len(cluster.reopens)
+            deadline = cluster.clock.monotonic_ms() + cluster.source.randrange(50, 4_000)
+            await until(
+                lambda before=before, deadline=deadline: (  # type: ignore[misc]
+                    len(cluster.reopens) > before or cluster.clock.monotonic_ms() > deadline
+                ),
+                60,
+                "moment to crash",
+            )
+            await cluster.crash(OBSERVER)
+        cluster.reopens.clear()
+        cluster.start(OBSERVER)
+        if cluster.nodes[OBSERVER].channel.head.height < 30:
+            await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+        assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest > 1
+
+    simulate(folder, 10 + seed, scenario, observers=1, keeping=eager)
+
+
+def test_without_any_snapshot_the_node_says_so_and_goes_on_by_blocks(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 20)
+        for node in cluster.alive:
+            folders = SnapshotFolders(node.folder / "snapshots")
+            for height in folders.heights():
+                folders.remove(height)
+        names = [node.name for node in cluster.alive]
+        await cluster.stop(*names)
+        cluster.start(*names)
+        cluster.start(OBSERVER)
+        await level(cluster, OBSERVER)
+        assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest == 1
+        assert not cluster.reopens
+
+    simulate(folder, 5, scenario, observers=1, keeping=eager)
+
+
+def test_a_node_whose_next_block_nobody_keeps_takes_a_snapshot_however_little_behind(folder: Path) -> None:
+    def pruning(folder: Path) -> Keeping:
+        return Keeping(folder, retain_blocks=1, retain_blocks_min=1, snapshot_every=10, snapshot_behind=1_000)
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 22)
+        cluster.clock.start_ms += 3_700_000  # a transaction lives for an hour at most
+        await cluster.commit("gz1")
+        await until(
+            lambda: all(node.channel.store.blocks.kept().oldest == 11 for node in cluster.alive),
+            30,
+            "pruning up to the older snapshot",
+            cluster.describe,
+        )
+        cluster.start(OBSERVER)
+        await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+        assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest == 21
+
+    simulate(folder, 7, scenario, observers=1, keeping=pruning)
+
+
+def test_every_transaction_sent_again_after_snapshots_and_pruning_is_on_chain_once(folder: Path) -> None:
+    """Row H2, on a whole channel: everything is sent again, to a node that has it and to one that never had."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 21)
+        cluster.start(OBSERVER)
+        await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+        height = cluster.nodes["gz1"].channel.head.height
+        for transaction in cluster.submitted.values():
+            for name in ("gz1", OBSERVER):
+                (verdict,) = await cluster.nodes[name].channel.admission.submit([transaction.envelope])
+                assert verdict.height is not None or verdict.refusal is not None
+                if name == OBSERVER and verdict.refusal is not None:
+                    assert verdict.refusal.code == Code.E_NONCE_USED and "older blocks" in verdict.refusal.detail
+        await cluster.commit("gz1")
+        assert cluster.nodes["gz1"].channel.head.height == height + 1
+
+    simulate(folder, 8, scenario, observers=1, keeping=eager)
+
+
+def test_a_node_within_reach_of_blocks_fetches_blocks(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 12)
+        cluster.start(OBSERVER)
+        await level(cluster, OBSERVER)
+        assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest == 1
+
+    simulate(folder, 6, scenario, observers=1, keeping=eager)
