@@ -15,7 +15,7 @@
     │   ├── UntrustedCertificate  an X.509 certificate or revocation list that does not count; stable reason
     │   ├── InvalidQuery          (execution.executor) a query no module declares, or wrong parameters
     │   └── BadValue              (rpc.values) a JSON value that is not of the ledger type it stands for
-    ├── StorageError              the disk is in doubt: the node stops voting and exits (design section 6)
+    ├── StorageError              the disk is in doubt: the node stops voting and exits (design 6); stable reason
     ├── WalMissing                (storage.wal) no write-ahead log: the node may observe, but not sign
     ├── HistoryPruned             (storage.state_store) a height whose state is not kept any more
     ├── NetworkError              one peer or link failed: that link is dropped
@@ -29,6 +29,7 @@
     ├── Wrong                     (node.database.finding) a check of a database failed
     ├── DemoFailed                (cli.demo_trade) the demo did not go as told
     └── OperatorError             what an operator can fix; says what, why and what to do next
+        ├── DataRefused           a foreign, newer, older or half-copied data directory; stable reason
         ├── ConfigError           a configuration file, flag or environment variable
         ├── FileRefused           (node.database.finding) an export or backup that is not taken; stable code
         ├── KeystoreError         a key file: missing, readable by others, wrong passphrase
@@ -41,6 +42,10 @@ There are three kinds of trouble: others' fault (``InvalidInput``), the world's 
 """
 
 from __future__ import annotations
+
+import errno
+from enum import StrEnum
+from typing import Self
 
 
 class DawanError(Exception):
@@ -105,8 +110,41 @@ class UntrustedCertificate(InvalidInput):
         self.reason = reason
 
 
+class StorageReason(StrEnum):
+    """Why a node stopped for its storage: the ``reason`` in its last log line.
+
+    Stable; docs/storage.md has the next step of each.
+    """
+
+    READ = "STORAGE_READ"
+    """The disk did not give back what is on it."""
+    WRITE = "STORAGE_WRITE"
+    """The disk did not take a write or a sync: whether it is there is known only after a reopen."""
+    FULL = "STORAGE_FULL"
+    """No room is left, or less than the node needs to stop cleanly."""
+    CORRUPT = "STORAGE_CORRUPT"
+    """What is in a ledger's database is not what was written."""
+    LOG_CORRUPT = "LOG_CORRUPT"
+    """The write-ahead log is damaged in what had been durable: the key may not sign any more."""
+    RESULT_DIFFERS = "RESULT_DIFFERS"
+    """Executing a certified block gave another result: state or code is not that of the others."""
+
+
 class StorageError(DawanError):
-    """Any doubt about the disk. Never retried on the same handle: the node stops, reopens and verifies."""
+    """Any doubt about the disk. Never retried on the same handle: the node stops, reopens and verifies.
+
+    ``reason`` is stable; the default is for content that does not fit together.
+    """
+
+    def __init__(self, detail: str, reason: StorageReason = StorageReason.CORRUPT) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, detail: str, error: BaseException, otherwise: StorageReason) -> Self:
+        """For an error of the operating system: a full disk has a reason of its own, else it is ``otherwise``."""
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return cls(detail, StorageReason.FULL if full else otherwise)
 
 
 class NetworkError(DawanError):
@@ -125,6 +163,33 @@ class OperatorError(DawanError):
         self.what = what
         self.why = why
         self.fix = fix
+
+
+class DataRefusal(StrEnum):
+    """Why a node does not touch its data directory. Stable; docs/storage.md has the next step of each."""
+
+    NEWER = "DATA_NEWER"
+    """A newer version wrote it."""
+    OLDER = "DATA_OLDER"
+    """A version wrote it that this one has no way from."""
+    OTHER_NETWORK = "DATA_OTHER_NETWORK"
+    """It belongs to another network."""
+    OTHER_NODE = "DATA_OTHER_NODE"
+    """It, or the write-ahead log in it, belongs to another node key."""
+    OTHER_CHANNEL = "DATA_OTHER_CHANNEL"
+    """A database in it is of another chain than the channel it lies under."""
+    HALF_COPIED = "DATA_HALF_COPIED"
+    """Files are missing that are always written together."""
+    NO_PEERS = "DATA_NO_PEERS"
+    """The ledger is lost, or damaged, and no other validator has a copy of it."""
+
+
+class DataRefused(OperatorError):
+    """A data directory that this node must not open; nothing in it was changed."""
+
+    def __init__(self, reason: DataRefusal, what: str, why: str, fix: str) -> None:
+        super().__init__(what, why, fix)
+        self.reason = reason
 
 
 class ConfigError(OperatorError):

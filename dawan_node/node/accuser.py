@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from dawan_node.consensus.ready import Evidence, EvidenceKind
-from dawan_node.errors import InvalidEncoding, SigningRefused, StorageError
+from dawan_node.errors import InvalidEncoding, SigningRefused, StorageError, StorageReason
 from dawan_node.execution.channel import GOVERNANCE
 from dawan_node.modules.governance.declaration import Evidence as EvidenceRecord
 from dawan_node.modules.governance.declaration import evidence_key
@@ -247,4 +247,6 @@ def decode_records(payloads: Sequence[bytes]) -> tuple[Evidence, ...]:
             for each in stored
         )
     except (InvalidEncoding, ValueError) as error:
-        raise StorageError(f"evidence in the write-ahead log cannot be read: {error}") from error
+        raise StorageError(
+            f"evidence in the write-ahead log cannot be read: {error}", StorageReason.LOG_CORRUPT
+        ) from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dawan_node.consensus.config import ChannelRules
-from dawan_node.errors import StorageError
+from dawan_node.errors import StorageError, StorageReason
 from dawan_node.execution.channel import Configuration, validator_set
 from dawan_node.execution.executor import Execution, Executor
 from dawan_node.execution.state import Overlay, StateReader
@@ -115,7 +115,10 @@ class Applier:
         execution = executed.execution
         if execution.result != result:
             # The replica compares before it decides; whoever gets here would write a state that nobody certified.
-            raise StorageError(f"the result of block {header.height} is not the certified one; state or code differs")
+            raise StorageError(
+                f"the result of block {header.height} is not the certified one; state or code differs",
+                StorageReason.RESULT_DIFFERS,
+            )
         with self._stages.measure("store", len(transactions)):
             tx_ids = tuple(transaction.tx_id for transaction in transactions)
             decided = DecidedBlock(

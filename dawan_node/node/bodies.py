@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from dawan_node.errors import InvalidEncoding, InvalidTransaction, StorageError
+from dawan_node.errors import InvalidEncoding, InvalidTransaction, StorageError, StorageReason
 from dawan_node.primitives.encoding import decoder_for, encode
 from dawan_node.primitives.transaction import Transaction
 
@@ -58,7 +58,9 @@ class BlockBody:
             block_hash, envelopes = _record_decoder.decode(payload)
             return cls(block_hash, tuple(Transaction.decode(envelope) for envelope in envelopes))
         except (msgspec.MsgspecError, InvalidEncoding, InvalidTransaction) as error:
-            raise StorageError(f"a block body in the write-ahead log cannot be read: {error}") from error
+            raise StorageError(
+                f"a block body in the write-ahead log cannot be read: {error}", StorageReason.LOG_CORRUPT
+            ) from error
 
 
 _record_decoder = decoder_for(tuple[bytes, list[bytes]])

@@ -82,7 +82,8 @@ class StorageSection(Section, frozen=True):
 
     ``retain`` holds for all channels but those named under ``channel``. ``snapshot_every``: heights between two
     snapshots this node makes for newcomers, 0 for none. ``snapshot_behind``: from how many blocks on it fetches a
-    snapshot itself, 0 for never.
+    snapshot itself, 0 for never. ``reserve_mib``: kept back for the recovery of a full disk (``storage.room``); less on
+    a small disk.
     """
 
     history: Annotated[int, msgspec.Meta(ge=1)] = 10_000
@@ -90,6 +91,7 @@ class StorageSection(Section, frozen=True):
     channel: Mapping[str, RetainSection] = msgspec.field(default_factory=dict)
     snapshot_every: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_EVERY
     snapshot_behind: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_BEHIND
+    reserve_mib: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
 
     def keeping(self, channel: str, folder: Path) -> Keeping:
         """What is kept of one channel, whose data is in ``folder``."""

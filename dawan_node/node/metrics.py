@@ -28,6 +28,7 @@ _HELP: Final = {
     "dawan_sync_eta_seconds": "Seconds until the target is reached at that speed",
     "dawan_mempool_size_bytes": "Bytes of waiting envelopes",
     "dawan_p2p_peers": "Connected peers",
+    "dawan_storage_free_bytes": "Bytes that may still be written below the data directory",
     "dawan_certificate_not_after_seconds": "Unix time at which a certificate ends: the node's own, every CA's",
     "dawan_certificate_renewals_total": "TLS certificates of this node taken into use since start",
     "dawan_revocation_list_next_update_seconds": "Unix time by which an authority's revocation list is to be renewed",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
 from dawan_node.crypto.revocation import RevocationRule
 from dawan_node.errors import ConfigError, OperatorError
+from dawan_node.node import data_directory
 from dawan_node.node.backups.live import LiveBackups
 from dawan_node.node.backups.making import About
 from dawan_node.node.belonging import Belonging
@@ -33,15 +34,18 @@ from dawan_node.node.clock import DevnetClock, SystemClock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
 from dawan_node.node.directory import Directory, OwnPlace
+from dawan_node.node.fail_stop import FailStop, doubt_is_over, is_in_doubt
 from dawan_node.node.halt_report import write_halt
 from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
+from dawan_node.node.memory import Memory
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.own_seat import own_seat
-from dawan_node.node.restore import open_channel
+from dawan_node.node.restore import OpenLedger, open_ledger, restore_ledger
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
+from dawan_node.node.storage_watch import StorageWatch
 from dawan_node.node.verification import require_own_certificate, served_channels
 from dawan_node.node.verifier import Mode, Verifier, choose_mode
 from dawan_node.p2p.framing import Topic
@@ -53,8 +57,9 @@ from dawan_node.rpc.api import ApiError
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
 from dawan_node.rpc.server_tls import ServerTls
+from dawan_node.storage.files import make_private_directory
 from dawan_node.storage.leveldb import library_version
-from dawan_node.storage.wal import Wal, WalMissing
+from dawan_node.storage.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +71,20 @@ _NOT_SERVING: Final = (ReplicaMode.HALTED, ReplicaMode.QUARANTINE, ReplicaMode.S
 class Node:
     """One running node. Build it with the event loop running, then ``await run(stop)``."""
 
-    def __init__(self, config: Config, home: Home, keys: NodeKeys, consortium: Consortium, clock: SystemClock) -> None:
-        """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then."""
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        keys: NodeKeys,
+        consortium: Consortium,
+        clock: SystemClock,
+        fail_stop: FailStop | None = None,
+    ) -> None:
+        """Opens the log and every database. Raises OperatorError or StorageError; nothing is left open then.
+
+        ``fail_stop`` hears of storage errors while the node runs; without one the node has its own.
+        """
+        self._fail_stop: Final = fail_stop or FailStop()
         self._config: Final = config
         self._must_reopen: Final = asyncio.Event()
         self._clock: Final = clock
@@ -81,25 +98,37 @@ class Node:
         signer = NodeSigner(keys.node)
         names = served_channels(home, consortium, org)
         genesis = {channel: _genesis(home, consortium, channel) for channel in names}
-        self._wal = _open_log(home, name)
-        self._log_writer = None if self._wal is None else LogWriter(self._wal)
-        records = None if self._wal is None else self._wal.records()
+        chains = {channel: each.chain_id for channel, each in genesis.items()}
+        expected = data_directory.Belonging(consortium.network, name, signer.public_key, chains)
+        mark = data_directory.check_data(home, expected)
+        make_private_directory(home.data)
+        self._room: Final = Room(home.data, config.storage.reserve_mib * 1024 * 1024)
+        self._has_room = self._room.secure_for_start()
+        if not self._has_room:
+            log.critical("reserve_released", extra=fields(free=self._room.free_bytes(), next="free or add space"))
+        self._storage_watch: Final = StorageWatch(self._room, self._note_log)
+        self._memory: Final = Memory(home, org, mark, expected)
+        wal = self._memory.wal
+        self._log_writer = None if wal is None else LogWriter(wal)
+        records = None if wal is None else wal.records()
+        ledgers: list[OpenLedger] = []
         budgets = PeerBudgets(clock.monotonic_ms)
         opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
+            in_doubt = is_in_doubt(home.data)
             for channel in names:
-                opened.append(
-                    open_channel(
-                        genesis[channel],
-                        home.database(channel),
-                        config.storage.history,
-                        records,
-                        signer,  # whose key is not in the validator set signs nothing; a vote may add it any day
-                        clock.wall_ms(),
-                        config.storage.keeping(channel, home.channel_folder(channel)),
-                    )
-                )
+                place, history = home.database(channel), config.storage.history
+                keeping = config.storage.keeping(channel, home.channel_folder(channel))
+                ledgers.append(open_ledger(genesis[channel], place, history, records, keeping, in_doubt=in_doubt))
+            doubt_is_over(home.data)
+            for ledger in ledgers:
+                votes = ledger.votes(signer.public_key)
+                self._memory.compare(ledger.genesis.chain_id, ledger.store.head.height, votes=votes)
+            # Whose key is not in the validator set signs nothing; a vote may add it any day.
+            key = signer if self._memory.may_sign else None
+            while ledgers:
+                opened.append(restore_ledger(ledgers.pop(0), records, key, clock.wall_ms()))
             own = OwnPlace(name, org, _own_authorities(home))
             self._belonging: Final = Belonging(own, consortium, opened, RevocationRule(config.p2p.revocation), clock)
             trust = self._belonging.directory.trust
@@ -131,6 +160,8 @@ class Node:
             # A channel closes the store of its parts; those that no channel was made of yet are closed here.
             for parts in opened[len(self.channels) :]:
                 parts.store.close()
+            for ledger in ledgers:
+                ledger.store.close()
             self._close_storage()
             raise
         self._belonging.on_change = self._take_directory
@@ -164,8 +195,9 @@ class Node:
             clock,
             self._belonging.is_member,
             self._certificates.warnings,
+            self._fail_stop.report,
         )
-        dispatcher = Dispatcher(self.service)
+        dispatcher = Dispatcher(self.service, storage_failed=self._fail_stop.report)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
         admin: dict[str, Callable[[Mapping[str, Any]], Any]] = dict(self._backups.actions)
         if config.devnet.faults:
@@ -176,19 +208,36 @@ class Node:
         self._metrics.register(self._samples)
         self._metrics.register(self._certificates.samples)
 
+    async def abandon(self) -> None:
+        """Close everything of a node that is not to run."""
+        self.service.close()
+        await self._verifier.close()
+        self._backups.close()
+        self._close_storage()
+
     async def run(self, stop: asyncio.Event, started: Callable[[], None] = lambda: None) -> None:
         """Run until ``stop`` is set. Raises what ended the node early."""
         try:
+            if not self._has_room:
+                # Every database was opened and verified, so nothing is lost; but this is no disk to write to.
+                self._room.secure()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(channel.run(), name=channel.name) for channel in self.channels.values()]
+                tasks = [group.create_task(self._fail_stop.run(), name="fail-stop")]
+
+                def start(work: Coroutine[Any, Any, None], name: str) -> None:
+                    tasks.append(group.create_task(self._fail_stop.watch(work), name=name))
+
+                for channel in self.channels.values():
+                    start(channel.run(), channel.name)
                 if self._log_writer is not None:
-                    tasks.append(group.create_task(self._log_writer.run(), name="log"))
+                    start(self._log_writer.run(), "log")
                 self._watch.look(at_once=True)
                 await self._network.start()
-                tasks.append(group.create_task(self._network.wait(), name="network"))
-                tasks.append(group.create_task(self._certificates.run(), name="expiry"))
-                tasks.append(group.create_task(self._watch.run(), name="certificates"))
-                tasks.append(group.create_task(self._belonging.run(), name="membership"))
+                start(self._network.wait(), "network")
+                start(self._certificates.run(), "expiry")
+                start(self._watch.run(), "certificates")
+                start(self._belonging.run(), "membership")
+                start(self._storage_watch.run(), "storage")
                 await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
@@ -199,7 +248,7 @@ class Node:
                         p2p=self._network.listen_address,
                         rpc=self._config.rpc.listen,
                         ops=self._config.ops.listen,
-                        signing=self._log_writer is not None,
+                        signing=self._memory.may_sign,
                         verifier=self._mode.value,
                         leveldb=library_version(),
                     ),
@@ -215,10 +264,7 @@ class Node:
             await self._rpc.stop()
             await self._ops.stop()
             await self._network.stop()
-            self.service.close()
-            await self._verifier.close()
-            self._backups.close()
-            self._close_storage()
+            await self.abandon()
         log.info("node_stopped", extra=fields(node=self._config.node.name))
 
     async def _wait(self, stop: asyncio.Event) -> None:
@@ -343,6 +389,7 @@ class Node:
     def _samples(self) -> Iterator[Sample]:
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
         yield "dawan_p2p_peers", {}, connected
+        yield "dawan_storage_free_bytes", {}, self._storage_watch.free_bytes
 
     async def _move_clock(self, argument: Mapping[str, Any]) -> Any:
         """Devnet only: set the wall clock ``ahead_ms`` before the machine's; without it only say how it is set."""
@@ -369,11 +416,16 @@ class Node:
         self._network.cut(names)
         return {"cut": sorted(names)}
 
+    def _note_log(self) -> None:
+        self._memory.note()
+
     def _close_storage(self) -> None:
         for channel in self.channels.values():
             channel.close()
+        self._storage_watch.close()
         if self._log_writer is not None:
             self._log_writer.close()
+            self._memory.note()
 
 
 def _own_authorities(home: Home) -> list[bytes]:
@@ -406,18 +458,3 @@ def _verifier_mode(setting: str) -> tuple[Mode, int]:
     if setting == "auto":
         return choose_mode()
     return Mode(setting), max(1, len(os.sched_getaffinity(0)) - 1)
-
-
-def _open_log(home: Home, name: str) -> Wal | None:
-    try:
-        return Wal.open(home.wal)
-    except WalMissing as error:
-        log.critical(
-            "signing_disabled",
-            extra=fields(
-                node=name,
-                why=str(error),
-                next="this node observes; make a new key in a new home, vote it in, and start that",
-            ),
-        )
-        return None

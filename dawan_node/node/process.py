@@ -21,6 +21,7 @@ from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import node_clock
 from dawan_node.node.config import Config, parse_address
 from dawan_node.node.consortium import Consortium
+from dawan_node.node.fail_stop import EXIT_STORAGE, FailStop, end, first_of
 from dawan_node.node.home import Home, NodeKeys
 from dawan_node.node.logs import fields
 from dawan_node.node.node import Node
@@ -29,8 +30,6 @@ from dawan_node.storage.files import make_private_directory
 from dawan_node.storage.lock import NodeLock
 
 log = logging.getLogger(__name__)
-
-EXIT_STORAGE: Final = 74
 
 #: Threads that verify and execute share the interpreter with the event loop; the default of 5 ms makes each hand-over
 #: to a waiting thread that late, which adds up over the steps of a commit.
@@ -46,9 +45,9 @@ def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(config, home, keys))
     except* OperatorError as group:
-        raise _first(group) from None
+        raise first_of(group) from None
     except* StorageError as group:
-        log.critical("storage_failed", extra=fields(error=str(_first(group)), next="restart; the node verifies itself"))
+        end(first_of(group), home.data)
         sys.exit(EXIT_STORAGE)
     finally:
         lock.release()
@@ -66,8 +65,9 @@ async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    fail_stop = FailStop(home.data)
     while True:
-        node = Node(config, home, keys, consortium, clock)
+        node = Node(config, home, keys, consortium, clock, fail_stop)
         loop.add_signal_handler(signal.SIGHUP, node.look_at_files)
         # What exists now lives as long as the node; the collector need not look at it again.
         gc.collect()
@@ -115,11 +115,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first exception inside nested groups."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return inner

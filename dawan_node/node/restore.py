@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from dawan_node.consensus.records import (
 )
 from dawan_node.consensus.replica import Replica
 from dawan_node.consensus.signer import VoteSigner
-from dawan_node.errors import InvalidEncoding, OperatorError, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, InvalidEncoding, OperatorError, StorageError, StorageReason
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry, UnknownModule
 from dawan_node.node.accuser import EVIDENCE_RECORD, decode_records
@@ -41,25 +41,44 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.storage.leveldb import is_initialised
+from dawan_node.storage.leveldb import is_initialised, set_aside, set_aside_remains
 from dawan_node.storage.wal import WalRecord
 
 log = logging.getLogger(__name__)
 
+_FINAL_KINDS: Final = (RecordKind.DECIDED, RecordKind.SYNCED)
+_HEALS: Final = "nothing: the node fetches the ledger from its peers, and signs nothing until it is as far as its log"
 
-def open_channel(
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger:
+    """A channel's open and verified database, with the code that runs on it."""
+
+    genesis: Genesis
+    executor: Executor
+    store: ChannelStore
+    keeping: Keeping | None = None
+
+    def votes(self, public_key: bytes) -> bool:
+        """Whether the key is of the set that decides the next block."""
+        return any(key == public_key for _, _, _, key in self.executor.configuration(self.store.state).validators)
+
+
+def open_ledger(
     genesis: Genesis,
     database: Path,
     history: int,
     log_records: Iterable[WalRecord] | None,
-    key: NodeSigner | None,
-    now_ms: int,
     keeping: Keeping | None = None,
-) -> ChannelParts:
-    """Open or create the channel's database and restore its replica. A snapshot that was fetched for it comes first.
+    *,
+    in_doubt: bool = False,
+) -> OpenLedger:
+    """Open or create the channel's database; ``in_doubt``: read all of it first. A snapshot that was fetched for it
+    comes first.
 
-    ``log_records`` are those of the whole node, None when it has no log; ``key`` is None on an observer. Raises
-    OperatorError or StorageError.
+    A damaged one is set aside, and an empty one takes its place: the peers have the same blocks, the log is what keeps
+    the key from contradicting itself, and nothing is signed before the chain has reached the log's head. Raises
+    OperatorError (DataRefused where there is no peer to fetch the ledger from) or StorageError.
     """
     try:
         registry = Registry.load([(module.name, module.version) for module in genesis.modules])
@@ -72,17 +91,100 @@ def open_channel(
     executor = Executor(registry, genesis)
     if keeping is not None:
         adopt(database, keeping.incoming, _logged_height(genesis.chain_id, log_records))
-    if not is_initialised(database):
-        first = executor.genesis_state()
-        ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
-    store = ChannelStore.open(database, genesis.chain_id, history=history)
-    signer_of = None if key is None else partial(key.channel, genesis.chain_id)
+    records = _replica_records(genesis, log_records)
+    if not (is_initialised(database) and database.exists()):
+        if recorded_height(records):
+            _require_peers(genesis, database, "it is not there, and the log knows of decided blocks")
+            log.critical("ledger_lost", extra=fields(channel=genesis.channel, next=_HEALS))
+        set_aside_remains(database)
+        _create(genesis, executor, database)
     try:
-        config = ReplicaConfig(genesis.chain_id, genesis.created_ms)
-        parts = restore_channel(genesis, executor, store, log_records, signer_of, config, now_ms)
-        return replace(parts, keeping=keeping)
+        store = ChannelStore.open(database, genesis.chain_id, history=history, scan=in_doubt)
+    except StorageError as error:
+        if error.reason is not StorageReason.CORRUPT:
+            raise
+        _require_peers(genesis, database, f"it is damaged: {error}")
+        aside = set_aside(database)
+        log.critical(
+            "database_damaged",
+            extra=fields(channel=genesis.channel, error=str(error), kept=str(aside), next=_HEALS),
+        )
+        _create(genesis, executor, database)
+        store = ChannelStore.open(database, genesis.chain_id, history=history)
+    try:
+        if _lacks_blocks(records, store.head.height, _logged_bodies(genesis, log_records)):
+            _require_peers(genesis, database, "it is older than the log, which does not hold the blocks between")
     except BaseException:
         store.close()
+        raise
+    return OpenLedger(genesis, executor, store, keeping)
+
+
+def _create(genesis: Genesis, executor: Executor, database: Path) -> None:
+    first = executor.genesis_state()
+    ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
+
+
+def _require_peers(genesis: Genesis, database: Path, why: str) -> None:
+    """Raises DataRefused on a channel of one validator: nobody else has what is lost."""
+    if genesis.validator_set.n > 1:
+        return
+    raise DataRefused(
+        DataRefusal.NO_PEERS,
+        f"{database} is not made anew",
+        f"{why}; channel {genesis.channel} has one validator, so nobody else has its blocks",
+        "Put back the database itself, or restore the newest backup into a new home: dawan-node backup list, then "
+        "dawan-node backup restore (docs/storage.md).",
+    )
+
+
+def _lacks_blocks(records: Sequence[Record], height: int, bodies: set[bytes]) -> bool:
+    """Whether the log knows of a block above ``height`` that cannot be made again from the log alone."""
+    decided = [DecidedRecord.decode(record.payload).header for record in records if record.kind in _FINAL_KINDS]
+    above = {header.height: header.hash for header in decided if header.height > height}
+    return any(above.get(at) not in bodies for at in range(height + 1, max(above, default=height) + 1))
+
+
+def _logged_bodies(genesis: Genesis, log_records: Iterable[WalRecord] | None) -> set[bytes]:
+    return {
+        BlockBody.decode_record(record.payload).block_hash
+        for record in log_records or ()
+        if record.kind == BODIES_RECORD and record.channel_id == genesis.chain_id
+    }
+
+
+def _replica_records(genesis: Genesis, log_records: Iterable[WalRecord] | None) -> list[Record]:
+    own = [record for record in log_records or () if record.channel_id == genesis.chain_id]
+    return [Record(RecordKind(record.kind), record.payload) for record in own if record.kind < SHELL_KINDS_FROM]
+
+
+def open_channel(
+    genesis: Genesis,
+    database: Path,
+    history: int,
+    log_records: Iterable[WalRecord] | None,
+    key: NodeSigner | None,
+    now_ms: int,
+    keeping: Keeping | None = None,
+) -> ChannelParts:
+    """``open_ledger`` and ``restore_ledger`` in one, for whoever has one channel."""
+    ledger = open_ledger(genesis, database, history, log_records, keeping)
+    return restore_ledger(ledger, log_records, key, now_ms)
+
+
+def restore_ledger(
+    ledger: OpenLedger, log_records: Iterable[WalRecord] | None, key: NodeSigner | None, now_ms: int
+) -> ChannelParts:
+    """The parts of a channel from its open database and the log of the whole node, None when it has none; ``key`` is
+    None where it may not sign. Closes the database when it raises: OperatorError or StorageError."""
+    genesis = ledger.genesis
+    signer_of = None if key is None else partial(key.channel, genesis.chain_id)
+    config = ReplicaConfig(genesis.chain_id, genesis.created_ms)
+    try:
+        parts = restore_channel(genesis, ledger.executor, ledger.store, log_records, signer_of, config, now_ms)
+        return replace(parts, keeping=ledger.keeping)
+    except BaseException:
+        ledger.store.close()
         raise
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import dawan_node
 from dawan_node.consensus.report import Mode, ReplicaStatus
 from dawan_node.crypto.signatures import ED25519, ed25519_library
+from dawan_node.errors import StorageError
 from dawan_node.node.admission import Verdict
 from dawan_node.node.channel import Channel
 from dawan_node.node.clock import Clock
@@ -54,8 +55,10 @@ class Service:
         clock: Clock,
         is_member: Callable[[str, str, frozenset[bytes]], bool],
         certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
+        storage_failed: Callable[[StorageError], None] = lambda error: None,
     ) -> None:
-        """``is_member``: see NodeApi. ``certificates``: those near their end now."""
+        """``is_member``: see NodeApi. ``certificates``: those near their end. ``storage_failed``: stops the node."""
+        self._storage_failed: Final = storage_failed
         self._is_member: Final = is_member
         self._certificates: Final = certificates
         self._name: Final = name
@@ -389,6 +392,10 @@ class Service:
             if error.height > error.newest:
                 raise ApiError.not_found("block", str(error.height), "chain_head names the newest height") from None
             raise ApiError.pruned(error.height, error.oldest) from None
+        except StorageError as error:
+            # Not an answer to one caller: what else this disk says may be wrong too.
+            self._storage_failed(error)
+            raise
 
     # Words
 

@@ -58,7 +58,10 @@ class Dispatcher:
         monotonic_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
         request_ms_max: int = REQUEST_MS_MAX,
         read_ms_max: int = READ_MS_MAX,
+        storage_failed: Callable[[StorageError], None] = lambda error: None,
     ) -> None:
+        """``storage_failed`` stops the node: a store in doubt is more than a failed call."""
+        self._storage_failed = storage_failed
         self._api = api
         self._observe = observe
         self._monotonic_ms = monotonic_ms
@@ -127,7 +130,8 @@ class Dispatcher:
             return error
         except InvalidTransaction as error:
             return ApiError(error.code, error.detail or error.reason, reason=error.reason, path=error.path)
-        except StorageError:
+        except StorageError as error:
+            self._storage_failed(error)
             return ApiError.unavailable("the store of this node is in doubt", hint="Ask another node.")
         except Exception as error:  # noqa: BLE001 - the boundary of one call: its fault must not end the others
             return self._internal_error(call.method, error)

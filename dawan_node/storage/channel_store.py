@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from dawan_node.errors import OperatorError, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, OperatorError, StorageError
 from dawan_node.primitives.block import Result
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead, epoch_put
 from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore
-from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.leveldb import DatabaseSign, LevelDBStore, read_sign
+from dawan_node.storage.migration import migrate
 from dawan_node.storage.retention import Retention
 from dawan_node.storage.state_store import CACHE_BYTES, HISTORY_BLOCKS, StateChanges, StateStore
 
@@ -42,7 +43,7 @@ class ChannelStore:
         store = LevelDBStore.open(path, create=True)
         try:
             write_genesis(store, genesis, changes, created_ms)
-            store.mark_initialised()
+            store.mark_initialised(genesis.block_hash)
         finally:
             store.close()
 
@@ -55,14 +56,19 @@ class ChannelStore:
         history: int = HISTORY_BLOCKS,
         cache_bytes: int = CACHE_BYTES,
         walk_headers: int = WALK_HEADERS_MAX,
+        scan: bool = False,
     ) -> Self:
-        """Open and verify the database of the channel with ``chain_id``.
+        """Open and verify the database of the channel with ``chain_id``; with ``scan`` all of it, if it is in doubt.
 
         Raises ``OperatorError`` (in use, missing, newer schema, another channel's) or ``StorageError`` (damaged).
         """
         store = LevelDBStore.open(path)
         try:
+            if scan:
+                store.scan()
             channel = cls.over(store, chain_id, history=history, cache_bytes=cache_bytes, walk_headers=walk_headers)
+            if read_sign(path) != DatabaseSign(schema.SCHEMA_VERSION, chain_id):
+                store.mark_initialised(chain_id)  # it was migrated, or is of a version that signed less
         except (OperatorError, StorageError):
             store.close()
             raise
@@ -79,12 +85,13 @@ class ChannelStore:
         walk_headers: int = WALK_HEADERS_MAX,
     ) -> Self:
         """As ``open``, over a store that already holds a genesis (tests use a ``MemoryStore``)."""
-        schema.check_schema(store)
+        migrate(store)
         channel = cls(store, history=history, cache_bytes=cache_bytes)
         genesis = channel.blocks.result(0)
         if genesis is None or genesis.block_hash != chain_id:
             found = "no chain" if genesis is None else f"chain {genesis.block_hash.hex()[:16]}"
-            raise OperatorError(
+            raise DataRefused(
+                DataRefusal.OTHER_CHANNEL,
                 "the channel cannot be opened",
                 f"its database holds {found}, its genesis file chain {chain_id.hex()[:16]}",
                 "Use the genesis file this database was made with, or move the channel's folder away: it syncs anew.",

@@ -20,18 +20,22 @@ LevelDB is not safe over ``fork``: open it only after the last one.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
 import plyvel
 
-from dawan_node.errors import OperatorError, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, OperatorError, StorageError, StorageReason
 from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, sync_directory
 from dawan_node.storage.kv import Put, range_of
 from dawan_node.storage.lock import DirectoryLock
+from dawan_node.storage.schema import SCHEMA_VERSION
 
 # Hot keys (the upper tree nodes, the head) are overwritten in every block; a larger buffer absorbs more of them before
 # they are written to tables and compacted. Measured with four validators at 1,000 transactions per second on two cores:
@@ -50,6 +54,8 @@ BLOOM_FILTER_BITS = 10
 
 _MARKER_NAME = "INITIALISED"
 _MARKER_CONTENT = b"dawan-node database\n"
+_SIGN = re.compile(rb"dawan-node database\nschema ([0-9]{1,9})\nchain ([0-9a-f]{64})\n")
+_SIGN_BYTES_MAX = 1024
 
 # Everything plyvel raises when the database is unwell; RuntimeError is its word for "closed".
 _FAILURES = (plyvel.Error, OSError, RuntimeError)
@@ -68,6 +74,7 @@ class LevelDBStore:
         self._database = database
         self._lock = lock
         self._failure: str | None = None
+        self._reason = StorageReason.READ
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Self:
@@ -80,7 +87,9 @@ class LevelDBStore:
         try:
             make_private_directory(path.parent)
         except OSError as error:
-            raise StorageError(f"{path.parent} cannot be prepared: {error.strerror}") from error
+            raise StorageError.of(
+                f"{path.parent} cannot be prepared: {error.strerror}", error, StorageReason.WRITE
+            ) from error
         lock = DirectoryLock.acquire(path.with_name(path.name + ".lock"), path)
         try:
             initialised = marker_path(path).exists()
@@ -100,13 +109,24 @@ class LevelDBStore:
             return cls(path, _open_database(path, create), lock)
         except _FAILURES as error:
             lock.release()
-            raise StorageError(f"database {path} cannot be opened: {error}") from error
+            if "missing files" in str(error):  # tables that the manifest names; no crash loses one
+                raise DataRefused(
+                    DataRefusal.HALF_COPIED,
+                    f"{path} is not opened",
+                    f"LevelDB says: {error}",
+                    f"Put back the whole folder, or move it away and start again, so that it syncs anew: mv {path} "
+                    f"{path}.aside",
+                ) from error
+            raise _storage_error(f"database {path} cannot be opened: {error}", error, StorageReason.READ) from error
         except OperatorError:
             lock.release()
             raise
 
-    def mark_initialised(self) -> None:
-        """Make it durable that this database has its first content (which must have been written with ``sync``)."""
+    def mark_initialised(self, chain_id: bytes | None = None) -> None:
+        """Make it durable that this database has its first content (which must have been written with ``sync``).
+
+        With ``chain_id`` the sign also says whose it is, which can then be told without opening it.
+        """
         self._check_usable()
         marker = marker_path(self.path)
         unfinished = marker.with_name(marker.name + ".new")
@@ -114,7 +134,7 @@ class LevelDBStore:
             sync_directory(self.path)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
             try:
-                os.write(descriptor, _MARKER_CONTENT)
+                os.write(descriptor, _MARKER_CONTENT + _sign_lines(chain_id))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -122,7 +142,7 @@ class LevelDBStore:
             sync_directory(self.path.parent)
             sync_directory(self.path.parent.parent)
         except OSError as error:
-            raise self._fail(error) from error
+            raise self._fail(error, StorageReason.WRITE) from error
 
     def get(self, key: bytes) -> bytes | None:
         if self._failure is not None:
@@ -150,7 +170,7 @@ class LevelDBStore:
                     put(key, value)
             pending.write()
         except _FAILURES as error:
-            raise self._fail(error) from error
+            raise self._fail(error, StorageReason.WRITE) from error
 
     def snapshot(self) -> LevelDBSnapshot:
         self._check_usable()
@@ -166,6 +186,15 @@ class LevelDBStore:
             self._database.compact_range()
         except _FAILURES as error:
             raise self._fail(error) from error
+
+    def scan(self) -> None:
+        """Read every record, which verifies every checksum, and check their order: a block of a table that lies in
+        another one's place has a checksum that fits. For a store in doubt; reads everything. Raises StorageError."""
+        last: bytes | None = None
+        for key, _ in self.iterate():
+            if last is not None and key <= last:
+                raise StorageError(f"database {self.path} is not in order: {last.hex()} comes before {key.hex()}")
+            last = key
 
     def close(self) -> None:
         """Close the database and give up the lock. No other thread may be inside a call of this store."""
@@ -201,13 +230,14 @@ class LevelDBStore:
 
     def _check_usable(self) -> None:
         if self._failure is not None:
-            raise StorageError(f"database {self.path} refuses all use: {self._failure}")
+            raise StorageError(f"database {self.path} refuses all use: {self._failure}", self._reason)
 
-    def _fail(self, error: Exception) -> StorageError:
+    def _fail(self, error: Exception, otherwise: StorageReason = StorageReason.READ) -> StorageError:
         """Latch the store. The database object stays open until ``close``: another thread may be inside it."""
+        failed = _storage_error(f"database {self.path} failed: {error}", error, otherwise)
         if self._failure is None:
-            self._failure = f"{type(error).__name__}: {error}"
-        return StorageError(f"database {self.path} failed: {error}")
+            self._failure, self._reason = f"{type(error).__name__}: {error}", failed.reason
+        return failed
 
 
 class LevelDBSnapshot:
@@ -234,6 +264,15 @@ class LevelDBSnapshot:
         self._snapshot.close()
 
 
+def _storage_error(detail: str, error: Exception, otherwise: StorageReason) -> StorageError:
+    """LevelDB says corruption by a type of its own, and what the system said only in its text."""
+    if isinstance(error, plyvel.CorruptionError):
+        return StorageError(detail, StorageReason.CORRUPT)
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return StorageError(detail, StorageReason.FULL)
+    return StorageError.of(detail, error, otherwise)
+
+
 def _open_database(path: Path, create: bool) -> Any:
     return plyvel.DB(
         str(path),
@@ -250,6 +289,53 @@ def _open_database(path: Path, create: bool) -> Any:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseSign:
+    """What is written beside a database about it; None where an earlier version wrote nothing."""
+
+    schema: int | None = None
+    chain_id: bytes | None = None
+
+
+def read_sign(path: Path) -> DatabaseSign:
+    """The sign beside the database in ``path``, without opening that; there must be one. Raises StorageError."""
+    try:
+        with marker_path(path).open("rb") as file:
+            found = _SIGN.fullmatch(file.read(_SIGN_BYTES_MAX))
+    except OSError as error:
+        raise StorageError.of(f"{marker_path(path)} cannot be read: {error}", error, StorageReason.READ) from error
+    return DatabaseSign(int(found[1]), bytes.fromhex(found[2].decode())) if found else DatabaseSign()
+
+
+def _sign_lines(chain_id: bytes | None) -> bytes:
+    return b"" if chain_id is None else b"schema %d\nchain %s\n" % (SCHEMA_VERSION, chain_id.hex().encode())
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give the database in ``path`` the name ``db.damaged-N``, which makes room for another; None when there is none.
+
+    It is kept: deleting is never ours to decide. Raises StorageError.
+    """
+    try:
+        # First: what is left after a crash in between counts as unfinished, and is made anew as well.
+        marker_path(path).unlink(missing_ok=True)
+        sync_directory(path.parent)
+        if not path.exists():
+            return None
+        aside = _free_name(path, "damaged")
+        os.rename(path, aside)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError.of(f"{path} cannot be set aside: {error}", error, StorageReason.WRITE) from error
+    return aside
+
+
+def set_aside_remains(path: Path) -> None:
+    """Where the database itself is gone, take away its sign, so that it can be created again. Raises StorageError."""
+    if is_initialised(path) and not path.exists():
+        set_aside(path)
+
+
 def is_initialised(path: Path) -> bool:
     """Whether the database in ``path`` was created completely. One that was not may, and must, be created again."""
     return marker_path(path).exists()
@@ -264,7 +350,11 @@ def _set_unfinished_aside(path: Path) -> None:
     """Rename what an interrupted creation left. It is kept, because deleting is never ours to decide."""
     if not path.exists():
         return
+    os.rename(path, _free_name(path, "unfinished"))
+
+
+def _free_name(path: Path, why: str) -> Path:
     attempt = 1
-    while (aside := path.with_name(f"{path.name}.unfinished-{attempt}")).exists():
+    while (aside := path.with_name(f"{path.name}.{why}-{attempt}")).exists():
         attempt += 1
-    os.rename(path, aside)
+    return aside

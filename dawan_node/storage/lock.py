@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from dawan_node.errors import OperatorError, StorageError
+from dawan_node.errors import OperatorError, StorageError, StorageReason
 
 _NODE_LOCK_NAME = "node.lock"
 # A decimal process id and a line end; whatever else is in the file is not ours and is not shown.
@@ -41,7 +41,9 @@ class DirectoryLock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise StorageError(f"lock file {path} cannot be opened: {error.strerror}") from error
+            raise StorageError.of(
+                f"lock file {path} cannot be opened: {error.strerror}", error, StorageReason.WRITE
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -54,13 +56,15 @@ class DirectoryLock:
             ) from None
         except OSError as error:
             os.close(descriptor)
-            raise StorageError(f"{path} cannot be locked: {error.strerror}") from error
+            raise StorageError.of(f"{path} cannot be locked: {error.strerror}", error, StorageReason.WRITE) from error
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            # In this order: on a full disk the block that is there can be written over, a freed one not had back.
+            os.ftruncate(descriptor, os.pwrite(descriptor, b"%d\n" % os.getpid(), 0))
         except OSError as error:
             os.close(descriptor)
-            raise StorageError(f"lock file {path} cannot be written: {error.strerror}") from error
+            raise StorageError.of(
+                f"lock file {path} cannot be written: {error.strerror}", error, StorageReason.WRITE
+            ) from error
         return cls(path, descriptor)
 
     def release(self) -> None:

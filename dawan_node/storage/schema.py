@@ -47,7 +47,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from dawan_node.errors import OperatorError, StorageError
+from dawan_node.errors import StorageError
 from dawan_node.storage.kv import KeyValueReader, Put
 
 SCHEMA_VERSION: Final = 1
@@ -87,25 +87,17 @@ _U64 = struct.Struct(">Q")
 _POSITION = struct.Struct(">QI")
 
 
-def schema_put() -> Put:
-    """The entry that a new database begins with."""
-    return SCHEMA_KEY, _U32.pack(SCHEMA_VERSION)
+def schema_put(version: int = SCHEMA_VERSION) -> Put:
+    """The entry that a database of this version has."""
+    return SCHEMA_KEY, _U32.pack(version)
 
 
-def check_schema(store: KeyValueReader) -> None:
-    """Raises ``OperatorError`` for a database of a newer version, ``StorageError`` for one without a version."""
+def schema_version(store: KeyValueReader) -> int:
+    """The version of the layouts in a database. Raises ``StorageError`` for one without."""
     written = store.get(SCHEMA_KEY)
     if written is None or len(written) != _U32.size:
         raise StorageError("the database has no schema version: it is damaged or not one of ours")
-    (version,) = _U32.unpack(written)
-    if version > SCHEMA_VERSION:
-        raise OperatorError(
-            "the database cannot be opened",
-            f"it has schema {version} and this version of dawan-node knows {SCHEMA_VERSION}",
-            "Start the newer version again, or restore the backup made before it ran.",
-        )
-    if version < SCHEMA_VERSION:
-        raise StorageError(f"the database has schema {version}, which no released version has written")
+    return int.from_bytes(written, "big")
 
 
 def height_bytes(height: int) -> bytes:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dawan_node.errors import DawanError, OperatorError, StorageError
+from dawan_node.errors import DawanError, OperatorError, StorageError, StorageReason
 from dawan_node.storage import wal_format
 from dawan_node.storage.files import OPERATING_SYSTEM, FileOperations, Releasable
 from dawan_node.storage.wal_format import DamagedSegment, SegmentContent, SegmentHeader, WalRecord
@@ -74,6 +74,7 @@ class Wal:
         self._segment_bytes = segment_bytes
         self._replayed: tuple[WalRecord, ...] | None = content.records
         self._failure: str | None = None
+        self._failure_reason = StorageReason.WRITE
         self._closed = False
         # Guards everything below; never held over a sync.
         self._state_lock = threading.Lock()
@@ -100,7 +101,9 @@ class Wal:
             finally:
                 lock.release()
         except OSError as error:
-            raise StorageError(f"write-ahead log {directory} cannot be created: {error}") from error
+            raise StorageError.of(
+                f"write-ahead log {directory} cannot be created: {error}", error, StorageReason.WRITE
+            ) from error
 
     @classmethod
     def open(
@@ -115,12 +118,16 @@ class Wal:
                 raise WalMissing(f"there is no write-ahead log in {directory}")
             lock = files.lock(_lock_path(directory), directory)
         except OSError as error:
-            raise StorageError(f"write-ahead log {directory} cannot be opened: {error}") from error
+            raise StorageError.of(
+                f"write-ahead log {directory} cannot be opened: {error}", error, StorageReason.READ
+            ) from error
         try:
             segment, content = _recover(directory, files)
         except OSError as error:
             lock.release()
-            raise StorageError(f"write-ahead log {directory} cannot be opened: {error}") from error
+            raise StorageError.of(
+                f"write-ahead log {directory} cannot be opened: {error}", error, StorageReason.READ
+            ) from error
         except DawanError:
             lock.release()
             raise
@@ -242,7 +249,9 @@ class Wal:
             for segment in (*self._retired, self._segment):
                 self._files.close(segment.descriptor)
         except OSError as error:
-            raise StorageError(f"write-ahead log {self.directory} cannot be closed: {error}") from error
+            raise StorageError.of(
+                f"write-ahead log {self.directory} cannot be closed: {error}", error, StorageReason.WRITE
+            ) from error
         finally:
             self._directory_lock.release()
 
@@ -254,12 +263,20 @@ class Wal:
 
     def _check_usable(self) -> None:
         if self._failure is not None:
-            raise StorageError(f"write-ahead log {self.directory} refuses all use: {self._failure}")
+            raise StorageError(
+                f"write-ahead log {self.directory} refuses all use: {self._failure}", self._failure_reason
+            )
 
     def _fail(self, error: OSError) -> StorageError:
+        failed = StorageError.of(f"write-ahead log {self.directory} failed: {error}", error, StorageReason.WRITE)
         if self._failure is None:
-            self._failure = str(error)
-        return StorageError(f"write-ahead log {self.directory} failed: {error}")
+            self._failure, self._failure_reason = str(error), failed.reason
+        return failed
+
+
+def has_segments(directory: Path, files: FileOperations = OPERATING_SYSTEM) -> bool:
+    """Whether there is a log at all. Raises OSError."""
+    return bool(_segments(directory, files))
 
 
 def inspect(directory: Path, files: FileOperations = OPERATING_SYSTEM) -> int:
@@ -273,7 +290,9 @@ def inspect(directory: Path, files: FileOperations = OPERATING_SYSTEM) -> int:
             raise WalMissing(f"there is no write-ahead log in {directory}")
         return len(_newest(directory, sequences, files)[1].records)
     except OSError as error:
-        raise StorageError(f"write-ahead log {directory} cannot be read: {error}") from error
+        raise StorageError.of(
+            f"write-ahead log {directory} cannot be read: {error}", error, StorageReason.READ
+        ) from error
 
 
 def _create_first_segment(directory: Path, files: FileOperations) -> None:
@@ -322,7 +341,10 @@ def _newest(directory: Path, sequences: Sequence[int], files: FileOperations) ->
         sequence -= 1
         content = _read_segment(directory, sequence, files)
     if content is None:
-        raise StorageError(f"write-ahead log {directory}: segment {sequence} is damaged and has no predecessor")
+        raise StorageError(
+            f"write-ahead log {directory}: segment {sequence} is damaged and has no predecessor",
+            StorageReason.LOG_CORRUPT,
+        )
     return sequence, content
 
 
@@ -331,7 +353,7 @@ def _read_segment(directory: Path, sequence: int, files: FileOperations) -> Segm
     try:
         content = wal_format.decode_segment(files.read(_segment_path(directory, sequence)), sequence)
     except DamagedSegment as error:
-        raise StorageError(f"write-ahead log {directory}: {error}") from error
+        raise StorageError(f"write-ahead log {directory}: {error}", StorageReason.LOG_CORRUPT) from error
     return content if content is not None and content.checkpoint_bytes else None
 
 

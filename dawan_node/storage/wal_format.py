@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
-from dawan_node.errors import OperatorError
+from dawan_node.errors import DataRefusal, DataRefused
 
 FORMAT_VERSION = 1
 CHANNEL_BYTES = 32
@@ -127,7 +127,7 @@ def encode_segment_start(header: SegmentHeader, checkpoint: Sequence[WalRecord])
 def decode_segment(data: bytes, sequence: int) -> SegmentContent | None:
     """Read a segment; None when not even its header was written completely.
 
-    Raises ``DamagedSegment`` when an unreadable record is known to have been durable, ``OperatorError`` when a newer
+    Raises ``DamagedSegment`` when an unreadable record is known to have been durable, ``DataRefused`` when a newer
     version of the software wrote the segment.
     """
     header = _decode_header(data, sequence)
@@ -197,7 +197,8 @@ def _decode_header(data: bytes, sequence: int) -> SegmentHeader | None:
     if magic != _MAGIC or written_sequence != sequence:
         raise DamagedSegment(f"segment {sequence} holds something else (sequence {written_sequence})")
     if version > FORMAT_VERSION:
-        raise OperatorError(
+        raise DataRefused(
+            DataRefusal.NEWER,
             "the write-ahead log cannot be read",
             f"it has format {version} and this version knows {FORMAT_VERSION}",
             "Start the newer version of dawan-node again.",

@@ -196,12 +196,16 @@ def test_a_changed_consortium_file_no_longer_fits_the_genesis(case: Case) -> Non
     assert "genesis" in case.run()
 
 
-def test_a_log_file_from_a_damaged_disk_stops_the_node_with_the_code_of_storage(case: Case) -> None:
-    (segment,) = case.home.wal.glob("*.wal")
-    segment.write_bytes(b"not a log at all" * 10)
-    done = case.start()
-    assert done.returncode == 74, done.stderr
-    assert len(done.stderr.splitlines()) == 1 and "storage_failed" in done.stderr
+def test_a_database_that_lost_a_file_is_refused_before_anything_is_touched(case: Case) -> None:
+    database = case.home.database(CHANNEL)
+    database.mkdir(parents=True)
+    database.with_name("db.INITIALISED").write_bytes(b"dawan-node database\n")
+    (database / "CURRENT").write_text("MANIFEST-000004\n")
+    before = sorted(case.home.data.rglob("*"))
+    line = case.run()
+    assert "MANIFEST-000004" in line and "mv " in line
+    written_by_every_start = {case.home.data / "node.lock"}
+    assert set(case.home.data.rglob("*")) - set(before) <= written_by_every_start
 
 
 # With a node that runs

@@ -11,10 +11,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dawan_node.consensus.records import CommitRecord, DecidedRecord, PrepareRecord, RecordKind
 from dawan_node.consensus.report import Mode
-from dawan_node.errors import OperatorError, SigningRefused, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, OperatorError, SigningRefused, StorageError
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry
 from dawan_node.node.applier import Applier
@@ -123,11 +124,59 @@ def test_a_creation_that_was_interrupted_begins_again(home: Home, left_behind: t
     assert home.open(log=None).head.height == 1, "a finished database is kept"
 
 
-def test_a_database_that_vanished_is_a_doubt_about_the_disk(home: Home) -> None:
+def test_a_database_that_vanished_is_made_anew_and_signs_nothing_before_it_is_as_far_as_its_log(home: Home) -> None:
+    blocks = home.ledger.grow(3)
+    home.store(blocks)
+    home.decided(blocks[-1])
     home.open().store.close()
     home.database.rename(home.database.with_name("gone"))
-    with pytest.raises(StorageError):
+    parts = home.open()
+    assert parts.head.height == 0 and parts.signer is not None and parts.signer.floor == 3
+    assert mode(parts) is Mode.SYNCING
+
+
+def damage(database: Path) -> None:
+    """One bit of what LevelDB keeps."""
+    file = max(database.glob("*.log"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_database_is_kept_and_another_begun_that_signs_nothing_before_it_is_as_far_as_its_log(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocks = home.ledger.grow(3)
+    home.store(blocks)
+    home.decided(blocks[-1])
+    home.opened.pop().store.close()
+    damage(home.database)
+    parts = home.open()
+    assert parts.head.height == 0 and mode(parts) is Mode.SYNCING
+    assert home.database.with_name("db.damaged-1").is_dir()
+    assert "database_damaged" in caplog.messages
+
+
+@pytest.mark.parametrize("loss", ["damaged", "deleted", "older"])
+def test_a_validator_that_is_alone_has_nobody_to_fetch_a_lost_ledger_from(tmp_path: Path, loss: str) -> None:
+    home = Home(tmp_path)
+    shared = trade_genesis()
+    home.genesis = alone = replace(shared, validators=shared.validators[:1])
+    executor = Executor(Registry.load([(module.name, module.version) for module in alone.modules]), alone)
+    home.ledger = Ledger(alone)
+    first = executor.genesis_state()
+    if loss != "deleted":
+        ChannelStore.create(home.database, first.result, first.changes, alone.created_ms)
+    if loss == "damaged":
+        damage(home.database)
+    if loss != "damaged":
+        home.decided(home.ledger.grow(1)[0])
+    before = sorted(path.name for path in home.database.parent.glob("*")) if home.database.parent.exists() else []
+    with pytest.raises(DataRefused) as refusal:
         home.open()
+    assert refusal.value.reason is DataRefusal.NO_PEERS and "backup restore" in refusal.value.fix
+    after = sorted(path.name for path in home.database.parent.glob("*")) if home.database.parent.exists() else []
+    assert [name for name in after if name != "db.lock"] == [name for name in before if name != "db.lock"]
 
 
 def test_the_head_is_what_the_store_holds(home: Home) -> None:

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawan_node.errors import OperatorError, StorageError
+from dawan_node.errors import StorageError
 from dawan_node.storage import schema
-from dawan_node.storage.kv import MemoryStore
 
 KEYS = st.lists(st.sampled_from([0, 1, 2, 0xFE, 0xFF]), max_size=4).map(bytes)
 HEIGHTS = st.integers(0, 2**64 - 1).map(schema.height_bytes)
@@ -40,17 +39,3 @@ def test_a_packed_list_gives_back_all_items_and_each_one(items: list[bytes]) -> 
     for cut in range(len(packed)):
         with pytest.raises(StorageError):
             schema.unpack_list(packed[:cut])
-
-
-def test_only_a_database_of_this_schema_is_accepted() -> None:
-    store = MemoryStore()
-    with pytest.raises(StorageError, match="no schema version"):
-        schema.check_schema(store)
-    store.write([schema.schema_put()])
-    schema.check_schema(store)
-    store.write([(schema.SCHEMA_KEY, (schema.SCHEMA_VERSION + 1).to_bytes(4, "big"))])
-    with pytest.raises(OperatorError, match="newer version"):
-        schema.check_schema(store)
-    store.write([(schema.SCHEMA_KEY, bytes(4))])
-    with pytest.raises(StorageError):
-        schema.check_schema(store)

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+from dawan_node.errors import StorageReason
 from dawan_node.node.checkup.finding import Finding, fail, not_run, ok, warn
 from dawan_node.node.checkup.patient import Patient
+from dawan_node.storage.room import Room
 
 CHECK: Final = "disk"
 GIB: Final = 1024**3
+MIB: Final = 1024**2
 #: LevelDB compacts into new files before it removes old ones, the log has segments of 64 MiB, and a day of logs has
 #: tens of MiB: below this the next compaction may be the last.
 FREE_BYTES_FAIL: Final = 1 * GIB
@@ -43,8 +46,20 @@ BAD_FILE_SYSTEMS: Final = {
 def check_room(patient: Patient) -> list[Finding]:
     """Free space where the node writes."""
     folder = _folder(patient)
+    reserve_mib = 0 if patient.config is None else patient.config.storage.reserve_mib
+    room = Room(folder, reserve_mib * MIB)
     free = free_bytes(folder)
-    what = f"{free / GIB:.1f} GiB are free"
+    what = f"{free / GIB:.1f} GiB are free; a node stops below {room.floor_bytes / MIB:.0f} MiB"
+    if free < room.floor_bytes:
+        return [
+            fail(
+                CHECK,
+                "space",
+                what,
+                f"{folder}: a node does not serve from this disk ({StorageReason.FULL.value})",
+                f"Free or add space for {(room.floor_bytes + room.reserve_bytes) / MIB:.0f} MiB, then start it.",
+            )
+        ]
     if free >= FREE_BYTES_WARN:
         return [ok(CHECK, "space", what)]
     say = fail if free < FREE_BYTES_FAIL else warn

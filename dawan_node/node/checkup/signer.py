@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from dawan_node.crypto import keystore
-from dawan_node.errors import KeystoreError, OperatorError, StorageError
+from dawan_node.errors import DataRefused, KeystoreError, OperatorError, StorageError
 from dawan_node.node.checkup.finding import Finding, fail, failed, not_run, ok
 from dawan_node.node.checkup.patient import Patient, holder
 from dawan_node.node.verification import check_membership, own_request
 from dawan_node.storage import wal
+from dawan_node.storage.data_mark import read_mark
 
 CHECK: Final = "signer"
 
@@ -53,6 +54,21 @@ def check_registered(patient: Patient) -> list[Finding]:
 def check_log(patient: Patient) -> list[Finding]:
     """The write-ahead log is there and can be replayed, or is in the hands of the running node."""
     folder = patient.home.wal
+    try:
+        mark = read_mark(patient.home.data)
+    except (DataRefused, StorageError) as error:
+        return [fail(CHECK, "mark.json", "cannot be used", str(error), "See docs/storage.md.")]
+    silence = None if mark is None else mark.silenced.get(mark.public_key)
+    if silence is not None:
+        return [
+            fail(
+                CHECK,
+                "write-ahead log",
+                f"may have forgotten what the key signed ({silence})",
+                "the node observes, and always will with this key",
+                "Replace the key on chain, from a new home: docs/rekey.md.",
+            )
+        ]
     if patient.pid is not None and holder(folder.with_name(folder.name + ".lock")) == patient.pid:
         return [ok(CHECK, "write-ahead log", f"open in process {patient.pid}")]
     try:
