@@ -35,6 +35,11 @@ from dawan_node.node.ports import OPS_PORT, P2P_PORT, RPC_PORT
     is_flag=True,
     help="The organisation's certificate authority is elsewhere: write a request for it (HOME/keys/tls.csr.pem).",
 )
+@click.option(
+    "--observer",
+    is_flag=True,
+    help="A node that never votes: it follows, verifies every block, serves JSON-RPC and passes transactions on.",
+)
 @passphrase_option
 @click.option("--devnet", is_flag=True, help="Cheap key protection and fault injection: for local test networks only.")
 @output_option
@@ -50,6 +55,7 @@ def init(
     ca: Path | None,
     ca_passphrase_file: Path | None,
     external_ca: bool,
+    observer: bool,
     passphrase_file: Path | None,
     devnet: bool,
     output: str,
@@ -70,6 +76,8 @@ def init(
     }
     if advertise:
         settings["p2p.advertise"] = advertise
+    if observer:
+        settings["node.observer"] = True
     if devnet:
         settings["devnet.faults"] = True
     plan = Plan(
@@ -106,3 +114,6 @@ def init(
         click.echo(f"  {made_for:<11} {key}")
     click.echo("Next: with the consortium.toml that all parties agreed on,")
     click.echo(f"  dawan-node network join-request --home {home} CONSORTIUM.TOML")
+    if observer:
+        click.echo("or, to join a network that runs and does not list this node yet, with its consortium.toml,")
+        click.echo(f"  dawan-node network join-request --home {home} CONSORTIUM.TOML --channel CHANNEL")

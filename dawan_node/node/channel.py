@@ -23,6 +23,7 @@ from dawan_node.mempool_watch import FORWARDED_MS, PATIENCE_MS, MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, Accuser
 from dawan_node.node.admission import Admission, SignatureChecks
 from dawan_node.node.applier import Applier
+from dawan_node.node.block_spreading import BlockSpreading
 from dawan_node.node.bodies import BODIES_RECORD
 from dawan_node.node.budget import (
     LEAVES_PER_US,
@@ -168,11 +169,29 @@ class Channel:
         #: Read by whoever asks how far the node is.
         self.catch_up: Final = self._syncing.catch_up
         self.sync_rate: Final = self._syncing.rate
+        self.blocks: Final = BlockSpreading(
+            self.name,
+            self.chain_id,
+            self._anchor(parts.head),
+            parts.replica.own_index is None,
+            parts.verify,
+            self._syncing,
+            self._serving,
+            self._worker,
+            self._runtime,
+            links,
+            self._budgets,
+            clock,
+            self.store.blocks,
+        )
+        self._syncing.on_head = self.blocks.on_head
         self._spreading: Final = Spreading(
             self.chain_id,
             role,
             self._receive,
             self._knows,
+            self.blocks.on_message,
+            self.blocks.scores.of,
             self._serving,
             self._runtime,
             links,
@@ -259,6 +278,7 @@ class Channel:
 
     def on_peer_up(self, peer: PeerId) -> None:
         """A link is up: say how far we are."""
+        self.blocks.peer_up(peer.name, self._index_of(peer) >= 0)
         self._syncing.peer_up(peer.name)
         if self.snapshots is not None:
             self.snapshots.peer_up(peer.name)
@@ -269,6 +289,7 @@ class Channel:
     def on_peer_down(self, peer: PeerId) -> None:
         """A link is gone."""
         self._serving.peer_gone(peer.name)
+        self.blocks.peer_gone(peer.name)
         self._syncing.peer_gone(peer.name)
         if self.snapshots is not None:
             self.snapshots.peer_gone(peer.name)
@@ -361,10 +382,12 @@ class Channel:
         self.epoch = header.epoch + ends_epoch
         self.head = self.driver.applied_head
         self.admission.block_time_ms = header.timestamp_ms
-        observers = [peer.name for peer in self._links.connected(self.chain_id) if self._index_of(peer) < 0]
-        self._syncing.advanced(
-            Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators), ends_epoch, observers
-        )
+        peers = self._links.connected(self.chain_id)
+        voters = {peer.name for peer in peers if self._index_of(peer) >= 0}
+        anchor = Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators)
+        is_spread = self.blocks.advanced(anchor, header, self.driver.replica.own_index is None, voters)
+        observers = [] if is_spread else [peer.name for peer in peers if peer.name not in voters]
+        self._syncing.advanced(anchor, ends_epoch, observers)
         self.bus.publish(block)
         if header.barrier or any(name in MEMBERSHIP_EVENTS for each in block.receipts for name, _ in each.events):
             self.on_membership_changed()
@@ -387,6 +410,7 @@ class Channel:
     def synced(self, failure: str | None) -> None:
         """The block that catch-up handed out is stored, or was not taken."""
         self._syncing.taken(failure)
+        self.blocks.settled()
 
     # Names
 
@@ -441,6 +465,8 @@ class Channel:
         self._syncing.tick(now_ms)
         if self.snapshots is not None:
             self.snapshots.tick(now_ms, self._syncing.anchor)
+        self.blocks.tick(now_ms)
+        self._spreading.tick(now_ms)
         if now_ms - self._head_sent_ms >= HEAD_MS:
             self._head_sent_ms = now_ms
             self._syncing.say_head()

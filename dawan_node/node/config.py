@@ -35,12 +35,14 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class NodeSection(Section, frozen=True):
     """Who this node is. ``home`` is relative to the file, and normally the folder the file lies in.
 
+    ``observer``: this node never votes, whatever consortium.toml or a vote on a channel makes of its key.
     ``verifier``: where transaction signatures are checked; ``auto`` measures at start whether threads gain anything.
     """
 
     name: str
     org: str
     home: str = "."
+    observer: bool = False
     verifier: Literal["auto", "inline", "threads"] = "auto"
 
 

@@ -126,7 +126,7 @@ class Node:
                 votes = ledger.votes(signer.public_key)
                 self._memory.compare(ledger.genesis.chain_id, ledger.store.head.height, votes=votes)
             # Whose key is not in the validator set signs nothing; a vote may add it any day.
-            key = signer if self._memory.may_sign else None
+            key = signer if self._memory.may_sign and not config.node.observer else None
             while ledgers:
                 opened.append(restore_ledger(ledgers.pop(0), records, key, clock.wall_ms()))
             own = OwnPlace(name, org, _own_authorities(home))
@@ -152,6 +152,7 @@ class Node:
                 running.on_membership_changed = partial(self._membership_changed, running, signer.public_key)
                 self._look_at_own_seat(running, signer.public_key)
                 running.on_reopen = self._reopen
+                running.blocks.on_poor_peer = self._network.give_up
                 running.on_halted = partial(self._export_halt, home.halt_file(running.name), running)
                 self.channels[running.name] = running
             snapshots = {running.name: running.store.snapshot for running in self.channels.values()}

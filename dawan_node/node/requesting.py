@@ -56,6 +56,12 @@ def make_request(
     them. Raises ConfigError, or KeystoreError for a key file, before anything is written.
     """
     role, given = _place(node, source, document, admission)
+    if node.observer and role == "validator":
+        _refuse(
+            f"{node.name} is set up as an observer ({home.config_file})",
+            "a validator was asked for, which the others would count on to vote",
+            "Have it listed under [[observer]] (or --role observer), or make a home without --observer.",
+        )
     if given is None:
         names = _expected_identities(home, node, source, document, without) if identities else []
     else:

@@ -85,7 +85,7 @@ def build(incoming: PartFolder, executor: Executor, pace: Callable[[], None] = l
         writer.add_epochs((FinalityProof.decode(proof.finality), proof.members) for proof in proofs)
         genesis = executor.genesis_state().result
         writer.finish(genesis, FinalityProof.decode(manifest.finality), manifest.headers_from)
-        store.mark_initialised(executor.genesis.chain_id)
+        store.mark_initialised(genesis.block_hash)
     finally:
         store.close()
 

@@ -1,4 +1,4 @@
-"""How transactions spread from and to this node on one channel: topic GOSSIP.
+"""How transactions spread from and to this node on one channel: topic GOSSIP, but for blocks (``block_spreading``).
 
 Who gets what is decided by ``p2p.gossip``; here batches are filled, announcements answered, and everything a peer asks
 for is paid from its budget.
@@ -16,13 +16,25 @@ from dawan_node.node.metrics import StageTimes
 from dawan_node.node.runtime import Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.p2p.framing import Topic
-from dawan_node.p2p.gossip import IHave, IWant, Origin, TransactionBatcher, Txs, WantList, audience, decode_gossip
+from dawan_node.p2p.gossip import (
+    BlockMessage,
+    IHave,
+    IWant,
+    Origin,
+    TransactionBatcher,
+    Txs,
+    WantList,
+    audience,
+    decode_gossip,
+)
 from dawan_node.p2p.peers import Role
 from dawan_node.primitives.transaction import Transaction
 
-#: Announced transactions an observer has asked for.
+#: Announced transactions that are still to come.
 WANTED_MAX: Final = 20_000
-WANT_PATIENCE_MS: Final = 2_000
+#: An announced transaction comes by another way, normally in two hops; then its announcers are asked in turn.
+WANT_GRACE_MS: Final = 250
+WANT_PATIENCE_MS: Final = 500
 
 Receive = Callable[[Sequence[bytes], str], Coroutine[Any, Any, None]]
 
@@ -36,6 +48,8 @@ class Spreading:
         role: Role,
         receive: Receive,
         knows: Callable[[bytes], bool],
+        on_block: Callable[[str, BlockMessage], None],
+        points: Callable[[str], int],
         serving: Serving,
         runtime: Runtime,
         links: Links,
@@ -43,11 +57,14 @@ class Spreading:
         clock: Clock,
         stages: StageTimes,
     ) -> None:
-        """``receive`` takes envelopes and the peer they came from; ``knows``: a transaction is here, by leaf hash."""
+        """``receive`` takes envelopes and the peer they came from; ``knows``: a transaction is here, by leaf hash;
+        ``on_block`` takes what is about blocks, ``points`` says what this node thinks of a peer."""
         self._chain_id: Final = chain_id
         self._role: Final = role
         self._receive: Final = receive
         self._knows: Final = knows
+        self._on_block: Final = on_block
+        self._points: Final = points
         self._serving: Final = serving
         self._runtime: Final = runtime
         self._links: Final = links
@@ -56,7 +73,7 @@ class Spreading:
         self._stages: Final = stages
         self._batcher: Final = TransactionBatcher()
         self._batcher_names: tuple[str, ...] = ()
-        self._wants: Final = WantList(WANTED_MAX, WANT_PATIENCE_MS)
+        self._wants: Final = WantList(WANTED_MAX, WANT_GRACE_MS, WANT_PATIENCE_MS)
 
     def on_message(self, peer: str, payload: bytes) -> None:
         """One payload on topic GOSSIP. Raises InvalidMessage."""
@@ -68,20 +85,24 @@ class Spreading:
         elif isinstance(message, IHave):
             if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
                 return
-            wanted = self._wants.to_ask(message.leaves, self._knows, self._clock.monotonic_ms())
-            if wanted:
-                self._links.send(peer, self._chain_id, Topic.GOSSIP, IWant(wanted).encode())
+            self._wants.announced(peer, message.leaves, self._knows, self._clock.monotonic_ms())
         elif isinstance(message, IWant):
             if not budget.work(REQUEST_US + len(message.leaves) // LEAVES_PER_US):
                 return
             reply = self._serving.i_want(peer, message)
             if reply is not None:
                 self._links.send(peer, self._chain_id, Topic.GOSSIP, reply)
-        # A block's announcement says no more than HEAD does, which every node sends; it needs no answer.
+        else:
+            self._on_block(peer, message)
+
+    def tick(self, now_ms: int) -> None:
+        """Ask for what was announced and did not come."""
+        for peer, leaves in self._wants.due(self._knows, now_ms).items():
+            self._links.send(peer, self._chain_id, Topic.GOSSIP, IWant(leaves).encode())
 
     def spread(self, transactions: Sequence[Transaction], origin: Origin, source: str) -> None:
         """New in the pool, from peer ``source`` (empty: a client of this node): push them on."""
-        listeners = audience(self._role, origin, source, self._links.connected(self._chain_id))
+        listeners = audience(self._role, origin, source, self._links.connected(self._chain_id), self._points)
         with self._stages.measure("gossip", len(transactions)):
             if listeners.announce:
                 leaves = [transaction.leaf_hash for transaction in transactions]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from dawan_node.crypto.signatures import Verify
@@ -28,6 +28,7 @@ from dawan_node.sync import (
     BusyReply,
     CatchUp,
     HeadMessage,
+    LightBlock,
     LightRequest,
     Progress,
     Rate,
@@ -35,9 +36,12 @@ from dawan_node.sync import (
     SyncRequest,
     decode_sync_message,
 )
+from dawan_node.sync.verify import Pair
 
 log = logging.getLogger(__name__)
 
+#: A node that does not vote asks for ranges when it is behind for so long: gossip has asked three peers by then.
+FOLLOWER_BEHIND_MS: Final = 500
 #: Answers being read from disk, over all peers: each holds up to 4 MiB.
 ANSWERS_MAX: Final = 4
 #: Per peer: one light range and one of bodies. An honest one waits for its answer before it asks for more of a kind.
@@ -91,6 +95,8 @@ class Syncing:
         self.served: Final[Counter[str]] = Counter()
         #: Asked, when set, whether blocks are the way to go.
         self.other_way: FarBehind | None = None
+        #: Called when a peer has said how far it is; the channel connects it.
+        self.on_head: Callable[[str, int], None] = lambda peer, height: None
 
     # What arrives
 
@@ -103,6 +109,7 @@ class Syncing:
         now_ms = self._clock.monotonic_ms()
         if isinstance(message, HeadMessage):
             self.catch_up.head(peer, message, is_validator, now_ms)
+            self.on_head(peer, message.height)
         else:
             self.catch_up.arrived(peer, message, now_ms)
         self._pump()
@@ -148,7 +155,7 @@ class Syncing:
     # What the channel tells
 
     def advanced(self, anchor: Anchor, ends_epoch: bool, observers: Sequence[str]) -> None:
-        """A block is durable, however it came; ``observers`` are told at once, validators hear it in votes."""
+        """A block is durable, however it came; ``observers`` are told at once."""
         self.anchor = anchor
         if ends_epoch:
             self.catch_up.limits = self._limits()
@@ -166,6 +173,11 @@ class Syncing:
         if failure is not None:
             log.info("synced_block_dropped", extra=fields(channel=self._name, why=failure))
             self.catch_up.dropped(self._clock.monotonic_ms())
+        self._pump()
+
+    def offer(self, peer: str, block: LightBlock, links: Sequence[Pair], envelopes: tuple[bytes, ...]) -> None:
+        """``peer`` brought a block by gossip: take it if it is the next one."""
+        self.catch_up.offered(peer, block, links, envelopes, self._clock.monotonic_ms())
         self._pump()
 
     def tick(self, now_ms: int) -> None:
@@ -228,9 +240,10 @@ class Syncing:
                 self._driver.apply_synced(ready.blocks)
 
     def _limits(self) -> SyncLimits:
-        """A node that votes is helped by STATUS when it is one block behind; one that does not, whatever its role says,
-        has only catch-up."""
-        return SyncLimits(behind_blocks=1, behind_ms=0) if self._driver.replica.own_index is None else SyncLimits()
+        """A node that votes is helped by STATUS when it is one block behind; to one that does not, whatever its role
+        says, single blocks come by gossip, which mends what was lost in less time than this."""
+        is_follower = self._driver.replica.own_index is None
+        return SyncLimits(behind_blocks=1, behind_ms=FOLLOWER_BEHIND_MS) if is_follower else SyncLimits()
 
     def _head_message(self) -> bytes:
         anchor = self.anchor

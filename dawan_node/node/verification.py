@@ -44,6 +44,7 @@ def verify_home(
     Certificates that are refused for one of the reasons ``tolerated`` pass.
     """
     found = [
+        *_check_observer(home, node, consortium),
         *check_genesis_files(folder or home.network, consortium),
         *check_registered_authorities(consortium, now, tolerated=tolerated),
     ]
@@ -60,6 +61,19 @@ def verify_home(
         *found,
         *([] if claim is not None else check_membership(home, node, consortium, request)),
         *check_node_certificate(home, node, roots, now, tolerated=tolerated),
+    ]
+
+
+def _check_observer(home: Home, node: NodeSection, consortium: Consortium) -> list[OperatorError]:
+    """A home made to observe does not take a validator's place: the others would wait for its votes."""
+    if not (node.observer and consortium.is_validator(node.name)):
+        return []
+    return [
+        ConfigError(
+            f"{node.name} is set up as an observer ({home.config_file})",
+            "consortium.toml lists it as a validator, which the others would count on to vote",
+            "List it under [[observer]], or run a home made without --observer.",
+        )
     ]
 
 

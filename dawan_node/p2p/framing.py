@@ -49,8 +49,8 @@ TOPIC_BYTES_MAX: Final = MappingProxyType(
         # A reply holds at most 4 MiB of envelopes (`gossip.REPLY_BYTES_MAX`) and a few bytes beside each.
         Topic.FETCH: 4 * MIB + 64 * KIB,
         Topic.SYNC: FRAME_BYTES_MAX,
-        # A batch of 64 KiB that one more envelope of 64 KiB tipped over, with room for the headers.
-        Topic.GOSSIP: 256 * KIB,
+        # A pushed block of `gossip.BLOCK_BYTES_MAX` with a few bytes around it; all else there is smaller still.
+        Topic.GOSSIP: MIB + KIB,
         # Handshake and pings; a hello with 1,024 channels has 35 KiB.
         Topic.CONTROL: 64 * KIB,
     }

@@ -5,16 +5,20 @@ Pure. Two families of messages, each the payload of one topic:
 GOSSIP  TXS          envelopes, pushed
         IHAVE        leaf hashes the sender holds
         IWANT        leaf hashes the sender would like
-        BLOCK        a decided block's header and certificate, announced
+        BLOCK        a decided block, whole, with its proof
+        HAVE, GRAFT, WANT, PRUNE   about blocks, by height (``block_spread``)
 FETCH   FETCH_TX     envelopes by leaf hash        -> TXS_REPLY
         FETCH_BLOCK  the leaf list of a block      -> BLOCK_REPLY
 
 A transaction goes by its *leaf hash*, the hash of its envelope bytes (design section 4): content that does not hash
 to its name is dropped and asked for elsewhere.
 
-Who gets what (design section 8): a validator pushes a transaction that came from its own client, or from an observer,
-to all other validators, once. What came from a validator was pushed to all of them already and is not pushed again.
-Observers are only told the hash and ask if they lack it. Repair after loss is the mempool's business (amendment L7).
+Who gets what: a validator pushes a transaction that came from its own client, or from an observer, to all other
+validators, once. What came from a validator was pushed to all of them already and is not pushed again. An observer
+pushes what its clients send to one validator and tells the others its hash: normally it reaches them from that
+validator before they ask, and when that one is down or silent, they ask. Observers are not told of transactions
+(design section 8 lets them be told lazily): blocks bring them, once; a pending transaction is the business of the
+node its client chose. Repair after loss is the mempool's business (amendment L7).
 
 Answers are cheaper to ask for than to give, so every list has a limit and each peer's requests go through a
 ``TokenBucket``.
@@ -32,8 +36,7 @@ import msgspec
 from dawan_node.errors import InvalidEncoding, InvalidMessage
 from dawan_node.p2p.framing import KIB, MIB, Topic, payload_bytes_max
 from dawan_node.p2p.peers import PeerId, Role
-from dawan_node.primitives.certificate import CERTIFICATE_BYTES_MAX
-from dawan_node.primitives.encoding import Bytes32, ProtocolStruct, Uint, decode_struct
+from dawan_node.primitives.encoding import INT_MAX, Bytes32, ProtocolStruct, Uint, decode_struct
 from dawan_node.primitives.transaction import TX_BYTES_MAX
 
 #: A batch leaves when it holds this much or is this old (design section 8): with small transactions about 200 share
@@ -47,9 +50,15 @@ LEAVES_MAX: Final = 1_024
 REPLY_BYTES_MAX: Final = 4 * MIB
 #: Leaves of one block (formats A.1).
 BLOCK_LEAVES_MAX: Final = 65_536
-# A header is twelve small fields (design section 4), at most 256 bytes.
-_HEADER_BYTES_MAX: Final = 512
+#: A pushed block with its proof. What is larger takes longer on the line than a round trip, and goes by the topic for
+#: bulk (``sync``), whose answers are asked for one at a time; here it would stand in the way of everything behind it.
+BLOCK_BYTES_MAX: Final = MIB
+#: What any other message on GOSSIP may have: a batch of 64 KiB that one more envelope of 64 KiB tipped over.
+SMALL_BYTES_MAX: Final = 256 * KIB
+#: Second byte of an encoded BLOCK: its kind, behind the array's length.
+_BLOCK_PREFIX: Final = b"\x93\x03"
 
+Positive = Annotated[int, msgspec.Meta(ge=1, le=INT_MAX)]
 _Leaves = Annotated[list[Bytes32], msgspec.Meta(min_length=1, max_length=LEAVES_MAX)]
 _Envelope = Annotated[bytes, msgspec.Meta(min_length=1, max_length=TX_BYTES_MAX)]
 _Envelopes = Annotated[list[_Envelope], msgspec.Meta(min_length=1, max_length=LEAVES_MAX)]
@@ -85,12 +94,33 @@ class IWant(ProtocolStruct, frozen=True, tag=2):
         _require_distinct(self.leaves)
 
 
-class BlockAnnounce(ProtocolStruct, frozen=True, tag=3):
-    """A decided block: encoded header and encoded commit certificate."""
+class Block(ProtocolStruct, frozen=True, tag=3):
+    """A decided block with its proof; ``block`` is what topic SYNC carries in a range (opaque here)."""
+
+    height: Positive
+    block: Annotated[bytes, msgspec.Meta(min_length=1, max_length=BLOCK_BYTES_MAX)]
+
+
+class Have(ProtocolStruct, frozen=True, tag=4):
+    """The sender has the blocks up to ``height``."""
+
+    height: Positive
+
+
+class Graft(ProtocolStruct, frozen=True, tag=5):
+    """Push blocks to the sender from now on, and send it ``height`` now unless that is 0."""
 
     height: Uint
-    header: Annotated[bytes, msgspec.Meta(min_length=1, max_length=_HEADER_BYTES_MAX)]
-    certificate: Annotated[bytes, msgspec.Meta(min_length=1, max_length=CERTIFICATE_BYTES_MAX)]
+
+
+class Want(ProtocolStruct, frozen=True, tag=6):
+    """Send the block at ``height`` to the sender, this once."""
+
+    height: Positive
+
+
+class Prune(ProtocolStruct, frozen=True, tag=7):
+    """No blocks are pushed on this link any more, in either direction."""
 
 
 class FetchTx(ProtocolStruct, frozen=True, tag=0):
@@ -123,7 +153,8 @@ class BlockReply(ProtocolStruct, frozen=True, tag=3):
     leaves: Annotated[list[Bytes32], msgspec.Meta(max_length=BLOCK_LEAVES_MAX)]
 
 
-GossipMessage = Txs | IHave | IWant | BlockAnnounce
+BlockMessage = Block | Have | Graft | Want | Prune
+GossipMessage = Txs | IHave | IWant | BlockMessage
 FetchMessage = FetchTx | TxsReply | FetchBlock | BlockReply
 
 _gossip_decoder: msgspec.msgpack.Decoder[GossipMessage] = msgspec.msgpack.Decoder(GossipMessage)
@@ -133,7 +164,9 @@ _fetch_decoder: msgspec.msgpack.Decoder[FetchMessage] = msgspec.msgpack.Decoder(
 def decode_gossip(payload: bytes) -> GossipMessage:
     """A GOSSIP payload. Raises InvalidMessage."""
     try:
-        return decode_struct(_gossip_decoder, payload, payload_bytes_max(Topic.GOSSIP))
+        is_block = payload[:2] == _BLOCK_PREFIX
+        bytes_max = payload_bytes_max(Topic.GOSSIP) if is_block else SMALL_BYTES_MAX
+        return decode_struct(_gossip_decoder, payload, bytes_max)
     except InvalidEncoding as error:
         raise InvalidMessage(f"a gossip message that cannot be read: {error}") from None
 
@@ -256,6 +289,23 @@ class Origin(Enum):
     OBSERVER = auto()
 
 
+#: Announcers of one transaction that are remembered: f + 1 of the largest set are more than anybody has links to.
+ANNOUNCERS_MAX: Final = 8
+
+Points = Callable[[str], int]
+
+
+def _no_points(peer: str) -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class _Announced:
+    announcers: list[str]
+    ask_at_ms: int
+    asked: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Audience:
     """Names of the peers that get the envelope, and of those that are told its hash."""
@@ -264,63 +314,68 @@ class Audience:
     announce: tuple[str, ...]
 
 
-def audience(local: Role, origin: Origin, source: str, peers: Iterable[PeerId]) -> Audience:
+def audience(
+    local: Role, origin: Origin, source: str, peers: Iterable[PeerId], points: Points = _no_points
+) -> Audience:
     """Who is to hear of a new transaction that ``source`` brought (empty for a client); see the module's text.
 
-    An observer pushes its clients' transactions to every validator it has a link to, or, having none, to the other
-    observers, one of which has.
+    An observer without a link to a validator pushes to two other observers, which have some; one may be of no help.
+    ``points`` is what this node thinks of a peer (``scores``); of equals the first by name is taken.
     """
-    others = sorted((peer for peer in peers if peer.name != source), key=lambda peer: peer.name)
+    others = sorted((peer for peer in peers if peer.name != source), key=lambda peer: (-points(peer.name), peer.name))
     validators = tuple(peer.name for peer in others if peer.role is Role.VALIDATOR)
     observers = tuple(peer.name for peer in others if peer.role is Role.OBSERVER)
     if origin is Origin.VALIDATOR:
-        # An observer that heard it from a validator passes nothing on: each observer has links to validators.
-        return Audience((), observers if local is Role.VALIDATOR else ())
+        return Audience((), ())
+    if local is Role.VALIDATOR:
+        return Audience(validators, ())
     if validators:
-        return Audience(validators, observers)
-    return Audience(observers, ())
+        return Audience(validators[:1], validators[1:])
+    # What came from an observer that found no validator either is passed on once more, not round in circles.
+    return Audience(observers[:2] if origin is Origin.CLIENT else (), ())
 
 
 class WantList:
-    """Which announced transactions were asked of whom, so that each is asked of one peer at a time.
+    """Which announced transactions are still to come, and of whom to ask them when they do not.
 
-    Bounded: at most ``capacity`` open questions, each forgotten when answered, or after ``patience_ms``, when the next
-    peer that announces the transaction is asked.
+    A transaction that was announced is normally on its way by another path: it is asked for after ``grace_ms``, of its
+    announcers in turn, ``patience_ms`` apart, each once. Bounded: at most ``capacity`` transactions and
+    ``ANNOUNCERS_MAX`` announcers of each; what is announced beyond is not asked for, and comes with its block.
     """
 
-    __slots__ = ("_asked_ms", "_capacity", "_patience_ms")
+    __slots__ = ("_capacity", "_grace_ms", "_open", "_patience_ms")
 
-    def __init__(self, capacity: int, patience_ms: int) -> None:
-        self._asked_ms: dict[bytes, int] = {}
+    def __init__(self, capacity: int, grace_ms: int, patience_ms: int) -> None:
+        self._open: dict[bytes, _Announced] = {}
         self._capacity = capacity
+        self._grace_ms = grace_ms
         self._patience_ms = patience_ms
 
-    def to_ask(self, announced: Iterable[bytes], is_known: Callable[[bytes], bool], now_ms: int) -> list[bytes]:
-        """Which of the ``announced`` leaves to ask their announcer for now."""
-        wanted = [leaf for leaf in announced if not is_known(leaf) and self._may_ask(leaf, now_ms)]
-        for leaf in wanted:
-            self._asked_ms.pop(leaf, None)  # asked again: to the end, so that the oldest questions stand first
-            self._asked_ms[leaf] = now_ms
-        self._forget(now_ms)
-        return [leaf for leaf in wanted if leaf in self._asked_ms]
+    def announced(self, peer: str, leaves: Iterable[bytes], is_known: Callable[[bytes], bool], now_ms: int) -> None:
+        """``peer`` says that it holds ``leaves``."""
+        for leaf in leaves:
+            entry = self._open.get(leaf)
+            if entry is not None:
+                if len(entry.announcers) < ANNOUNCERS_MAX and peer not in entry.announcers:
+                    entry.announcers.append(peer)
+            elif len(self._open) < self._capacity and not is_known(leaf):
+                self._open[leaf] = _Announced([peer], now_ms + self._grace_ms)
 
-    def answered(self, leaf: bytes) -> None:
-        """``leaf`` has arrived, from whomever."""
-        self._asked_ms.pop(leaf, None)
+    def due(self, is_known: Callable[[bytes], bool], now_ms: int) -> dict[str, list[bytes]]:
+        """Whom to ask for what now; what has arrived, and what was asked of everybody, is forgotten."""
+        asking: dict[str, list[bytes]] = {}
+        for leaf, entry in list(self._open.items()):
+            if now_ms < entry.ask_at_ms:
+                continue
+            if is_known(leaf) or entry.asked == len(entry.announcers):
+                del self._open[leaf]
+                continue
+            leaves = asking.setdefault(entry.announcers[entry.asked], [])
+            if len(leaves) < LEAVES_MAX:  # the others wait for the next time
+                leaves.append(leaf)
+                entry.asked += 1
+                entry.ask_at_ms = now_ms + self._patience_ms
+        return asking
 
     def __len__(self) -> int:
-        return len(self._asked_ms)
-
-    def _may_ask(self, leaf: bytes, now_ms: int) -> bool:
-        asked_ms = self._asked_ms.get(leaf)
-        return asked_ms is None or now_ms - asked_ms >= self._patience_ms
-
-    def _forget(self, now_ms: int) -> None:
-        """Questions without patience left, then the newest beyond the capacity, are given up."""
-        while self._asked_ms:
-            oldest = next(iter(self._asked_ms))
-            if now_ms - self._asked_ms[oldest] < self._patience_ms:
-                break
-            del self._asked_ms[oldest]
-        while len(self._asked_ms) > self._capacity:
-            self._asked_ms.popitem()
+        return len(self._open)

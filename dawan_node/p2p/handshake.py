@@ -75,6 +75,7 @@ class Refusal(StrEnum):
     SIGNATURE = "signature"
     DUPLICATE = "duplicate"  # the two nodes are connected already
     UNWELCOME = "unwelcome"  # after misbehaviour, or a devnet partition
+    FULL = "full"  # as many nodes of that organisation, or in all, as this one keeps links to
     CHANNELS = "channels"  # the channels the two nodes share have changed: connect again
 
 

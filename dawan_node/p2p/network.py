@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +31,7 @@ from dawan_node.p2p.failure import Attempt, explain_attempt, explain_failure
 from dawan_node.p2p.framing import Frame, Topic, encode_frame
 from dawan_node.p2p.handshake import HandshakeRefused, Refusal, refusal_payload
 from dawan_node.p2p.judgement import Trust, at, judge_newcomer, judge_resident, verdict
+from dawan_node.p2p.link_plan import LinkPlan
 from dawan_node.p2p.meeting import Clock, LocalIdentity, Meetings
 from dawan_node.p2p.peers import (
     SECOND_DIALLER_WAITS_MS,
@@ -53,6 +55,10 @@ CLOCK_SKEW_MS_MAX: Final = 500
 #: Every link's certificate is judged again this often. Reliability.md row E2 allows 60 s from a revocation to the cut;
 #: half of that leaves as much for a loop that is busy and a peer that has to be told.
 JUDGE_AGAIN_S: Final = 30.0
+#: Which links to have is thought over this often, and at each update: a lost one is dialled again by itself.
+PLAN_S: Final = 1.0
+#: A peer that could not be reached so often in a row (1.4 s of back-off) makes room for another, if there is one.
+FAILURES_MAX: Final = 3
 
 
 class NetworkHandler(Protocol):
@@ -135,6 +141,10 @@ class Network:
         self._tls = tls_contexts(self._certified, trust.roots)
         now_ms = clock.monotonic_ms()
         self._book = PeerBook(identity.name, peers, now_ms, self._settings.second_dialler_waits_ms)
+        own_place = PeerId(identity.name, identity.org, identity.role, b"")
+        self._plan = LinkPlan(own_place, os.urandom(16))
+        self._plan.update(peers)
+        self._book.seek(self._plan.choose((), now_ms))
         self._meetings = Meetings(identity, self._book, channels_for, self._judge, clock)
         self._counters = {name: TrafficCounters() for name in self._book.names}
         self._links: dict[str, Link] = {}
@@ -218,6 +228,8 @@ class Network:
             self._counters.setdefault(name, TrafficCounters())
             self._diallers.end(name)
             self._diallers.begin(name, self._group)
+        self._plan.update(peers)
+        self._plan_links()
         self._judge_now.set()
         _log(logging.INFO, "network_updated", peers=len(self._book.names), gone=len(gone), anew=len(anew))
 
@@ -282,6 +294,14 @@ class Network:
             if link := self._links.get(peer_name):
                 link.close(f"violation: {why}")
 
+    def give_up(self, peer_name: str, why: str) -> None:
+        """The link to ``peer_name`` is better used for another peer: close it, if there may be another instead."""
+        link = self._links.get(peer_name)
+        if link is not None and self._plan.give_up(peer_name, self._clock.monotonic_ms()):
+            _log(logging.INFO, "link_given_up", peer=peer_name, reason=why)
+            link.close(f"given up for another peer: {why}")
+            self._plan_links()
+
     # Picture
 
     def peers(self) -> tuple[PeerView, ...]:
@@ -319,6 +339,7 @@ class Network:
                 if self._listener is not None:
                     group.create_task(self._door.accept(self._listener, group))
                 group.create_task(self._keep_judging())
+                group.create_task(self._keep_planning())
                 for name in self._book.names:
                     self._diallers.begin(name, group)
         except BaseExceptionGroup as failures:
@@ -372,7 +393,7 @@ class Network:
     async def _serve(self, met: Met, direction: Direction) -> None:
         """Run a link to its end."""
         name = met.peer.name
-        refusal = self._changed_mind(met)
+        refusal = self._changed_mind(met) or self._no_room_for(met, direction)
         if refusal is not None:
             await self._turn_away(met, direction, refusal)
             return
@@ -382,6 +403,7 @@ class Network:
             replaced.close("replaced by a new connection")
         self._links[name] = link
         self._book.connected(name, self._clock.monotonic_ms())
+        self._plan.reached(name)
         self._log_up(link)
         reason = "stopped"
         try:
@@ -403,6 +425,14 @@ class Network:
         except HandshakeRefused as error:
             return error
         return objection(met, self._book.find(met.peer.name), self._channels_for)
+
+    def _no_room_for(self, met: Met, direction: Direction) -> HandshakeRefused | None:
+        """Why a link that the peer opened is one too many (``link_plan``)."""
+        if direction is not Direction.IN:
+            return None
+        inbound = [link.peer for link in self._links.values() if link.direction is Direction.IN]
+        why = self._plan.may_enter(met.peer, inbound)
+        return None if why is None else HandshakeRefused(Refusal.FULL, why)
 
     async def _turn_away(self, met: Met, direction: Direction, refusal: HandshakeRefused) -> None:
         name = met.peer.name
@@ -437,6 +467,25 @@ class Network:
                     await self._judge_now.wait()
             except TimeoutError:
                 pass
+
+    async def _keep_planning(self) -> None:
+        """Think over which links to have, every so often."""
+        while True:
+            self._plan_links()
+            await asyncio.sleep(PLAN_S)
+
+    def _plan_links(self) -> None:
+        """Seek the peers that are chosen now, and end links of this node's own that it has no use for any more."""
+        now_ms = self._clock.monotonic_ms()
+        for name in self._book.names:
+            if name not in self._links and self._book.failures(name) >= FAILURES_MAX:
+                self._plan.unreached(name, now_ms)
+        chosen = self._plan.choose(tuple(self._links), now_ms)
+        for name in self._book.seek(chosen):
+            link = self._links.get(name)
+            if link is not None and name not in chosen and link.direction is Direction.OUT:
+                link.close("other links were chosen")
+            self._diallers.wake(name)
 
     def _judge_again(self, link: Link) -> None:
         now_ms = self._clock.wall_ms()

@@ -1,4 +1,4 @@
-"""The peer book: whom this node knows, whom to dial and when, whom to leave alone.
+"""The peer book: whom this node knows, when to dial those it seeks (``link_plan``), whom to leave alone.
 
 Pure: time comes in as milliseconds of a monotonic clock, decisions go out. The consortium file names every node, so
 there is no discovery: a peer is known by name, organisation and key, and an address is only a hint where it may be
@@ -17,7 +17,7 @@ mends, and a validator that stays shut out costs the chain its fault margin.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -153,6 +153,7 @@ class _Entry:
     dialling: bool = False
     connected_ms: int | None = None
     cut: bool = False
+    is_sought: bool = True
     strikes: int = 0
     last_strike_ms: int = 0
     shunned_until_ms: int = 0
@@ -211,6 +212,21 @@ class PeerBook:
         entry = self._entries.get(name)
         return entry.address.id if entry else None
 
+    def seek(self, names: Collection[str]) -> tuple[str, ...]:
+        """Dial these peers and no others; returns whose dialling this changes."""
+        changed = []
+        for name, entry in self._entries.items():
+            if entry.is_sought != (name in names):
+                entry.is_sought = not entry.is_sought
+                entry.attempt = 0
+                changed.append(name)
+        return tuple(changed)
+
+    def failures(self, name: str) -> int:
+        """Dials and short links in a row that came to nothing; 0 of a peer that is not sought."""
+        entry = self._entries[name]
+        return entry.attempt if entry.is_sought else 0
+
     def is_arbiter(self, name: str) -> bool:
         """Whether this node, not ``name``, decides which of several connections between the two is kept."""
         return self._local < name
@@ -218,7 +234,9 @@ class PeerBook:
     def dial_wait_ms(self, name: str, now_ms: int) -> int | None:
         """How long to wait before dialling; 0 is now, None is not before something else happens."""
         entry = self._entries[name]
-        if entry.cut or entry.dialling or entry.connected_ms is not None or not entry.address.addresses:
+        if not entry.is_sought or entry.cut or entry.dialling:
+            return None
+        if entry.connected_ms is not None or not entry.address.addresses:
             return None
         return max(0, entry.next_dial_ms - now_ms, entry.shunned_until_ms - now_ms)
 

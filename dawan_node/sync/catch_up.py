@@ -31,7 +31,7 @@ bytes, and a quorum, so at least one honest validator, has checked them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,7 @@ from dawan_node.sync.messages import (
     BodiesReply,
     BusyReply,
     HeadMessage,
+    LightBlock,
     LightReply,
     SyncReply,
     SyncRequest,
@@ -196,6 +197,25 @@ class CatchUp:
                 self._bodies_arrived(*found, reply)
         else:
             self._busy(peer, reply)
+
+    def offered(
+        self, peer: str, block: LightBlock, links: Sequence[Pair], envelopes: tuple[bytes, ...], now_ms: int
+    ) -> None:
+        """A block came unasked, by gossip. If it is the very next one and nothing above the anchor is here yet, it is
+        taken as if it had been asked for, and proven here like any other."""
+        self._now_ms = now_ms
+        anchor = self._anchor
+        if block.header.height != anchor.height + 1 or self._light or self._batches or self.is_held:
+            return
+        try:
+            verified, tip = verify_light(self._chain_id, anchor, anchor.tip, [block], links, self._verify)
+            leaf_hashes = verify_bodies(block.header, envelopes)
+        except InvalidMessage as error:
+            self._lied(peer, str(error))
+            return
+        self._light.append((verified[0], peer))
+        self._bodies[block.header.height] = (leaf_hashes, envelopes)
+        self._tip, self._tip_ends_epoch = tip, verified[0].ends_epoch
 
     def applied(self, anchor: Anchor, now_ms: int) -> None:
         """``anchor`` is executed and stored: a block that was handed out, or one that consensus decided."""

@@ -6,6 +6,7 @@ Each decoder also has to give back what it was given: if bytes decode, encoding 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from dawan_node.consensus.records import (
 )
 from dawan_node.crypto.certificates import parse_authorities
 from dawan_node.crypto.revocation import lists_from_pem, load_revocation_list
+from dawan_node.crypto.signatures import verify_ed25519
 from dawan_node.errors import (
     ConfigError,
     InvalidCertificate,
@@ -38,6 +40,7 @@ from dawan_node.errors import (
 )
 from dawan_node.node import config, consortium, join_request
 from dawan_node.node.agreed_facts import consortium_hash
+from dawan_node.node.block_spreading import decode_spread_block, prove
 from dawan_node.node.bodies import BlockBody
 from dawan_node.p2p.framing import FrameDecoder, encode_frame
 from dawan_node.p2p.gossip import decode_fetch, decode_gossip
@@ -137,6 +140,15 @@ def sync_message(data: bytes) -> None:
     if isinstance(message, BodiesReply):
         for block, envelopes in zip(chain.blocks, message.bodies, strict=False):
             verify_bodies(block.header, envelopes)
+
+
+def spread_block(data: bytes) -> None:
+    """A gossiped block: decoded, and proven against the genesis as the next block and as one above a gap."""
+    block = decode_spread_block(data)
+    assert block.encode() == data
+    for anchor in seeds.sync_chain().anchors[:2]:
+        with contextlib.suppress(InvalidMessage):
+            prove(CHAIN_ID, anchor, max(1, block.header.height), block, verify_ed25519)
 
 
 def stream(data: bytes) -> None:
@@ -263,6 +275,7 @@ DECODERS = {
         Decoder("snapshot-headers", snapshot_seeds.use_headers, snapshot_seeds.header_runs, (InvalidMessage,)),
         Decoder("snapshot-choice", snapshot_seeds.use_choice, snapshot_seeds.choices, (InvalidMessage,)),
         Decoder("gossip", canonical(decode_gossip), seeds.gossip, (InvalidMessage,)),
+        Decoder("spread-block", spread_block, seeds.spread_blocks, (InvalidMessage,)),
         Decoder("fetch", canonical(decode_fetch), seeds.fetch, (InvalidMessage,)),
         Decoder("frames", stream, seeds.frames, (InvalidMessage,)),
         Decoder("control", canonical(decode_control), seeds.control, (InvalidMessage,)),

@@ -23,14 +23,18 @@ from dawan_node.crypto import merkle
 from dawan_node.node.bodies import BlockBody
 from dawan_node.p2p.framing import Topic, encode_frame
 from dawan_node.p2p.gossip import (
-    BlockAnnounce,
+    Block,
     BlockReply,
     FetchBlock,
     FetchTx,
+    Graft,
+    Have,
     IHave,
     IWant,
+    Prune,
     Txs,
     TxsReply,
+    Want,
 )
 from dawan_node.p2p.handshake import Accepted, Challenge, Hello, Ping, Pong, Refusal, Refused, SignedHello
 from dawan_node.p2p.peers import Role
@@ -129,8 +133,16 @@ def gossip() -> list[bytes]:
         Txs([envelope]).encode(),
         IHave([leaf, bytes(32)]).encode(),
         IWant([leaf]).encode(),
-        BlockAnnounce(1, block.header.encode(), block.certificate).encode(),
+        Block(1, block.encode()).encode(),
+        Have(7).encode(),
+        Graft(0).encode(),
+        Want(7).encode(),
+        Prune().encode(),
     ]
+
+
+def spread_blocks() -> list[bytes]:
+    return [block.encode() for block in sync_chain().range(1, 3)]
 
 
 def fetch() -> list[bytes]:

@@ -11,24 +11,31 @@ from dawan_node.crypto.merkle import leaf_hash
 from dawan_node.errors import InvalidMessage
 from dawan_node.p2p.framing import Topic, payload_bytes_max
 from dawan_node.p2p.gossip import (
+    ANNOUNCERS_MAX,
     BATCH_BYTES_MAX,
     BATCH_DELAY_MS,
+    BLOCK_BYTES_MAX,
     BLOCK_LEAVES_MAX,
     LEAVES_MAX,
     REPLY_BYTES_MAX,
     Audience,
-    BlockAnnounce,
+    Block,
     BlockReply,
     FetchBlock,
     FetchTx,
+    GossipMessage,
+    Graft,
+    Have,
     IHave,
     IWant,
     Origin,
+    Prune,
     SeenCache,
     TokenBucket,
     TransactionBatcher,
     Txs,
     TxsReply,
+    Want,
     WantList,
     audience,
     decode_fetch,
@@ -44,7 +51,11 @@ GOSSIP = [
     Txs([b"envelope", b"x" * 65_536]),
     IHave(LEAVES),
     IWant(LEAVES),
-    BlockAnnounce(7, b"header", b"certificate"),
+    Block(7, b"block"),
+    Have(7),
+    Graft(0),
+    Want(2**63 - 1),
+    Prune(),
 ]
 FETCH = [
     FetchTx(1, LEAVES),
@@ -57,7 +68,7 @@ FETCH = [
 
 
 @pytest.mark.parametrize("message", GOSSIP, ids=lambda message: type(message).__name__)
-def test_a_gossip_message_survives_the_wire(message: Txs | IHave | IWant | BlockAnnounce) -> None:
+def test_a_gossip_message_survives_the_wire(message: GossipMessage) -> None:
     assert decode_gossip(message.encode()) == message
 
 
@@ -72,6 +83,7 @@ def test_the_largest_messages_fit_their_frames() -> None:
     small = [bytes([1]) * (REPLY_BYTES_MAX // LEAVES_MAX)] * LEAVES_MAX
     assert len(TxsReply(2**63 - 1, small).encode()) <= payload_bytes_max(Topic.FETCH)
     assert len(IHave(leaves[:LEAVES_MAX]).encode()) <= payload_bytes_max(Topic.GOSSIP)
+    assert len(Block(2**63 - 1, bytes(BLOCK_BYTES_MAX)).encode()) <= payload_bytes_max(Topic.GOSSIP)
     assert len(Txs([bytes(65_536)] * 2).encode()) <= payload_bytes_max(Topic.GOSSIP)
 
 
@@ -83,15 +95,20 @@ REFUSED_GOSSIP = {
     "a short leaf": [1, [bytes(31)]],
     "the same leaf twice": [2, [LEAVES[0], LEAVES[0]]],
     "too many leaves": [1, [index.to_bytes(32, "big") for index in range(LEAVES_MAX + 1)]],
-    "a negative height": [3, -1, b"h", b"c"],
-    "a huge header": [3, 1, bytes(600), b"c"],
+    "a negative height": [3, -1, b"b"],
+    "the height of the genesis": [4, 0],
+    "a want of nothing": [6, 0],
+    "an empty block": [3, 1, b""],
+    "a block over 1 MiB": [3, 1, bytes(BLOCK_BYTES_MAX + 1)],
+    "a batch longer than any is": [0, [bytes(60_000)] * 5],
+    "a prune with a height": [7, 1],
     "an unknown kind": [9, []],
     "a kind as string": ["0", [b"x"]],
     "a field too many": [1, LEAVES, 0],
-    "a field too few": [3, 1, b"h"],
+    "a field too few": [3, 1],
     "a map": {"0": 1},
-    "a float height": [3, 1.0, b"h", b"c"],
-    "a bool height": [3, True, b"h", b"c"],
+    "a float height": [4, 1.0],
+    "a bool height": [4, True],
 }
 
 
@@ -239,11 +256,11 @@ EVERYBODY = [HK1, ACME, GZ2, BANK]
 @pytest.mark.parametrize(
     ("local", "origin", "source", "expected"),
     [
-        (Role.VALIDATOR, Origin.CLIENT, "", Audience(("gz2", "hk1"), ("acme", "bank"))),
-        (Role.VALIDATOR, Origin.OBSERVER, "acme", Audience(("gz2", "hk1"), ("bank",))),
-        (Role.VALIDATOR, Origin.VALIDATOR, "hk1", Audience((), ("acme", "bank"))),
-        (Role.OBSERVER, Origin.CLIENT, "", Audience(("gz2", "hk1"), ("acme", "bank"))),
-        (Role.OBSERVER, Origin.OBSERVER, "bank", Audience(("gz2", "hk1"), ("acme",))),
+        (Role.VALIDATOR, Origin.CLIENT, "", Audience(("gz2", "hk1"), ())),
+        (Role.VALIDATOR, Origin.OBSERVER, "acme", Audience(("gz2", "hk1"), ())),
+        (Role.VALIDATOR, Origin.VALIDATOR, "hk1", Audience((), ())),
+        (Role.OBSERVER, Origin.CLIENT, "", Audience(("gz2",), ("hk1",))),
+        (Role.OBSERVER, Origin.OBSERVER, "bank", Audience(("gz2",), ("hk1",))),
         (Role.OBSERVER, Origin.VALIDATOR, "hk1", Audience((), ())),
     ],
 )
@@ -253,29 +270,42 @@ def test_who_is_pushed_a_transaction_and_who_is_told(
     assert audience(local, origin, source, EVERYBODY) == expected
 
 
-def test_an_observer_without_validators_pushes_to_other_observers() -> None:
-    assert audience(Role.OBSERVER, Origin.CLIENT, "", [ACME, BANK]) == Audience(("acme", "bank"), ())
+def test_an_observer_without_validators_pushes_its_clients_transactions_to_two_other_observers() -> None:
+    peers = [ACME, BANK, PeerId("corp", "mo", Role.OBSERVER, b"c")]
+    assert audience(Role.OBSERVER, Origin.CLIENT, "", peers) == Audience(("acme", "bank"), ())
+    assert audience(Role.OBSERVER, Origin.OBSERVER, "acme", peers) == Audience((), ())
 
 
-def test_an_announced_transaction_is_asked_of_one_peer_at_a_time() -> None:
-    wants = WantList(capacity=10, patience_ms=500)
+def test_a_transaction_goes_to_the_validator_with_the_most_points() -> None:
+    points = {"gz2": -3, "hk1": 2}
+    assert audience(Role.OBSERVER, Origin.CLIENT, "", EVERYBODY, lambda name: points.get(name, 0)) == Audience(
+        ("hk1",), ("gz2",)
+    )
+
+
+def test_an_announced_transaction_is_asked_for_when_it_does_not_come_of_one_announcer_after_the_other() -> None:
+    wants = WantList(capacity=10, grace_ms=100, patience_ms=500)
     held = {LEAVES[2]}
-    assert wants.to_ask(LEAVES, held.__contains__, 0) == LEAVES[:2]
-    assert wants.to_ask(LEAVES, held.__contains__, 499) == []
-    wants.answered(LEAVES[0])
+    wants.announced("gz1", LEAVES, held.__contains__, 0)
+    wants.announced("hk1", LEAVES, held.__contains__, 10)
+    assert wants.due(held.__contains__, 99) == {}
     held.add(LEAVES[0])
-    assert wants.to_ask(LEAVES, held.__contains__, 500) == [LEAVES[1]]
-    assert len(wants) == 1
+    assert wants.due(held.__contains__, 100) == {"gz1": [LEAVES[1]]}
+    assert wants.due(held.__contains__, 599) == {}
+    assert wants.due(held.__contains__, 600) == {"hk1": [LEAVES[1]]}
+    assert wants.due(held.__contains__, 1_100) == {}
+    assert len(wants) == 0
 
 
 def test_open_questions_are_bounded() -> None:
-    wants = WantList(capacity=3, patience_ms=500)
+    wants = WantList(capacity=3, grace_ms=0, patience_ms=500)
     many = [index.to_bytes(32, "big") for index in range(10)]
-    assert wants.to_ask(many, lambda leaf: False, 0) == many[:3]
-    assert wants.to_ask(many, lambda leaf: False, 100) == []
+    for number in range(20):
+        wants.announced(f"peer{number}", many, lambda leaf: False, 0)
     assert len(wants) == 3
-    assert wants.to_ask(many[5:], lambda leaf: False, 600) == many[5:8]
-    assert len(wants) == 3
+    asked = [peer for now in range(0, 20_000, 500) for peer in wants.due(lambda leaf: False, now)]
+    assert asked == [f"peer{number}" for number in range(ANNOUNCERS_MAX)]
+    assert len(wants) == 0
 
 
 def test_encode_is_the_shared_canonical_encoder() -> None:

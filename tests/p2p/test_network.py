@@ -265,7 +265,7 @@ def test_a_payload_that_fits_no_frame_is_not_sent_and_the_link_stays() -> None:
     async def scenario() -> None:
         async with Loopback() as net:
             gz, gz_saw, _, hk_saw = await net.pair()
-            assert not gz.send("hk1", TRADE, Topic.GOSSIP, bytes(MIB))
+            assert not gz.send("hk1", TRADE, Topic.GOSSIP, bytes(2 * MIB))
             assert gz.send("hk1", TRADE, Topic.GOSSIP, b"small")
             await until(lambda: hk_saw.payloads() == [b"small"])
             assert not gz_saw.down

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dawan_node.testing import bounded_search, twins
+from dawan_node.testing.gossip_network import scenarios
 from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence, spread
 from dawan_node.testing.simulator.planted import run_planted
 from dawan_node.testing.simulator.scene import Scene
@@ -151,7 +152,21 @@ def _search_one(task: tuple[bounded_search.Bounds, float]) -> bounded_search.Sea
         return bounded_search.run(task[0], seconds=task[1])
 
 
+def _gossip(setting: Setting) -> tuple[bool, list[str]]:
+    """Sixty nodes spread blocks and transactions, with attackers (docs/gossip.md)."""
+    chosen = scenarios.SCENARIOS if setting.is_extended else scenarios.DEFAULT
+    seeds = range(1, 11) if setting.is_extended else (1,)
+    blocks = 400 if setting.is_extended else 40
+    lines, is_good = [scenarios.HEADER], True
+    tasks = [(scenario.name, seed, blocks) for scenario in chosen for seed in seeds]
+    for outcome in spread(scenarios.run_named, iter(tasks), setting.jobs):
+        lines += [outcome.row(), *(f"   PROBLEM: {problem}" for problem in outcome.problems)]
+        is_good = is_good and not outcome.problems
+    return is_good, lines
+
+
 PARTS: Final[dict[str, Part]] = {
+    "gossip": Part(_gossip),
     "byzzfuzz": Part(_byzzfuzz),
     "determinism": Part(_determinism),
     "planted": Part(lambda setting: run_planted(setting.bugs, setting.is_extended, setting.jobs)),
