@@ -6,6 +6,7 @@ Cheap tests come first so that a plain mistake is seen in seconds; tests that st
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 
 import hypothesis
@@ -55,3 +56,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker("extended")]
     items.sort(key=cost)  # stable: inside a class of cost the order of the files stays
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The tables of the storage faults, added up over the processes that ran parts of them."""
+    table: Counter[tuple[str, str, str]] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, rows in getattr(report, "user_properties", ()):
+                if name == "storage_faults":
+                    for what, kind, outcome, count in rows:
+                        table[what, kind, outcome] += count
+    not_run = [
+        report
+        for report in terminalreporter.stats.get("skipped", ())
+        if "storage_faults" in report.nodeid and "not run:" in str(report.longrepr)
+    ]
+    if not table and not not_run:
+        return
+    terminalreporter.section("storage faults")
+    for (what, kind, outcome), count in sorted(table.items()):
+        terminalreporter.line(f"{what:<14} {kind:<28} {outcome:<26} {count:>6}")
+    for report in not_run:
+        terminalreporter.line(f"NOT RUN        {report.nodeid.rpartition('::')[2]}: {report.longrepr[2]}")

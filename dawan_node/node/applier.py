@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.consensus.config import ChannelRules
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.execution.channel import Configuration, validator_set
@@ -79,6 +80,7 @@ class Applier:
 
         Raises UnknownBranch when its parent was dropped meanwhile.
         """
+        failpoints.reach("apply.before_judge")
         branch, timestamp_ms, _ = self._parent(header.parent_hash)
         with self._stages.measure("check", len(transactions)):
             return self._executor.check_block(branch, timestamp_ms, header, transactions)
@@ -88,8 +90,10 @@ class Applier:
         execution = self._executions.get(block_hash)
         if execution is None:
             branch, _, parent_result = self._parent(header.parent_hash)
+            failpoints.reach("apply.before_execute")
             with self._stages.measure("execute", len(transactions)):
                 execution = self._executor.execute(branch, parent_result, header, transactions)
+            failpoints.reach("apply.after_execute")
             self._executions[block_hash] = execution
         if not header.barrier:
             return Executed(execution, None)
@@ -111,6 +115,7 @@ class Applier:
         transactions: Sequence[Transaction],
     ) -> Stored:
         """Make a decided block durable. Raises StorageError, after which this process must not go on."""
+        failpoints.reach("apply.before_decided")
         executed = self.execute(block_hash, header, transactions)
         execution = executed.execution
         if execution.result != result:
@@ -119,6 +124,7 @@ class Applier:
                 f"the result of block {header.height} is not the certified one; state or code differs",
                 StorageReason.RESULT_DIFFERS,
             )
+        failpoints.reach("apply.before_commit")
         with self._stages.measure("store", len(transactions)):
             tx_ids = tuple(transaction.tx_id for transaction in transactions)
             decided = DecidedBlock(
@@ -132,6 +138,7 @@ class Applier:
             )
             ends_epoch = result.next_valset_hash != header.valset_hash
             self._store.commit(decided, execution.changes, execution.next_validators.members if ends_epoch else ())
+        failpoints.reach("apply.after_commit")
         self.head = AppliedHead(header.height, block_hash, header.timestamp_ms, result)
         del self._executions[block_hash]
         # What remains above the head rests on the store from now on; siblings of the head are void.

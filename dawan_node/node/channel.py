@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.consensus.config import Head
 from dawan_node.consensus.messages import decode_message
 from dawan_node.consensus.ready import Evidence
@@ -363,10 +364,13 @@ class Channel:
         """Send a consensus message."""
         keys = validators.public_keys if to is None else [validators.public_keys[index] for index in to]
         names = [name for key in keys if (name := self._names_by_key.get(key)) and name != self._own_name]
+        failpoints.reach("channel.before_send")
         self._links.broadcast(self.chain_id, Topic.CONSENSUS, payload, names)
+        failpoints.reach("channel.after_send")
 
     def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
         """A block is durable: now, and only now, others hear of it."""
+        failpoints.reach("channel.before_publish")
         self._validators = validators
         header = block.header
         if header.barrier:
@@ -389,6 +393,7 @@ class Channel:
         observers = [] if is_spread else [peer.name for peer in peers if peer.name not in voters]
         self._syncing.advanced(anchor, ends_epoch, observers)
         self.bus.publish(block)
+        failpoints.reach("channel.after_publish")
         if header.barrier or any(name in MEMBERSHIP_EVENTS for each in block.receipts for name, _ in each.events):
             self.on_membership_changed()
         log.info(

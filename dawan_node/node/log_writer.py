@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.node.logs import fields
 from dawan_node.storage.wal import Wal, WalRecord
 
@@ -46,11 +47,13 @@ class LogWriter:
         """Return once ``records`` are durable. Raises StorageError when the disk failed; nothing may leave then."""
         if self._failure is not None:
             raise self._failure
+        failpoints.reach("log.before_append")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.extend(records)
         self._waiting.append(future)
         self._wake.set()
         await future
+        failpoints.reach("log.after_append")
 
     async def run(self) -> None:
         """Write groups until cancelled. Raises StorageError, which stops the node."""
@@ -59,12 +62,14 @@ class LogWriter:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                failpoints.reach("log.before_group")
                 records, self._pending = self._pending, []
                 waiting, self._waiting = self._waiting, []
                 if self._wal.should_roll:
                     # Nearly all of `records` is in the checkpoint too, since their channels' state is ahead of the log;
                     # but not, for one, a vote for what was decided already (amendment L6). They come first: replay
                     # goes from the older to the newer.
+                    failpoints.reach("log.before_checkpoint")
                     checkpoint = [*records, *(record for channel in self._checkpoints for record in channel())]
                     work = partial(self._roll, checkpoint)
                     log.info("wal_rolled", extra=fields(records=len(checkpoint)))
@@ -76,6 +81,7 @@ class LogWriter:
                     self._failure = error
                     _fail([*waiting, *self._waiting], error)
                     raise
+                failpoints.reach("log.after_group")
                 for future in waiting:
                     if not future.done():
                         future.set_result(None)

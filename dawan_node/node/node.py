@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dawan_node
+from dawan_node import failpoints
 from dawan_node.consensus.records import HaltedRecord
 from dawan_node.consensus.report import Mode as ReplicaMode
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
@@ -107,7 +108,9 @@ class Node:
         if not self._has_room:
             log.critical("reserve_released", extra=fields(free=self._room.free_bytes(), next="free or add space"))
         self._storage_watch: Final = StorageWatch(self._room, self._note_log)
+        failpoints.reach("node.before_log")
         self._memory: Final = Memory(home, org, mark, expected)
+        failpoints.reach("node.after_log")
         wal = self._memory.wal
         self._log_writer = None if wal is None else LogWriter(wal)
         records = None if wal is None else wal.records()
@@ -165,6 +168,7 @@ class Node:
                 ledger.store.close()
             self._close_storage()
             raise
+        failpoints.reach("node.after_channels")
         self._belonging.on_change = self._take_directory
         self._by_chain: Final = {channel.chain_id: channel for channel in self.channels.values()}
         if self._log_writer is not None:
@@ -239,6 +243,7 @@ class Node:
                 start(self._watch.run(), "certificates")
                 start(self._belonging.run(), "membership")
                 start(self._storage_watch.run(), "storage")
+                failpoints.reach("node.before_listen")
                 await self._rpc.start(*parse_address(self._config.rpc.listen), self._rpc_tls)
                 await self._ops.start(*parse_address(self._config.ops.listen))
                 log.info(
@@ -254,8 +259,10 @@ class Node:
                         leveldb=library_version(),
                     ),
                 )
+                failpoints.reach("node.started")
                 started()
                 await self._wait(stop)
+                failpoints.reach("node.before_stop")
                 log.info("node_stopping", extra=fields(node=self._config.node.name))
                 await self._rpc.stop()
                 await self._ops.stop()
@@ -265,7 +272,9 @@ class Node:
             await self._rpc.stop()
             await self._ops.stop()
             await self._network.stop()
+            failpoints.reach("node.before_close")
             await self.abandon()
+            failpoints.reach("node.after_close")
         log.info("node_stopped", extra=fields(node=self._config.node.name))
 
     async def _wait(self, stop: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.errors import OperatorError, StorageError
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.clock import node_clock
@@ -53,7 +54,29 @@ def run_node(config: Config, home: Home, keys: NodeKeys) -> None:
         lock.release()
 
 
+def _arm_failpoint(faults: bool) -> None:
+    """Arm the failpoint of the environment, if there is one. Raises OperatorError."""
+    wanted = os.environ.get(failpoints.VARIABLE)
+    if wanted is None:
+        return
+    if not faults:
+        raise OperatorError(
+            f"{failpoints.VARIABLE} is set",
+            "it would kill this node, which is for local test networks alone",
+            f"Unset {failpoints.VARIABLE}, or set [devnet] faults = true in node.toml of a test network.",
+        )
+    try:
+        failpoints.arm(wanted)
+    except ValueError as error:
+        raise OperatorError(
+            f"{failpoints.VARIABLE} cannot be honoured",
+            str(error),
+            "Give NAME or NAME:COUNT; the names are in dawan_node/failpoints.py.",
+        ) from None
+
+
 async def _run(config: Config, home: Home, keys: NodeKeys) -> None:
+    _arm_failpoint(config.devnet.faults)
     consortium = consortium_file.load(home.consortium_file)
     clock = node_clock(home.data, faults=config.devnet.faults)
     problems = verify_start(home, config.node, consortium, clock.now())

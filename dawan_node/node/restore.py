@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.consensus.config import Head, ReplicaConfig
 from dawan_node.consensus.records import (
     SHELL_KINDS_FROM,
@@ -98,6 +99,7 @@ def open_ledger(
             log.critical("ledger_lost", extra=fields(channel=genesis.channel, next=_HEALS))
         set_aside_remains(database)
         _create(genesis, executor, database)
+    failpoints.reach("restore.before_open")
     try:
         store = ChannelStore.open(database, genesis.chain_id, history=history, scan=in_doubt)
     except StorageError as error:
@@ -121,8 +123,10 @@ def open_ledger(
 
 
 def _create(genesis: Genesis, executor: Executor, database: Path) -> None:
+    failpoints.reach("restore.before_create")
     first = executor.genesis_state()
     ChannelStore.create(database, first.result, first.changes, genesis.created_ms)
+    failpoints.reach("restore.after_create")
 
 
 def _require_peers(genesis: Genesis, database: Path, why: str) -> None:
@@ -205,7 +209,9 @@ def restore_channel(
     signer: VoteSigner | None = None
     if signer_of is not None and log_records is not None and _is_current(genesis.channel, records, head.height):
         signer = signer_of(records)
+    failpoints.reach("restore.before_replica")
     replica = Replica(config, signer, head, records, now_ms)
+    failpoints.reach("restore.after_replica")
     bodies = Bodies()
     wanted = _undecided(records, head.height)
     for record in own:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.consensus.guard import SlotGuard
 from dawan_node.consensus.records import Record
 from dawan_node.consensus.signer import Statement
@@ -102,7 +103,9 @@ class ChannelSigner:
         """
         signature = self._guard.check(statement)
         if signature is None:
+            failpoints.reach("sign.before")
             signature = self._key.sign(statement.kind.tag, statement.data)
+            failpoints.reach("sign.after")
             self._guard.signed(statement, signature)
         return signature
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
+from dawan_node import failpoints
 from dawan_node.crypto.signatures import Verify
 from dawan_node.node.budget import BODY_US, LIGHT_BLOCK_US, REQUEST_US, PeerBudgets
 from dawan_node.node.channel_parts import Links
@@ -237,6 +238,7 @@ class Syncing:
                 if blame.proven:
                     self._links.report_violation(blame.peer, blame.reason)
             if ready.blocks:
+                failpoints.reach("sync.before_apply")
                 self._driver.apply_synced(ready.blocks)
 
     def _limits(self) -> SyncLimits:

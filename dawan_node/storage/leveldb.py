@@ -31,6 +31,7 @@ from typing import Any, Self
 
 import plyvel
 
+from dawan_node import failpoints
 from dawan_node.errors import DataRefusal, DataRefused, OperatorError, StorageError, StorageReason
 from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, sync_directory
 from dawan_node.storage.kv import Put, range_of
@@ -106,7 +107,10 @@ class LevelDBStore:
                     "Run the command that creates the channel again; nothing decided can be inside.",
                 )
             make_private_directory(path)
-            return cls(path, _open_database(path, create), lock)
+            failpoints.reach("db.before_open")
+            store = cls(path, _open_database(path, create), lock)
+            failpoints.reach("db.after_open")
+            return store
         except _FAILURES as error:
             lock.release()
             if "missing files" in str(error):  # tables that the manifest names; no crash loses one
@@ -132,15 +136,18 @@ class LevelDBStore:
         unfinished = marker.with_name(marker.name + ".new")
         try:
             sync_directory(self.path)
+            failpoints.reach("db.before_marker")
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
             try:
                 os.write(descriptor, _MARKER_CONTENT + _sign_lines(chain_id))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            failpoints.reach("db.before_marker_rename")
             os.rename(unfinished, marker)
             sync_directory(self.path.parent)
             sync_directory(self.path.parent.parent)
+            failpoints.reach("db.after_marker")
         except OSError as error:
             raise self._fail(error, StorageReason.WRITE) from error
 
@@ -168,7 +175,9 @@ class LevelDBStore:
                     delete(key)
                 else:
                     put(key, value)
+            failpoints.reach("db.before_write")
             pending.write()
+            failpoints.reach("db.after_write")
         except _FAILURES as error:
             raise self._fail(error, StorageReason.WRITE) from error
 
@@ -200,10 +209,12 @@ class LevelDBStore:
         """Close the database and give up the lock. No other thread may be inside a call of this store."""
         if self._failure is None:
             self._failure = "it is closed"
+        failpoints.reach("db.before_close")
         try:
             self._database.close()
         finally:
             self._lock.release()
+        failpoints.reach("db.after_close")
 
     def _iterate(self, source: Any, low: bytes, high: bytes | None, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         """Pairs of ``source`` (the database or a snapshot), created now and checked for the latch at every step."""

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dawan_node import failpoints
 from dawan_node.errors import DawanError, OperatorError, StorageError, StorageReason
 from dawan_node.storage import wal_format
 from dawan_node.storage.files import OPERATING_SYSTEM, FileOperations, Releasable
@@ -161,6 +162,7 @@ class Wal:
             self._replayed = None
             if not records:
                 return self._lsn
+            failpoints.reach("wal.before_append")
             data = b""
             marked = self._synced_lsn > self._marked_lsn
             if marked:
@@ -169,6 +171,7 @@ class Wal:
             self._write(self._segment.descriptor, data)
             self._offset += len(data)
             self._lsn += len(records) + marked
+            failpoints.reach("wal.after_append")
             if marked:
                 self._marked_lsn = self._synced_lsn
             return self._lsn
@@ -179,8 +182,10 @@ class Wal:
             with self._state_lock:
                 self._check_usable()
                 segment, retired, lsn = self._segment, self._retired, self._lsn
+            failpoints.reach("wal.before_sync")
             try:
                 self._files.sync_data(segment.descriptor)
+                failpoints.reach("wal.after_sync")
                 if retired:
                     _remove_segments(self.directory, [old.path for old in retired], self._files)
                     for old in retired:
@@ -206,13 +211,16 @@ class Wal:
             header = SegmentHeader(self._segment.sequence + 1, self._lsn, os.urandom(wal_format.SALT_BYTES))
             data = wal_format.encode_segment_start(header, checkpoint)
             path = _segment_path(self.directory, header.sequence)
+            failpoints.reach("wal.before_roll")
             try:
                 descriptor = self._files.open_append(path, create=True)
+                failpoints.reach("wal.after_create_segment")
             except OSError as error:
                 raise self._fail(error) from error
             self._retired += (self._segment,)
             self._segment = _Segment(header.sequence, header.salt, path, descriptor)
             self._write(descriptor, data)
+            failpoints.reach("wal.after_roll")
             self._offset = self._checkpoint_bytes = len(data)
             self._lsn += len(checkpoint) + 1
             return self._lsn
@@ -237,10 +245,12 @@ class Wal:
     def _write_last_mark(self) -> None:
         """Without it the last group before an orderly stop could not be told from a torn one."""
         with self._state_lock:
+            failpoints.reach("wal.before_last_mark")
             mark = wal_format.encode_synced_mark(self._segment.salt, self._synced_lsn)
             self._write(self._segment.descriptor, mark)
             try:
                 self._files.sync_data(self._segment.descriptor)
+                failpoints.reach("wal.after_last_mark")
             except OSError as error:
                 raise self._fail(error) from error
 
@@ -321,14 +331,17 @@ def _create_first_segment(directory: Path, files: FileOperations) -> None:
 def _recover(directory: Path, files: FileOperations) -> tuple[_Segment, SegmentContent]:
     """Find the newest segment with a complete checkpoint, cut off a torn tail, and remove the other segments."""
     sequences = _segments(directory, files)
+    failpoints.reach("wal.before_recover")
     sequence, content = _newest(directory, sequences, files)
     path = _segment_path(directory, sequence)
     descriptor = files.open_append(path, create=False)
     if content.torn:
+        failpoints.reach("wal.before_truncate")
         files.truncate(descriptor, content.size_bytes)
     # What is about to be believed (and answered for) may so far be only in the memory of the machine.
     files.sync_data(descriptor)
     _remove_segments(directory, [_segment_path(directory, other) for other in sequences if other != sequence], files)
+    failpoints.reach("wal.after_recover")
     return _Segment(sequence, content.header.salt, path, descriptor), content
 
 
@@ -363,9 +376,12 @@ def _remove_segments(directory: Path, paths: Sequence[Path], files: FileOperatio
     beside an unfinished newer one always means that nothing of the newer was."""
     files.sync_directory(directory)
     if paths:
+        failpoints.reach("wal.before_retire")
         for path in paths:
             files.remove(path)
+        failpoints.reach("wal.between_retire_syncs")
         files.sync_directory(directory)
+        failpoints.reach("wal.after_retire")
 
 
 def _write_all(files: FileOperations, descriptor: int, data: bytes) -> None:

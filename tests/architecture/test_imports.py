@@ -26,9 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
+    # Places where tests kill a node; what writes to disk or to peers names them.
+    "failpoints": set(),
     "crypto": CRYPTO,
     "primitives": PRIMITIVES,
     **dict.fromkeys(CORES, CORE),
+    "storage": CORE | {"failpoints"},
     # Stands beside the pool it watches: the pool itself knows nothing of primaries.
     "mempool_watch": CORE | {"mempool"},
     "light": PRIMITIVES | {"primitives"},
@@ -37,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explorer": {"rpc.client"},
     "relay": CORE | CORES,
     "private": CORE | CORES,
-    "node": CORE | CORES | {"mempool_watch", "relay", "private", "modules", ""},
+    "node": CORE | CORES | {"failpoints", "mempool_watch", "relay", "private", "modules", ""},
     "cli": CORE | CORES | {"node", "interchange", "modules", "light", "explorer", "relay", "private", ""},
     "testing": CORE
     | CORES

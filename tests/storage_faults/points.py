@@ -1,0 +1,175 @@
+"""Every storage call of a run, and what becomes of the node when one of them is its last, or fails.
+
+A run of 200 blocks is cut into lives of ten blocks each, every one from the disk as the death of the one before left
+it. Each life is watched once; its calls by thread are the *points*. For a point, the same life is lived again from a
+copy of the same disk, and ``strace`` kills the process at that call (before the kernel does it), or makes the call
+fail. So a point costs ten blocks at most, not 200, and the calls of opening a disk after a death are points as well.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dawan_node.node.fail_stop import EXIT_STORAGE
+from tests.storage_faults import chain, life
+from tests.storage_faults.forks import CALLS, Ended, copy, in_child, run_life
+from tests.storage_faults.reopening import Told, broken_promises
+
+#: Fail-stop: from the failed call to the end of the process (issue 5, I8).
+FAIL_STOP_S = 1.0
+
+_LINE = re.compile(r"(?P<task>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<arguments>.*)")
+
+#: Calls whose failure may be ignored, because nothing rests on them: LevelDB's diary, looking for
+#: and removing files it has no use for, and making directories (what matters is whether one can be opened in them).
+_IGNORABLE = re.compile(
+    r"^(rename|openat|write|unlink) .*/db/LOG(\.old)?$"
+    r"|^unlink .*/db/(\d+\.(log|ldb|dbtmp)|MANIFEST-\d+)$"
+    r"|^(mkdir .*|openat .*/db/$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The ``number``-th ``call`` of ``thread`` in the life that begins above ``first``; ``path`` is its file."""
+
+    first: int
+    up_to: int
+    thread: str
+    call: str
+    number: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a point. ``broken`` is empty for a pass; ``reached`` is False if the life never came to it."""
+
+    point: Point
+    reached: bool
+    broken: tuple[str, ...]
+    seconds: float
+
+
+Judge = Callable[[Point, Ended], tuple[bool, list[str]]]
+
+
+class Lives:
+    """The run, cut into lives: the disk each begins with, and the points in it."""
+
+    def __init__(self, folder: Path, blocks: int = chain.BLOCKS, length: int = 10) -> None:
+        self._folder = folder
+        self._firsts = range(0, blocks, length)
+        self._length = length
+        self._work = folder / "work"
+        self.points: list[Point] = []
+
+    def home(self, first: int) -> Path:
+        return self._folder / f"before-{first + 1}"
+
+    def watch(self) -> None:
+        """Live the whole run once and note every storage call."""
+        chain.at(self._firsts.stop + 2 * self._length)  # known before any fork
+        life.prepare(self.home(0))
+        for first in self._firsts:
+            # Every life at the same path, or the traces could not be told apart from the copies' own.
+            copy(self.home(first), self._work)
+            arguments = ("-ttt", "-y", "-s", "0", "-e", "signal=none", "-e", f"trace={','.join(CALLS)}")
+            dies = first // self._length % 2 == 0  # the others end in order, which makes calls too
+            ended = run_life(self._work, first + self._length, strace=arguments, follow=True, dies=dies)
+            told = Told.parse(ended.told)
+            assert max(told.decided, default=0) == first + self._length, ended
+            self.points += self._points(first, ended)
+            copy(self._work, self.home(first + self._length))
+
+    def _points(self, first: int, ended: Ended) -> Iterator[Point]:
+        names = {task: name for name, task in ended.threads.items()}
+        counts: Counter[tuple[str, str]] = Counter()
+        for line in ended.trace:
+            match = _LINE.match(line)
+            if match is None:
+                continue
+            thread = names[int(match["task"])]
+            counts[thread, match["call"]] += 1
+            path = _path(match["call"], match["arguments"])
+            if path is not None and path.startswith(str(self._work)):
+                number = counts[thread, match["call"]]
+                yield Point(first, first + self._length, thread, match["call"], number, path)
+
+    def kill(self, point: Point) -> Verdict:
+        """Let the process die at the point, and see what its disk is worth."""
+        return self._meddle(point, "signal=SIGKILL", self._judge_death)
+
+    def fail(self, point: Point, error: str) -> Verdict:
+        """Let the call fail, once, and see that the process stops, in time, and what its disk is worth."""
+        return self._meddle(point, f"error={error}", partial(self._judge_stop, error))
+
+    def _meddle(self, point: Point, what: str, judge: Judge) -> Verdict:
+        began = time.monotonic()
+        copy(self.home(point.first), self._work)
+        arguments = ("-ttt", "-s", "0", "-e", f"trace={point.call}", "-e")
+        arguments += (f"inject={point.call}:{what}:when={point.number}",)
+        ended = run_life(self._work, point.up_to, thread=point.thread, strace=arguments)
+        reached, broken = judge(point, ended)
+        if reached:
+            told = Told.parse(ended.told, point.first)
+            broken += in_child(lambda: broken_promises(self._work, told, first=point.first))
+        return Verdict(point, reached, tuple(broken), time.monotonic() - began)
+
+    def _judge_death(self, point: Point, ended: Ended) -> tuple[bool, list[str]]:
+        if ended.code == -signal.SIGKILL:
+            return True, []
+        return False, []
+
+    def _judge_stop(self, error: str, point: Point, ended: Ended) -> tuple[bool, list[str]]:
+        injected = [line for line in ended.trace if "(INJECTED)" in line]
+        if not injected:
+            return False, []
+        began = _stamp(injected[0])
+        if ended.code == 0 and _IGNORABLE.match(f"{point.call} {point.path}"):
+            return True, []
+        later = [line for line in ended.told if line.startswith("decided") and float(line.split(" ")[3]) > began]
+        if ended.code == 0 and point.thread == "leveldb" and len(later) <= 1:
+            return True, []  # what fails in LevelDB's own thread is told to whoever writes next; nobody did
+        if ended.code != EXIT_STORAGE:
+            return True, [f"the process ended with {ended.code}, not {EXIT_STORAGE}: {ended.told[-1:]}"]
+        reasons = [line.split(" ")[1] for line in ended.told if line.startswith("stopped ")]
+        if not reasons or (error == "ENOSPC") != (reasons[0] == "STORAGE_FULL"):
+            return True, [f"the process gave {reasons or 'no reason'} for {error}"]
+        lasted = _stamp(ended.trace[-1]) - began
+        if lasted > FAIL_STOP_S:
+            return True, [f"the process went on for {lasted:.2f} s"]
+        return True, []
+
+
+def _stamp(line: str) -> float:
+    return float(line.split(" ", 1)[0])
+
+
+def _path(call: str, arguments: str) -> str | None:
+    if call in ("rename", "unlink", "mkdir"):
+        match = re.match(r'"([^"]*)"', arguments)
+    elif call == "openat":
+        match = re.search(r'"([^"]*)"', arguments)
+        if match is not None and "O_DIRECTORY" in arguments:
+            return match[1] + "/"  # to list it, or to sync it
+    else:
+        match = re.match(r"\d+<([^>]*)>", arguments)
+    return None if match is None else match[1]
+
+
+def sampled(points: Sequence[Point], every: int, offset: int = 0) -> list[Point]:
+    """Each call that syncs, and every so-many-th of each of the others."""
+    chosen, counts = [], Counter[str]()
+    for point in points:
+        counts[point.call] += 1
+        if point.call == "fdatasync" or counts[point.call] % every == offset % every:
+            chosen.append(point)
+    return chosen
