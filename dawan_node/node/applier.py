@@ -20,7 +20,7 @@ from dawan_node.consensus.config import ChannelRules
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.execution.channel import Configuration, validator_set
 from dawan_node.execution.executor import Execution, Executor
-from dawan_node.execution.state import Overlay, StateReader
+from dawan_node.execution.state import Changes, Overlay, StateReader
 from dawan_node.node.event_bus import CommittedBlock
 from dawan_node.node.metrics import StageTimes
 from dawan_node.primitives.block import Header, Result
@@ -28,6 +28,10 @@ from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.block_store import DecidedBlock
 from dawan_node.storage.channel_store import ChannelStore
+
+#: Undecided blocks laid over one another, layer by layer: a window of live consensus. A scan through layers costs twice
+#: as much with each, so the longer branches of catch-up are merged into one.
+NESTED_MAX: Final = 4
 
 Links = tuple[tuple[Header, Result], ...]
 
@@ -159,9 +163,39 @@ class Applier:
     def _branch(self, block_hash: bytes, execution: Execution) -> StateReader:
         branch = self._branches.get(block_hash)
         if branch is None:
-            below, _, _ = self._parent(execution.header.parent_hash)
-            branch = self._branches[block_hash] = Overlay(below, execution.changes)
+            path = self._path(execution)
+            if len(path) > NESTED_MAX:
+                branch = Overlay(self._store.state, _merged(path))
+            else:
+                below, _, _ = self._parent(execution.header.parent_hash)
+                branch = Overlay(below, execution.changes)
+            self._branches[block_hash] = branch
         return branch
+
+    def _path(self, execution: Execution) -> list[Execution]:
+        """The executions from the head up to this one. Raises UnknownBranch when one of them was dropped."""
+        path = [execution]
+        while path[-1].header.parent_hash != self.head.block_hash:
+            below = self._executions.get(path[-1].header.parent_hash)
+            if below is None:
+                raise UnknownBranch
+            path.append(below)
+        path.reverse()
+        return path
+
+
+def _merged(path: Sequence[Execution]) -> Changes:
+    """The changes of blocks that stand on one another, as if they were one block's."""
+    state: dict[tuple[str, str, bytes], bytes | None] = {}
+    indexes: dict[tuple[str, str, str, bytes], bytes | None] = {}
+    nodes: dict[bytes, bytes | None] = {}
+    nonces: list[tuple[bytes, bytes, int]] = []
+    for execution in path:
+        state |= execution.changes.state
+        indexes |= execution.changes.indexes
+        nodes |= execution.changes.nodes
+        nonces += execution.changes.nonces
+    return Changes(state, indexes, nodes, nonces)
 
 
 def rules_of(configuration: Configuration) -> ChannelRules:

@@ -126,19 +126,14 @@ class Peers:
             peer.held_height = max(peer.held_height, height)
 
     def target(self, anchor: Anchor) -> int:
-        """The (f + 1)-th highest height that a validator has, as far as that can be told; 0 with fewer claims."""
+        """The (f + 1)-th highest height that a validator has; 0 with fewer claims.
+
+        Whose height is not proven is banned by now, unless its certificate is of a later epoch."""
         f = anchor.validators.f
         heights = sorted(
-            (self._counted(peer, anchor) for peer in self._peers.values() if peer.is_validator and not peer.is_banned),
-            reverse=True,
+            (peer.height for peer in self._peers.values() if peer.is_validator and not peer.is_banned), reverse=True
         )
         return heights[f] if len(heights) > f else 0
-
-    @staticmethod
-    def _counted(peer: Peer, anchor: Anchor) -> int:
-        if peer.height <= anchor.height:
-            return peer.height
-        return peer.height if peer.certificate else max(peer.proven_height, anchor.height)
 
     def _prove(self, name: str, peer: Peer, anchor: Anchor) -> None:
         """Check the certificate of a head above ours as far as the trusted validators allow."""

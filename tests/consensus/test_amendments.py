@@ -12,7 +12,7 @@ on chain (A6) have modules of their own.
 | | test_schedules::test_u3_a_view_whose_base_is_an_undecided_barrier_stays_shut |
 | | test_pitfalls_of_operation::test_b12_nothing_said_in_another_chain_epoch_or_view_counts_here |
 | U4 | test_repair::test_u4_a_range_over_a_barrier_is_not_verified_with_the_set_it_installs |
-| | test_catch_up::test_keys_that_an_unproven_range_installs_prove_nothing |
+| | test_ranges::test_keys_that_an_unproven_range_installs_prove_nothing |
 | U5 | test_schedules::test_u5_a_commit_keeps_its_block_through_a_crash_and_a_view_change |
 | | test_schedules::test_u5_every_vote_record_names_the_block_whose_bodies_must_be_durable |
 | | test_agreement::test_a_block_somebody_prepared_is_not_committed_by_who_refused_it |
