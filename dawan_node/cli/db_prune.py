@@ -46,7 +46,7 @@ def prune(channel: str | None, blocks: int | None, days: int | None, home: Path)
             "[storage] retain of node.toml keeps everything",
             "Give --blocks or --days.",
         )
-    keeping = Keeping(settings.folder, kept_blocks, kept_days)
+    keeping = Keeping(settings.folder, kept_blocks, kept_days, retain_blocks_min=RETAIN_BLOCKS_MIN)
     with opened(own, name) as database:
         before = directory_bytes(database.path)
         store = ChannelStore.over(database.kv, database.genesis.chain_id)

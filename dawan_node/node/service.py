@@ -419,6 +419,10 @@ class Service:
                 f"{status.waiting_for}; both signed statements are in pbft_evidence and, in this node's home, in "
                 f"log/halt-{channel.name}.json"
             )
+        snapshot = None if channel.snapshots is None else channel.snapshots.status()
+        if snapshot is not None:
+            here = f"{snapshot.parts} of {snapshot.parts_total} parts are here"
+            return f"a snapshot of height {snapshot.height:,}: {here}"
         return self._missing_quorum(channel) or status.waiting_for or channel.own_seat.text
 
     def _missing_quorum(self, channel: Channel) -> str:

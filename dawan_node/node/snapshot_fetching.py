@@ -29,12 +29,13 @@ from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.runtime import Jobs, Runtime
 from dawan_node.node.snapshot_install import build, is_built
-from dawan_node.node.snapshot_keeper import SnapshotKeeper
+from dawan_node.node.snapshot_keeper import epoch_proofs
 from dawan_node.node.syncing import Syncing
 from dawan_node.p2p.framing import Topic
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.proofs import FinalityProof
+from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import Anchor
 from dawan_node.sync.snapshot_fetch import Arrived, Chosen, SnapshotFetch
@@ -74,7 +75,7 @@ class SnapshotFetching:
         chain_id: bytes,
         keeping: Keeping,
         executor: Executor,
-        keeper: SnapshotKeeper,
+        blocks: BlockStore,
         syncing: Syncing,
         verify: Verify,
         runtime: Runtime,
@@ -89,7 +90,7 @@ class SnapshotFetching:
         self._behind: Final = keeping.snapshot_behind
         self._incoming: Final = keeping.incoming
         self._executor: Final = executor
-        self._keeper: Final = keeper
+        self._blocks: Final = blocks
         self._syncing: Final = syncing
         self._verify: Final = verify
         self._links: Final = links
@@ -279,7 +280,7 @@ class SnapshotFetching:
         log.info("snapshot_chosen", extra=fields(channel=self._name, height=height, parts=fetch.progress[1]))
 
         def keep() -> str | None:
-            below = tuple(self._keeper.epoch_proofs(0, fetch.epoch))
+            below = tuple(epoch_proofs(self._blocks, 0, fetch.epoch))
             try:
                 self._clear()
                 self._incoming.path.mkdir(parents=True, mode=0o700)

@@ -20,6 +20,7 @@ from dawan_node.node.logs import fields
 from dawan_node.node.runtime import Jobs, Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.node.snapshot_maker import Pace, TooLarge, make_snapshot
+from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import KeyValueSnapshot
 from dawan_node.sync.snapshot_format import Manifest
@@ -40,6 +41,17 @@ log = logging.getLogger(__name__)
 #: Answers being read from disk, each of a few MiB at most: over all peers, and for one, which keeps two on their way.
 ANSWERS_MAX: Final = 8
 ANSWERS_PER_PEER_MAX: Final = 4
+
+
+def epoch_proofs(blocks: BlockStore, epoch: int, count: int = EPOCHS_PER_REPLY) -> list[EpochProof]:
+    """How ``epoch`` and those after it ended, as far as they have."""
+    proofs: list[EpochProof] = []
+    while len(proofs) < count and (following := blocks.epoch(epoch + len(proofs) + 1)) is not None:
+        finality = blocks.finality(following.first - 1)
+        if finality is None:
+            break
+        proofs.append(EpochProof(finality.encode(), following.members))
+    return proofs
 
 
 class Stopped(Exception):
@@ -174,19 +186,8 @@ class SnapshotKeeper:
             manifests = tuple(data for _, _, data in self._offered)
             return SnapshotOffer(request.id, self._store.blocks.kept().oldest, manifests).encode()
         if isinstance(request, EpochQuery):
-            return EpochReply(request.id, tuple(self.epoch_proofs(request.epoch))).encode()
+            return EpochReply(request.id, tuple(epoch_proofs(self._store.blocks, request.epoch))).encode()
         return PartReply(request.id, self._part(request)).encode()
-
-    def epoch_proofs(self, epoch: int, count: int = EPOCHS_PER_REPLY) -> list[EpochProof]:
-        """How ``epoch`` and those after it ended, as far as they have."""
-        proofs: list[EpochProof] = []
-        blocks = self._store.blocks
-        while len(proofs) < count and (following := blocks.epoch(epoch + len(proofs) + 1)) is not None:
-            finality = blocks.finality(following.first - 1)
-            if finality is None:
-                break
-            proofs.append(EpochProof(finality.encode(), following.members))
-        return proofs
 
     def _part(self, request: PartQuery) -> bytes:
         height = next((height for height, own_id, _ in self._offered if own_id == request.snapshot), None)

@@ -76,7 +76,7 @@ class Snapshots:
             chain_id,
             keeping,
             executor,
-            self._keeper,
+            store.blocks,
             syncing,
             verify,
             runtime,

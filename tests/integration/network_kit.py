@@ -203,11 +203,13 @@ class Load:
 
 @contextmanager
 def running(folder: Path, n: int, settings: str = "") -> Iterator[Network]:
-    """A network that is stopped at the end, whatever happens; ``settings`` are added to each node.toml."""
+    """A network that is stopped at the end, whatever happens; ``settings`` are keys for [storage] of each node."""
     network = Network(folder / "net", n)
     for node in network.nodes if settings else ():
-        with network.devnet.home(node).config_file.open("a") as file:
-            file.write(settings)
+        file = network.devnet.home(node).config_file
+        text = file.read_text()
+        assert "[storage]\n" in text
+        file.write_text(text.replace("[storage]\n", f"[storage]\n{settings}"))
     try:
         network.start_all()
         yield network

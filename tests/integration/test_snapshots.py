@@ -12,7 +12,7 @@ from dawan_node.errors import DawanError
 
 pytestmark = pytest.mark.processes
 
-EAGER = "\n[storage]\nsnapshot_every = 4\nsnapshot_behind = 6\n"
+EAGER = "snapshot_every = 4\nsnapshot_behind = 6\n"
 
 
 def test_an_observer_with_empty_data_joins_by_snapshot(tmp_path: Path) -> None:

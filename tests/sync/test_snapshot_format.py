@@ -149,3 +149,18 @@ def test_an_empty_state_is_one_empty_chunk() -> None:
         Chunk(1, ZERO, b"", (), (), (), ()).verify(b"\x01" * 32, ZERO, b"")
     with pytest.raises(InvalidMessage, match="snapshot chunk"):
         Chunk.decode(encode([2, ZERO, b"", [], [], [], []]))
+
+
+def test_a_chunk_cannot_pass_for_one_of_a_wider_range() -> None:
+    """True hashes of what it leaves out lead to the true root: that they lie in the range is what gives it away."""
+    many = Tree([number.to_bytes(2, "big") for number in range(400)])
+    few = Tree([bytes([number]) for number in range(6)])
+    for tree, what in ((many, "subtrees"), (few, "leaves")):
+        first, after = tree.entries[2].key_hash, tree.entries[4].key_hash
+        chunk = tree.chunk(first, after)
+        assert getattr(chunk, what)
+        chunk.verify(tree.root, first, after)
+        for low, high in ((ZERO, b""), (ZERO, after), (first, b"")):
+            wider = Chunk(1, low, high, chunk.entries, (), chunk.leaves, chunk.subtrees)
+            with pytest.raises(InvalidMessage, match="given as one outside"):
+                wider.verify(tree.root, low, high)
