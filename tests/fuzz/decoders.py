@@ -148,7 +148,7 @@ def spread_block(data: bytes) -> None:
     assert block.encode() == data
     for anchor in seeds.sync_chain().anchors[:2]:
         with contextlib.suppress(InvalidMessage):
-            prove(CHAIN_ID, anchor, max(1, block.header.height), block, verify_ed25519)
+            prove(CHAIN_ID, anchor, max(1, block.light.header.height), block, verify_ed25519)
 
 
 def stream(data: bytes) -> None:

@@ -20,6 +20,7 @@ from dawan_node.consensus.records import (
     QuarantineRecord,
 )
 from dawan_node.crypto import merkle
+from dawan_node.node.block_spreading import SpreadBlock
 from dawan_node.node.bodies import BlockBody
 from dawan_node.p2p.framing import Topic, encode_frame
 from dawan_node.p2p.gossip import (
@@ -133,7 +134,7 @@ def gossip() -> list[bytes]:
         Txs([envelope]).encode(),
         IHave([leaf, bytes(32)]).encode(),
         IWant([leaf]).encode(),
-        Block(1, block.encode()).encode(),
+        Block(1, SpreadBlock(block.light, (), block.envelopes).encode()).encode(),
         Have(7).encode(),
         Graft(0).encode(),
         Want(7).encode(),
@@ -142,7 +143,12 @@ def gossip() -> list[bytes]:
 
 
 def spread_blocks() -> list[bytes]:
-    return [block.encode() for block in sync_chain().range(1, 3)]
+    below, block, above = sync_chain().range(1, 3)
+    return [
+        SpreadBlock(below.light, (), below.envelopes).encode(),
+        SpreadBlock(below.light, ((block.header, block.result),), below.envelopes).encode(),
+        SpreadBlock(above.light, (), above.envelopes).encode(),
+    ]
 
 
 def fetch() -> list[bytes]:

@@ -151,3 +151,10 @@ def test_a_peer_without_an_address_is_not_chosen_and_one_that_left_is_forgotten(
 def test_at_least_two_validators_are_chosen_where_there_are_two(validators: int) -> None:
     chosen = plan_of("obs0", [*VALIDATORS[:validators], *MEMBERS]).choose((), 0)
     assert len(of_role(chosen, Role.VALIDATOR)) == {1: 1, 4: 2, 7: 3}[validators]
+
+
+def test_an_associations_observer_prefers_other_organisations_to_its_own() -> None:
+    for number in range(20):
+        plan = LinkPlan(PeerId("gz9", "gz", Role.OBSERVER, b""), b"%d" % number)
+        plan.update(EVERYBODY)
+        assert "gz" not in {ORGS[name] for name in plan.choose((), 0)}

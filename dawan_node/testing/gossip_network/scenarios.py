@@ -318,7 +318,6 @@ DEFAULT: Final = tuple(
         "calm",
         "10 % of messages lost",
         "15 attackers of all kinds",
-        "15 withhold",
         "eclipse: 15 hold all links",
         "cold boot, validators last",
     )
