@@ -222,7 +222,7 @@ def restore(folder: Path, home: Path, output: str) -> None:
     own = load_home(home)
     section = load(own.config_file).node
     done = run(folder, own, section, lambda line: click.echo(line, err=True))
-    steps = steps_to_vote(own, home, done.manifest, section.name)
+    steps = steps_to_vote(own, home, done.manifest, section.name, section.org)
     if output == "json":
         print_json({"home": str(home), "has_log": done.has_log, "steps": steps, **_plain(done.manifest)})
         return

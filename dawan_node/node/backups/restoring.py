@@ -1,8 +1,10 @@
 """``backup restore``: into a home that has signed nothing and holds no ledger yet.
 
 A restored ledger is older than what its node signed since, so the old key may never vote from it (amendment U6). The
-keys are not in the backup, and no write-ahead log is made here: a home that ``init`` made has a new key and an empty
-log, and with a database ahead of its log a node only observes until its key is in the validator set by vote.
+keys are not in the backup, and no write-ahead log is made here: a home that ``init`` made has a new key, and the empty
+log that was made with it. If the ledger proves that this key never had a seat, the log is told of the restored head, as
+of a head that was synced; so the node observes until its key is voted a seat, and votes then. For any other key the
+database stays ahead of its log, and with that a node never signs.
 """
 
 from __future__ import annotations
@@ -13,21 +15,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dawan_node.consensus.records import DecidedRecord, RecordKind
+from dawan_node.crypto import keystore
 from dawan_node.errors import DawanError, OperatorError, StorageError
+from dawan_node.execution.channel import GOVERNANCE
+from dawan_node.execution.context import SCAN_LIMIT_MAX
+from dawan_node.execution.executor import Executor
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.assembly import files
 from dawan_node.node.backups.manifest import BackedUpChannel, Manifest, altered, check_files, read_manifest
 from dawan_node.node.backups.records import NotRecords, read_records
 from dawan_node.node.config import NodeSection
 from dawan_node.node.database.finding import FileRefused
-from dawan_node.node.database.opened import stopped
+from dawan_node.node.database.opened import executor_of, genesis_of, stopped
 from dawan_node.node.home import Home
 from dawan_node.node.public_files import replace_files
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
 from dawan_node.storage.schema import SCHEMA_VERSION
-from dawan_node.storage.wal import WalMissing, inspect
+from dawan_node.storage.wal import Wal, WalMissing, WalRecord, inspect
 
 #: Records per batch, a few megabytes; only the last batch waits for the disk, and the marker comes after it.
 _BATCH: Final = 10_000
@@ -55,9 +64,15 @@ def restore(folder: Path, home: Home, node: NodeSection, progress: Callable[[str
         for channel in manifest.channels:
             _check_records(folder, channel)
         replace_files(home.network, public)
+        own_key = keystore.describe(home.node_key).public_key
+        heads: list[list[WalRecord] | None] = []
         for channel in manifest.channels:
-            _restore_channel(folder, home, channel)
+            heads.append(_restore_channel(folder, home, channel, own_key))
             progress(f"restored {channel.channel} at height {channel.height:,}")
+        # Last: whatever is interrupted before leaves databases ahead of the log, and a node that only observes.
+        if has_log:
+            with closing(Wal.open(home.wal)) as log:
+                log.append([record for records in heads for record in records or ()])
     return Restored(manifest, has_log)
 
 
@@ -147,7 +162,8 @@ def _check_records(folder: Path, channel: BackedUpChannel) -> None:
         raise altered(folder, f"{channel.channel}.records has {count} records, not {channel.records}")
 
 
-def _restore_channel(folder: Path, home: Home, channel: BackedUpChannel) -> None:
+def _restore_channel(folder: Path, home: Home, channel: BackedUpChannel, own_key: bytes) -> list[WalRecord] | None:
+    """Write the database; what the log may be told of its head, None when ``own_key`` ever had a seat here."""
     kv = LevelDBStore.open(home.database(channel.channel), create=True)
     with closing(kv):
         for batch in _batches(read_records(folder / f"{channel.channel}.records")):
@@ -156,12 +172,50 @@ def _restore_channel(folder: Path, home: Home, channel: BackedUpChannel) -> None
         kv.write(last, sync=True)
         chain_id = bytes.fromhex(channel.chain_id[2:])
         try:
-            head = ChannelStore.over(kv, chain_id).head
+            store = ChannelStore.over(kv, chain_id)
+            head = store.head
         except DawanError as error:
             raise StorageError(f"what was restored of {channel.channel} is not a ledger: {error}") from None
         if (head.height, f"0x{head.block_hash.hex()}") != (channel.height, channel.block_hash):
             raise StorageError(f"the restored ledger of {channel.channel} ends at another block than its manifest says")
+        told = _head_for_log(home, channel.channel, store, own_key)
         kv.mark_initialised()
+    return told
+
+
+def _head_for_log(home: Home, channel: str, store: ChannelStore, own_key: bytes) -> list[WalRecord] | None:
+    genesis, head = genesis_of(home, channel), store.head
+    if own_key in _seated_keys(executor_of(genesis), store):
+        return None
+    if head.header is None or head.certificate is None:
+        return []  # at height 0 there is nothing a log could lack
+    links = tuple((Header.decode(above), Result.decode(outcome)) for above, outcome in head.certificate.links)
+    certificate = CommitCertificate.decode(head.certificate.certificate)
+    record = DecidedRecord(head.header, head.result, links, certificate).encode()
+    return [WalRecord(genesis.chain_id, RecordKind.SYNCED, record)]
+
+
+def _seated_keys(executor: Executor, store: ChannelStore) -> set[bytes]:
+    """Every key that votes or ever voted on the channel."""
+    keys: set[bytes] = set()
+    cursor: bytes | None = None
+    state = store.state.head
+    if state is None:
+        raise StorageError("the restored database has no state")
+    while True:
+        page, cursor = executor.query(
+            store.state,
+            GOVERNANCE,
+            "validators",
+            {},
+            SCAN_LIMIT_MAX,
+            cursor,
+            height=state.height,
+            time_ms=state.timestamp_ms,
+        )
+        keys.update(term.public_key for term in page)
+        if cursor is None:
+            return keys
 
 
 def _batches(records: Iterator[tuple[bytes, bytes]]) -> Iterator[list[Put]]:

@@ -13,7 +13,7 @@ from dawan_node.node.backups.manifest import Manifest
 from dawan_node.node.home import Home
 
 
-def steps_to_vote(home: Home, path: Path, manifest: Manifest, name: str) -> tuple[str, ...]:
+def steps_to_vote(home: Home, path: Path, manifest: Manifest, name: str, org: str) -> tuple[str, ...]:
     """The lines for the restored home at ``path``; one of an observer only has to run. Raises ConfigError."""
     document = consortium_file.load(home.consortium_file).document
     restored = {channel.channel for channel in manifest.channels}
@@ -25,7 +25,8 @@ def steps_to_vote(home: Home, path: Path, manifest: Manifest, name: str) -> tupl
     proposal = f"rekey-{name}"
     lines = [
         f"dawan-node network validator-request --home {path} --from {path / 'network'}",
-        f"dawan-node network replace-validator {path / 'network' / 'validator-request.toml'} --key ADMIN",
+        f"dawan-node network replace-validator {path / 'network' / 'validator-request.toml'} --key ADMIN"
+        f" --home {path} --rpc URL    # URL of any node of {org} or, from its own machine, of another that runs",
     ]
     for channel in channels:
         lines += [

@@ -31,6 +31,8 @@ KINDS: Final[dict[bytes, tuple[str, str]]] = {
     schema.NONCE_EXPIRY: ("nonce expiry", "window"),
     schema.NONCE_LIST: ("nonces of pruned blocks", "window"),
     schema.EPOCH: ("epochs", "block"),
+    schema.NONCE_LIST: ("nonces of pruned blocks", "window"),
+    schema.EPOCH: ("epochs", "block"),
 }
 
 _HEADS: Final = b"!"

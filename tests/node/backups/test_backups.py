@@ -29,6 +29,7 @@ from dawan_node.node.restore import open_channel
 from dawan_node.node.setup import Plan as Setup
 from dawan_node.node.setup import initialise
 from dawan_node.node.signer import NodeSigner
+from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import KeyValueSnapshot
@@ -136,7 +137,7 @@ def test_what_is_missing_added_or_cut_off_is_found(copy: Path) -> None:
         read_manifest(copy)
 
 
-def test_the_restored_ledger_is_the_same_and_its_node_only_observes(home: Home, copy: Path, tmp_path: Path) -> None:
+def test_the_restored_ledger_is_the_same_and_its_node_waits_for_a_seat(home: Home, copy: Path, tmp_path: Path) -> None:
     new = new_home(tmp_path / "new")
     segments = sorted(path.name for path in new.wal.iterdir())
     done = restore(copy, new, GZ1)
@@ -145,12 +146,30 @@ def test_the_restored_ledger_is_the_same_and_its_node_only_observes(home: Home, 
         assert list(ours.kv.iterate()) == list(theirs.kv.iterate())
         assert audit(theirs).finding is None
         genesis = theirs.genesis
+    key = keystore.load_signing_key(new.node_key, PASSPHRASE)
+    with closing(Wal.open(new.wal)) as log:
+        parts = open_channel(genesis, new.database(CHANNEL), 100, log.records(), NodeSigner(key), 0)
+        assert parts.head.height == 8
+        assert parts.signer is not None, "once its key has a seat, this node must be able to vote"
+        assert parts.head.rules.validators.index_of(key.public_key) is None, "but it has none yet"
+        parts.store.close()
+
+
+def test_from_a_backup_a_key_that_ever_had_a_seat_never_signs_again(home: Home, copy: Path, tmp_path: Path) -> None:
+    new = new_home(tmp_path / "new")
+    shutil.copy(home.node_key, new.node_key)  # what nobody may do
+    restore(copy, new, GZ1)
+    genesis = genesis_of_home(new)
     old = keystore.load_signing_key(home.node_key, _passphrase(home))
     with closing(Wal.open(new.wal)) as log:
-        # Even the key that is in the validator set would not sign from here.
+        assert log.records() == ()
         parts = open_channel(genesis, new.database(CHANNEL), 100, log.records(), NodeSigner(old), 0)
         assert parts.head.height == 8 and parts.signer is None
         parts.store.close()
+
+
+def genesis_of_home(home: Home) -> Genesis:
+    return Genesis.decode(home.genesis_file(CHANNEL).read_bytes())
 
 
 def _passphrase(home: Home) -> bytes:
@@ -165,13 +184,13 @@ def test_a_home_without_a_log_gets_none(copy: Path, tmp_path: Path) -> None:
 
 
 def test_the_steps_back_to_voting_name_every_channel_and_every_command(home: Home, whole: Path) -> None:
-    steps = steps_to_vote(home, home.path, read_manifest(whole), "gz1")
+    steps = steps_to_vote(home, home.path, read_manifest(whole), "gz1", "gz")
     text = "\n".join(steps)
     assert "network validator-request" in steps[0] and "network replace-validator" in steps[1]
     assert "vote rekey-gz1 --approve -c trade" in text and "enact rekey-gz1 -c trade" in text
     assert "-c alliance" not in text, "a channel that was not restored needs no vote"
     assert steps[-1].startswith(f"dawan-node run --home {home.path}")
-    assert len(steps_to_vote(home, home.path, read_manifest(whole), "somebody")) == 1
+    assert len(steps_to_vote(home, home.path, read_manifest(whole), "somebody", "gz")) == 1
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import DecidedBlock
+from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.state_store import StateHead
@@ -270,6 +271,20 @@ def test_a_pruned_database_with_an_altered_state_is_found(home: Home, kind: byte
     alter(home, change)
     found = verified(home).finding
     assert found is not None and found.fault is Fault.STATE
+
+
+def test_what_retention_leaves_is_right_and_an_altered_entity_in_it_is_found(home: Home) -> None:
+    with_another_epoch(home)
+    with opened(home, CHANNEL) as database:
+        retention = ChannelStore.over(database.kv, database.genesis.chain_id).retention
+        while retention.step(20):
+            pass
+    found = verified(home)
+    assert found.finding is None, found.finding
+    assert (found.base, found.blocks, found.certificates) == (19, 2, 2)
+    alter(home, altered_value(schema.STATE))
+    wrong = verified(home).finding
+    assert wrong is not None and wrong.fault is Fault.STATE
 
 
 def test_replay_ends_where_it_is_told(home: Home) -> None:

@@ -15,15 +15,16 @@ from dawan_node.errors import OperatorError
 from dawan_node.node.database.audit import audit
 from dawan_node.node.database.blocks_file import BlocksFile, ExportedBlock
 from dawan_node.node.database.finding import FileRefused
-from dawan_node.node.database.opened import opened
+from dawan_node.node.database.opened import Opened, opened
 from dawan_node.node.database.transfer import Exported, Imported, export, import_blocks
 from dawan_node.node.home import Home
 from dawan_node.storage.wal import Wal
-from dawan_node.testing.long_chain import Keys, Plan
+from dawan_node.testing.long_chain import Author, Keys, Maker, Plan
 from dawan_node.testing.module_kit import private_key_of
 from tests.node.database.kit import (
     CHANNEL,
     copy_of,
+    grow,
     home_with,
     home_with_chain,
     keys,
@@ -187,11 +188,26 @@ def test_a_file_that_crosses_an_epoch_brings_its_validators_and_they_are_not_bel
     for name, given, code in (("strangers", strangers, "XF_UNPROVEN"), ("nobody", (), "XF_EPOCH")):
         forged = msgspec.structs.replace(barrier, next_validators=given)
         error = refused(fresh, rewritten(path, tmp_path / f"{name}.blk", {17: forged}), code)
+        assert name == "nobody" or "not the certified ones" in error.why
     assert "--to 17" in error.fix
     exported(longer, tmp_path / "first.blk", None, 17)
     exported(longer, tmp_path / "then.blk", 18, None)
     assert imported(fresh, tmp_path / "first.blk").height == 17
     assert imported(fresh, tmp_path / "then.blk").height == 21
+
+
+def test_a_wrong_signature_under_a_quorums_certificate_is_refused(home: Home, tmp_path: Path) -> None:
+    longer = copy_of(home, tmp_path / "longer")
+
+    def forge(maker: Maker, author: Author, _: Opened) -> None:
+        envelopes = author.envelopes(72, 78)
+        forged = envelopes[0][:-1] + bytes([envelopes[0][-1] ^ 1])
+        maker.decide([forged, *envelopes[1:]], maker.applier.head.timestamp_ms + 1_000)
+
+    grow(longer, forge)
+    exported(longer, tmp_path / "forged.blk")
+    error = refused(home_with(tmp_path / "other"), tmp_path / "forged.blk", "XF_UNPROVEN")
+    assert "block 13" in error.why and "signature" in error.why
 
 
 def test_a_file_of_another_network_or_another_fork_is_refused(home: Home, file: Path, tmp_path: Path) -> None:
