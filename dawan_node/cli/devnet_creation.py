@@ -36,16 +36,19 @@ PORTS: Final = range(20_000, 32_000)
 TEMPLATE: Final = "consortium.devnet.toml"
 
 
-def create(folder: Path, n: int) -> Devnet:
-    """Make keys, certificates, genesis and settings of ``n`` validators in ``folder``. Raises OperatorError."""
-    if not 1 <= n <= NODES_MAX:
-        raise OperatorError(f"{n} nodes are not possible", f"a test network has 1 to {NODES_MAX}", "Choose -n 4.")
+def create(folder: Path, n: int, observers: int = 0) -> Devnet:
+    """Make keys, certificates, genesis and settings of ``n`` validators in ``folder``, and of ``observers`` more nodes
+    of the same organisations that do not vote. Raises OperatorError."""
+    if n < 1 or observers < 0 or n + observers > NODES_MAX:
+        raise OperatorError(
+            f"{n + observers} nodes are not possible", f"a test network has 1 to {NODES_MAX}", "Choose -n 4."
+        )
     if folder.exists() and any(folder.iterdir()):
         raise OperatorError(
             f"{folder} is not empty", "it holds no test network, and nothing is overwritten", "Choose another --home."
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    template = template_for(n)
+    template = _with_observers(template_for(n), observers)
     nodes = _with_ports([*template.validator, *template.observer])
     devnet = Devnet(folder, nodes)
     passphrase = secrets.token_hex(16).encode()
@@ -131,6 +134,18 @@ def _with_validators(template: Document, n: int) -> Document:
     channels = tuple(msgspec.structs.replace(channel, validators=names) for channel in template.channel)
     observers = tuple(Node(name=f"{org}1", org=org) for org in orgs if not counts[org])
     return msgspec.structs.replace(template, validator=validators, observer=observers, channel=channels)
+
+
+def _with_observers(template: Document, count: int) -> Document:
+    """The template with ``count`` more observers, one after the other for each organisation."""
+    orgs = [org.id for org in template.org]
+    have = [node.org for node in (*template.validator, *template.observer)]
+    added: list[Node] = []
+    for place in range(count):
+        org = orgs[place % len(orgs)]
+        have.append(org)
+        added.append(Node(name=f"{org}{have.count(org)}", org=org))
+    return msgspec.structs.replace(template, observer=(*template.observer, *added))
 
 
 def _with_ports(nodes: Sequence[Node]) -> tuple[DevnetNode, ...]:

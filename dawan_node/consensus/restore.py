@@ -150,7 +150,13 @@ class Restorer:
         state = self._state
         if state.own is None:
             return
+        # Far below the head outside the store nothing of mine is of use: those heights are decided, the records of that
+        # say so, and I sign nothing before the chain has reached them again. A store that lost everything would have me
+        # hold votes for the whole chain, speak of them all in one STATUS, and look at them at each step.
+        lowest = state.catch_up_to - 2 * state.window
         for prepare in epoch.prepares:
+            if prepare.header.height <= lowest:
+                continue
             block = self._restore_block(prepare.header)
             if block is None:
                 continue
@@ -158,6 +164,8 @@ class Restorer:
             if prepare.view == state.view:
                 self._restore_prepare(prepare, block)
         for commit in epoch.commits:
+            if commit.header.height <= lowest:
+                continue
             block = self._restore_block(commit.header)
             if block is None:
                 continue

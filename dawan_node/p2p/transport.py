@@ -13,6 +13,11 @@ a started frame      10 s  a length announced, then one byte a second
 ping                  5 s  a peer that vanished without a word is gone after two unanswered ones
 a blocked write      15 s  a peer that keeps talking but reads nothing
 ==================  =====  ==============================================================================
+
+The deadlines of frames and writes move on with the bytes that do arrive or leave, ``BYTES_PER_S_MIN`` for each second.
+So a line of 100 kbit/s carries the largest frame, and a slower one the small ones; what is too slow for what it has to
+carry is given up, and the peer catches up on a fresh link. That is nobody's fault and no violation: an honest peer
+behind a bad line looks the same as one that dawdles.
 """
 
 from __future__ import annotations
@@ -53,6 +58,8 @@ _FRAMES_PER_TURN: Final = 64
 # together with what the transport below holds back, so neither is large.
 _COALESCE_BYTES: Final = 64 * KIB
 _WRITE_BUFFER_BYTES: Final = 128 * KIB
+#: What a link must carry while it is used to the full: 100 kbit/s. One that cannot only ever delivers old news.
+BYTES_PER_S_MIN: Final = 12 * KIB
 # Nobody needs more before both have accepted: five small frames.
 _HANDSHAKE_BYTES_MAX: Final = 64 * KIB
 # A timer this late means that the whole process was stopped or starved.
@@ -228,6 +235,7 @@ class Link:
         self._ping_sent_at: float | None = None
         self._frame_begun_at: float | None = None
         self._write_begun_at: float | None = None
+        self._writing_bytes = 0
 
     @property
     def queued_bytes(self) -> int:
@@ -335,13 +343,13 @@ class Link:
                 data = frames[0] if len(frames) == 1 else b"".join(frames)
                 counters.frames_out += len(frames)
                 counters.bytes_out += len(data)
-                self._write_begun_at = self._now()
+                self._write_begun_at, self._writing_bytes = self._now(), len(data)
                 writer.write(data)
                 await writer.drain()
                 self._write_begun_at = None
 
     async def _watch(self) -> None:
-        """Ping, and end the link when a deadline has passed. Raises NetworkError, InvalidMessage."""
+        """Ping, and end the link when a deadline has passed. Raises NetworkError."""
         settings = self._settings
         missed = 0
         next_ping_at = self._now()
@@ -358,8 +366,8 @@ class Link:
                 self.send(Topic.CONTROL, b"", encode_frame(Topic.CONTROL, b"", Ping(self._ping_number).encode()))
             wake_at = next_ping_at
             for begun_at, allowed_s in (
-                (self._frame_begun_at, settings.frame_s),
-                (self._write_begun_at, settings.write_s),
+                (self._frame_begun_at, self._frame_allowed_s()),
+                (self._write_begun_at, self._write_allowed_s()),
             ):
                 # A frame that begins while this sleeps is seen at the next wake: at most one ping later.
                 wake_at = min(wake_at, (now if begun_at is None else begun_at) + allowed_s)
@@ -377,10 +385,20 @@ class Link:
             # This process stood still while the peer's bytes waited: nobody is judged by that, the clocks start anew.
             self._frame_begun_at = None if self._frame_begun_at is None else now
             self._write_begun_at = None if self._write_begun_at is None else now
-        if self._frame_begun_at is not None and now >= self._frame_begun_at + self._settings.frame_s:
-            raise InvalidMessage(f"a frame took longer than {self._settings.frame_s:g} s")
-        if self._write_begun_at is not None and now >= self._write_begun_at + self._settings.write_s:
-            raise NetworkError(f"the peer has read nothing for {self._settings.write_s:g} s")
+        frame_s, write_s = self._frame_allowed_s(), self._write_allowed_s()
+        if self._frame_begun_at is not None and now >= self._frame_begun_at + frame_s:
+            raise NetworkError(f"a frame took longer than {frame_s:.3g} s: {self._stream.decoder.buffered} bytes came")
+        if self._write_begun_at is not None and now >= self._write_begun_at + write_s:
+            raise NetworkError(f"the peer has read next to nothing for {write_s:.3g} s")
+
+    def _frame_allowed_s(self) -> float:
+        """How long the frame that is arriving may take, for as much of it as has arrived."""
+        return self._settings.frame_s + self._stream.decoder.buffered / BYTES_PER_S_MIN
+
+    def _write_allowed_s(self) -> float:
+        """How long the bytes that are being written may take to leave, for as many as have left."""
+        waiting = self._stream.writer.transport.get_write_buffer_size()
+        return self._settings.write_s + max(0, self._writing_bytes - waiting) / BYTES_PER_S_MIN
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> InvalidInput | NetworkError | OSError:

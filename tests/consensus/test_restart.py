@@ -191,6 +191,31 @@ def test_a_decision_the_store_lost_is_made_again_before_anything_else_is_signed(
     assert replica.status().target == 1  # now it follows the others
 
 
+def test_a_store_that_lost_everything_makes_a_replica_that_is_behind_and_no_more_talkative_than_others() -> None:
+    """Its log has votes for every height since the genesis; a STATUS that listed them all would be malformed."""
+    lab = ReplicaLab(honest=(3,))
+    decided = 70
+    for length in range(1, decided + 1):
+        name = "a" * length
+        lab.deliver(lab.pre_prepare(0, name), 3)
+        lab.prepare_everywhere(0, name, [3], [0, 1, 2])
+        for voter in (0, 1, 2):
+            lab.deliver(lab.commit(voter, 0, name), 3)
+    records = [Record(r.kind, r.payload) for r in lab[3].records]
+    assert recorded_height(records) == decided
+    signer = TestSigner(lab.keys[3], lab.chain_id)
+    signer.guard.restore(records)
+    replica = Replica(lab.config, signer, lab.head(), records, lab.now)
+    replica.step(lab.view_change(0, 1), 0, lab.now)
+    replica.tick(lab.now + 60_000)
+    said = [decode_message(message.payload) for message in replica.ready().messages]
+    statuses = [message for message in said if isinstance(message, Status)]
+    assert statuses
+    assert all(len(message.slots) <= 16 for message in statuses), "four windows"
+    assert not any(isinstance(message, Prepare | ViewChange | Commit) for message in said)
+    assert replica.status().height == 0
+
+
 def test_a_validator_that_is_alone_decides_after_a_crash_between_its_commit_and_the_decision() -> None:
     lab = ReplicaLab(honest=(0,), n=1)
     lab.propose(0, "a")
