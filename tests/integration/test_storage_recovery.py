@@ -28,7 +28,7 @@ def caught_up(network: Network, node: DevnetNode) -> None:
             network.ask(node, "chain_head", CHANNEL)["height"] >= max(heads)
             and network.ask(node, "pbft_status", CHANNEL)["state"] == "normal"
         ),
-        20.0,
+        60.0,
         f"{node.name} at height {max(heads)}, voting",
     )
 
