@@ -22,15 +22,19 @@ def restart(network: Network, node: DevnetNode) -> None:
 
 
 def caught_up(network: Network, node: DevnetNode) -> None:
-    heads = [network.ask(other, "chain_head", CHANNEL)["height"] for other in network.nodes if other != node]
-    until(
-        lambda: (
-            network.ask(node, "chain_head", CHANNEL)["height"] >= max(heads)
-            and network.ask(node, "pbft_status", CHANNEL)["state"] == "normal"
-        ),
-        60.0,
-        f"{node.name} at height {max(heads)}, voting",
-    )
+    """As far as the others were a moment ago, and voting."""
+    goal = max(network.ask(other, "chain_head", CHANNEL)["height"] for other in network.nodes if other != node)
+    seen: list[tuple[int, str, str]] = []
+
+    def look() -> bool:
+        status = network.ask(node, "pbft_status", CHANNEL)
+        seen[:] = [(network.ask(node, "chain_head", CHANNEL)["height"], status["state"], status["waiting_for"])]
+        return seen[0][0] >= goal and status["state"] == "normal"
+
+    try:
+        until(look, 60.0, f"{node.name} at height {goal}, voting")
+    except AssertionError as late:
+        raise AssertionError(f"{late}; last seen {seen}") from None
 
 
 def test_all_four_restarted_one_after_the_other_under_load_lose_nothing_and_commit_on(own_network: Network) -> None:
