@@ -118,7 +118,7 @@ def test_the_claim_is_signed_by_the_new_key_for_each_channel_it_validates(
         {"certificate": ""},
         {"certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
     ],
-    ids=str,
+    ids=lambda change: ",".join(f"{name}={value}" for name, value in change.items() if name != "created") or "created",
 )
 def test_a_request_that_was_changed_is_refused(request_: ValidatorRequest, change: dict[str, Any]) -> None:
     check_genuine("r.toml", request_)
