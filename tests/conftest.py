@@ -63,6 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     table: Counter[tuple[str, str, str]] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
+            if getattr(report, "when", "") != "call":
+                continue  # setting up and tearing down report the same properties once more
             for name, rows in getattr(report, "user_properties", ()):
                 if name == "storage_faults":
                     for what, kind, outcome, count in rows:

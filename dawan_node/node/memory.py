@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from dawan_node import failpoints
 from dawan_node.consensus.records import SHELL_KINDS_FROM, Record, RecordKind, recorded_height
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.node.data_directory import Belonging
@@ -70,7 +71,9 @@ class Memory:
         self.wal: Wal | None = None
         self.silence: Silence | None = None
         try:
+            failpoints.reach("node.before_log")
             self.wal = Wal.open(home.wal)
+            failpoints.reach("node.after_log")
         except WalMissing:
             self.silence = Silence.LOG_MISSING
         except StorageError as error:

@@ -45,7 +45,8 @@ def kill_points(folder: Path, shard: int, shards: int, every: int) -> Report:
             _count(counts, broken, "killed at", lives.kill(point))
         # Twice as thin as the kills, and the two errors in turn; every 1 of the extended run is both at each.
         for turn, error in enumerate(("EIO", "ENOSPC")):
-            if every == 1 or number % (4 * every) == turn * 2 * every:
+            period = every * (8 if point.call == "write" else 4)  # most calls are writes, and alike
+            if every == 1 or number % period == turn * period // 2:
                 _count(counts, broken, error, lives.fail(point, error))
     reached = sum(count for (_, _, outcome), count in counts.items() if outcome != "not reached")
     if reached < 0.9 * counts.total():

@@ -23,7 +23,7 @@ from dawan_node.errors import OperatorError, StorageError
 from dawan_node.execution import registry
 from dawan_node.node.channel import Channel
 from dawan_node.node.channel_parts import ChannelParts
-from dawan_node.node.fail_stop import EXIT_STORAGE, GRACE_S, FailStop, first_of, last_words
+from dawan_node.node.fail_stop import EXIT_STORAGE, FailStop, end, first_of
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.metrics import Metrics
 from dawan_node.node.restore import open_channel
@@ -139,7 +139,7 @@ def live(home: Path, up_to: int | None, witness: Witness, between: Between = _no
     try:
         asyncio.run(_live(home, up_to, witness, between))
     except* StorageError as group:
-        last_words(first_of(group))
+        end(first_of(group), home / "data")
         raise SystemExit(EXIT_STORAGE) from None
     except* OperatorError as group:
         witness.say("refused", repr(str(first_of(group))))
@@ -167,7 +167,7 @@ async def _live(home: Path, up_to: int | None, witness: Witness, between: Betwee
             witness.say("opened", channel.head.height)
             await _start_threads(channel, log_writer)
             between(parts)
-            await _drive(channel, log_writer, up_to, witness)
+            await _drive(home, channel, log_writer, up_to, witness)
         finally:
             await verifier.close()
             channel.close()
@@ -181,9 +181,9 @@ async def _start_threads(channel: Channel, log_writer: LogWriter) -> None:
     await asyncio.get_running_loop().run_in_executor(log_writer._thread, lambda: None)
 
 
-async def _drive(channel: Channel, log_writer: LogWriter, up_to: int | None, witness: Witness) -> None:
+async def _drive(home: Path, channel: Channel, log_writer: LogWriter, up_to: int | None, witness: Witness) -> None:
     async with asyncio.TaskGroup() as group:
-        fail_stop = FailStop(GRACE_S)
+        fail_stop = FailStop(home / "data")
         work = (fail_stop.run(), fail_stop.watch(channel.run()), fail_stop.watch(log_writer.run()))
         tasks = [group.create_task(each) for each in work]
         async with asyncio.timeout(BLOCK_S):

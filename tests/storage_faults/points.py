@@ -30,8 +30,7 @@ _LINE = re.compile(r"(?P<task>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<arguments>
 #: Calls whose failure may be ignored, because nothing rests on them: LevelDB's diary, looking for
 #: and removing files it has no use for, and making directories (what matters is whether one can be opened in them).
 _IGNORABLE = re.compile(
-    r"^(rename|openat|write|unlink) .*/db/LOG(\.old)?$"
-    r"|^unlink .*/db/(\d+\.(log|ldb|dbtmp)|MANIFEST-\d+)$"
+    r"^(rename|openat|write|unlink) .*/db/LOG(\.old)?$|^unlink .*/db/(\d+\.(log|ldb|dbtmp)|MANIFEST-\d+)$"
     r"|^(mkdir .*|openat .*/db/$)"
 )
 
