@@ -65,15 +65,17 @@ class Finality:
                 slot.certified = True
 
     def _is_forged_in_my_name(self, certificate: CommitCertificate) -> bool:
-        """A COMMIT of mine in the current view that I did not write: my key is used elsewhere (U6). Stop."""
+        """A COMMIT of mine, in whatever view, that I did not write: my key is used elsewhere, or what I wrote is lost
+        (U6, A6). Stop. Every COMMIT for an undecided block stays in my records until the block is stored."""
         state = self._state
+        height = certificate.height
         known_up_to = max(state.chain.height, state.catch_up_to)  # of decided heights the votes may be gone
-        if state.own is None or certificate.view != state.view or certificate.height <= known_up_to:
+        if state.own is None or height <= known_up_to:
             return False
         if state.own not in indexes_of(certificate.bitmap, state.validators.n):
             return False
-        slot = state.log.slots.get(certificate.height)
-        if slot is not None and slot.own_commit is not None:
+        own = state.own_records.get(height)
+        if own is not None and (RecordKind.COMMIT, certificate.block_hash) in own.by_block:
             return False
         state.stop_for_own_key(certificate.encode())
         return True
@@ -313,6 +315,8 @@ class Finality:
             self.quarantine(block, final.result_hash)
             return False
         certificate = final.certificate
+        if self._is_forged_in_my_name(certificate):
+            return False
         if certificate.height > chain.seen_height:
             chain.seen_height = certificate.height
         self._decide(final, next_rules, True)

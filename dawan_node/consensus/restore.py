@@ -56,6 +56,8 @@ class Restorer:
         self._agreement = agreement
         self._view_changer = view_changer
         self._epochs: dict[int, EpochRecords] = {}
+        #: What this key said in the current epoch when this node has no part in it; heights, 0 for a VIEW-CHANGE.
+        self._unspoken: list[tuple[int, Record]] = []
 
     def load(self, records: Iterable[Record]) -> None:
         """Read all records and apply those of the epoch the store is in. Raises InvalidInput on foreign records."""
@@ -102,18 +104,36 @@ class Restorer:
 
     @property
     def waiting(self) -> list[Record]:
-        """Records of epochs not reached yet, for the next checkpoint."""
-        return [record for epoch in sorted(self._epochs) for record in self._epochs[epoch].raw]
+        """Records that the replica itself does not hold, for the next checkpoint: of epochs not reached yet, and those
+        of a key that does not vote now (``observer = true``) but may again, and must not have forgotten then (U7)."""
+        applied = self._state.chain.applied
+        unspoken = [record for height, record in self._unspoken if not height or height > applied]
+        return [*unspoken, *(record for epoch in sorted(self._epochs) for record in self._epochs[epoch].raw)]
 
     def apply(self) -> None:
         """Apply the records of the current epoch; those of earlier ones only say what is decided."""
         chain = self._state.chain
+        self._unspoken = []
         for number in [number for number in sorted(self._epochs) if number <= chain.epoch]:
             epoch = self._epochs.pop(number)
             self._restore_decided(epoch)
             if number == chain.epoch:
                 self._restore_view(epoch)
                 self._restore_votes(epoch)
+                if self._state.own is None:
+                    self._set_aside(epoch)
+
+    def _set_aside(self, epoch: EpochRecords) -> None:
+        promised = epoch.view_change
+        if promised is not None:
+            self._unspoken.append((0, Record(RecordKind.VIEW_CHANGE, promised.encode())))
+        for prepare in epoch.prepares:
+            record = Record(RecordKind.PREPARE, prepare.encode(), prepare.header.hash)
+            self._unspoken.append((prepare.header.height, record))
+        for commit in epoch.commits:
+            self._unspoken.append(
+                (commit.header.height, Record(RecordKind.COMMIT, commit.encode(), commit.header.hash))
+            )
 
     def _restore_decided(self, epoch: EpochRecords) -> None:
         """Blocks that the store has are recent history; later ones are decided again, with the bodies pinned then."""

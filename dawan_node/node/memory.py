@@ -29,7 +29,15 @@ from dawan_node.node.data_directory import Belonging
 from dawan_node.node.home import Home
 from dawan_node.node.logs import fields
 from dawan_node.node.rekey_steps import rekey_steps
-from dawan_node.storage.data_mark import MARK_VERSION, DataMark, LogOwner, read_owner, write_mark, write_owner
+from dawan_node.storage.data_mark import (
+    MARK_VERSION,
+    DataMark,
+    LogOwner,
+    read_mark,
+    read_owner,
+    write_mark,
+    write_owner,
+)
 from dawan_node.storage.wal import Wal, WalMissing
 
 log = logging.getLogger(__name__)
@@ -89,10 +97,7 @@ class Memory:
             if self._key in self._mark.silenced:
                 self.silence = Silence(self._mark.silenced[self._key])
             elif mark is not None and self.wal is not None:
-                if self.wal.synced_lsn < mark.log_records:
-                    self.silence = Silence.LOG_ROLLED_BACK
-                elif self._place() != mark.log_place:
-                    self.silence = Silence.DATA_COPIED
+                self.silence = _doubt(home, self.wal, mark)
             if self.silence is not None:
                 self.forbid(self.silence)
             self.note()
@@ -139,9 +144,7 @@ class Memory:
         """
         if self.wal is None or not self.may_sign or not votes:
             return
-        own = [record for record in self.wal.records() if record.channel_id == chain_id]
-        records = [Record(RecordKind(record.kind), record.payload) for record in own if record.kind < SHELL_KINDS_FROM]
-        if (recorded_height(records) or 0) < height:
+        if _logged_height(self.wal, chain_id) < height:
             self.forbid(Silence.LOG_BEHIND_DATABASE)
 
     def close(self) -> None:
@@ -158,7 +161,7 @@ class Memory:
             self._key,
             secrets.token_hex(16) if has_log else "",
             0,
-            self._place() if has_log else 0,
+            _place(self._home) if has_log else 0,
         )
 
     def _mark_log(self) -> None:
@@ -166,5 +169,46 @@ class Memory:
         if self.wal is not None and self._mark.log_id and read_owner(self._home.wal) is None:
             write_owner(self._home.wal, LogOwner(MARK_VERSION, self._key, self._mark.log_id))
 
-    def _place(self) -> int:
-        return os.stat(self._home.wal).st_ino
+
+def log_of_stopped(home: Home, chain_id: bytes, height: int) -> Wal | None:
+    """The log, open, for a tool that brings this home blocks of a chain whose database is at ``height``. The caller
+    closes it.
+
+    None where the log must not hear of them: where there is none, and where it is not the one that belongs to this home
+    and its database. A SYNCED record would make such a log look current, and with that its key would vote again
+    (amendments U6 and U7). What only the mark could tell is made durable here. Raises OperatorError or StorageError.
+    """
+    try:
+        wal = Wal.open(home.wal)
+    except WalMissing:
+        return None
+    try:
+        mark = read_mark(home.data)
+        doubt = None if mark is None else _doubt(home, wal, mark)
+        if mark is not None and doubt is not None and mark.public_key not in mark.silenced:
+            silenced = {**mark.silenced, mark.public_key: doubt.value}
+            write_mark(home.data, msgspec.structs.replace(mark, silenced=silenced))
+        if doubt is None and _logged_height(wal, chain_id) >= height:
+            return wal
+    except BaseException:
+        wal.close()
+        raise
+    wal.close()
+    return None
+
+
+def _doubt(home: Home, wal: Wal, mark: DataMark) -> Silence | None:
+    """What the mark has against the log that lies here."""
+    if wal.synced_lsn < mark.log_records:
+        return Silence.LOG_ROLLED_BACK
+    return None if _place(home) == mark.log_place else Silence.DATA_COPIED
+
+
+def _logged_height(wal: Wal, chain_id: bytes) -> int:
+    """The highest height of the chain that the log says is decided."""
+    own = [record for record in wal.records() if record.channel_id == chain_id and record.kind < SHELL_KINDS_FROM]
+    return recorded_height(Record(RecordKind(record.kind), record.payload) for record in own) or 0
+
+
+def _place(home: Home) -> int:
+    return os.stat(home.wal).st_ino

@@ -152,6 +152,69 @@ def test_a_checkpoint_restores_what_the_whole_log_restores(life: str) -> None:
     assert heads[:2] == heads[2:]
 
 
+def test_a_key_that_only_observes_for_a_while_forgets_neither_votes_nor_promises() -> None:
+    """``observer = true`` for a day: the log rolls meanwhile, and what it held must bind the votes after that day."""
+    lab = ReplicaLab(honest=(3,))
+    lab.deliver(lab.pre_prepare(0, "a"), 3)
+    lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
+    lab.deliver(lab.view_change(0, 1), 3)
+    before = lab[3].records
+    assert [record.kind for record in before] == [RecordKind.PREPARE, RecordKind.COMMIT, RecordKind.VIEW_CHANGE]
+    for _ in range(2):  # two segments
+        observer = Replica(lab.config, None, lab.head(), [Record(r.kind, r.payload) for r in before], lab.now)
+        kept = list(observer.checkpoint_records())
+        assert {(r.kind, r.payload, r.pins) for r in kept} == {(r.kind, r.payload, r.pins) for r in lab[3].records}
+        before = kept
+    lab.start(3, before)
+    signer = lab[3].signer
+    assert signer is not None and signer.guard.promise(0) == 1, "it would vote in the view it promised to have left"
+    lab.deliver(lab.view_change(0, 2), 3)
+    (message,) = lab[3].all_sent(ViewChange)
+    assert [header.hash for header, _ in message.prepared] == [lab.block("a").hash]
+
+
+def test_what_a_key_that_observes_had_signed_is_let_go_when_its_height_is_stored() -> None:
+    lab = ReplicaLab(honest=(3,))
+    lab.deliver(lab.pre_prepare(0, "a"), 3)
+    lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
+    records = [Record(r.kind, r.payload) for r in lab[3].records]
+    observer = Replica(lab.config, None, lab.head(), records, lab.now)
+    assert sync(lab, observer, "a", (0, 1, 2))
+    observer.applied(1)
+    assert {record.kind for record in observer.checkpoint_records()} == {RecordKind.SYNCED}
+
+
+def sync(lab: ReplicaLab, replica: Replica, name: str, voters: tuple[int, ...], view: int = 0) -> bool:
+    header = lab.block(name)
+    proof = lab.certificate(view, name, voters)
+    return replica.decided_by_sync(header, lab.result(header), proof, (), lab.leaves(name), lab.now, None)
+
+
+@pytest.mark.parametrize("view", [0, 2])
+def test_a_synced_block_that_my_key_decided_and_my_log_does_not_know_stops_me(view: int) -> None:
+    """A home put back as ``init`` made it, or a backup from before its key had a seat, looks like a first start."""
+    lab = ReplicaLab(honest=(3,))
+    lab.block("a")
+    replica = lab[3].replica
+    assert not sync(lab, replica, "a", (0, 1, 3), view)
+    assert replica.status().state == "halted"
+    ready = replica.ready()
+    assert AlarmKind.OWN_KEY_ELSEWHERE in {alarm.kind for alarm in ready.alarms}
+    assert RecordKind.HALTED in {record.kind for record in ready.records}, "durable: it must not vote after a restart"
+
+
+def test_a_synced_block_that_my_log_knows_my_commit_for_is_taken_whatever_the_view() -> None:
+    lab = ReplicaLab(honest=(3,))
+    lab.deliver(lab.pre_prepare(0, "a"), 3)
+    lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
+    opening = lab.new_view(1, [lab.view_change(voter, 1) for voter in (0, 1, 2)], [])
+    lab.deliver(opening, 3)
+    lab.start(3, lab[3].records)
+    assert lab[3].replica.status().view == 1
+    assert sync(lab, lab[3].replica, "a", (0, 1, 3))
+    assert lab[3].replica.height == 1
+
+
 def test_after_prepare_commit_view_change_crash_the_prepared_block_is_still_in_the_view_change() -> None:
     """The restart bug of consensus.md 1.9: reading only the last record forgets the block."""
     lab = ReplicaLab(honest=(3,))

@@ -29,6 +29,7 @@ from dawan_node.node.config import NodeSection
 from dawan_node.node.database.finding import FileRefused
 from dawan_node.node.database.opened import executor_of, genesis_of, stopped
 from dawan_node.node.home import Home
+from dawan_node.node.memory import log_of_stopped
 from dawan_node.node.public_files import replace_files
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -36,7 +37,7 @@ from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
 from dawan_node.storage.schema import SCHEMA_VERSION
-from dawan_node.storage.wal import Wal, WalMissing, WalRecord, inspect
+from dawan_node.storage.wal import WalMissing, WalRecord, inspect
 
 #: Records per batch, a few megabytes; only the last batch waits for the disk, and the marker comes after it.
 _BATCH: Final = 10_000
@@ -70,8 +71,9 @@ def restore(folder: Path, home: Home, node: NodeSection, progress: Callable[[str
             heads.append(_restore_channel(folder, home, channel, own_key))
             progress(f"restored {channel.channel} at height {channel.height:,}")
         # Last: whatever is interrupted before leaves databases ahead of the log, and a node that only observes.
-        if has_log:
-            with closing(Wal.open(home.wal)) as log:
+        log = log_of_stopped(home, b"", 0) if has_log else None
+        if log is not None:
+            with closing(log):
                 log.append([record for records in heads for record in records or ()])
     return Restored(manifest, has_log)
 

@@ -5,7 +5,8 @@ validators that are trusted already, then bodies and signatures, then the blocks
 compares every result. All that a file alone can be wrong about is checked before the first block is written.
 
 The write-ahead log hears of imported blocks before the database does, as of synced ones (SYNCED records): a database
-that is ahead of its log would take the node's vote away (amendment U6).
+that is ahead of its log would take the node's vote away (amendment U6). A log that is behind its database already, or
+not the one that was here, hears nothing: it must not come to look like the right one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from dawan_node.node.database.blocks_file import AGAIN, About, BlocksFile, Expor
 from dawan_node.node.database.finding import FileRefused
 from dawan_node.node.database.opened import Opened, executor_of, genesis_of, stopped
 from dawan_node.node.home import Home
+from dawan_node.node.memory import log_of_stopped
 from dawan_node.node.metrics import StageTimes
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -47,7 +49,7 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.channel_store import ChannelStore, write_genesis
 from dawan_node.storage.kv import KeyValueStore, MemoryStore
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
-from dawan_node.storage.wal import Wal, WalMissing, WalRecord
+from dawan_node.storage.wal import Wal, WalRecord
 from dawan_node.sync.verify import Anchor, verify_bodies, verify_light
 
 #: Blocks that the log hears of at once, before they are written: as many as one range of a catch-up.
@@ -175,7 +177,7 @@ def import_blocks(
             kv = stack.enter_context(closing(LevelDBStore.open(database)))
             store = ChannelStore.over(kv, genesis.chain_id, history=history)
         applier = Applier(store, executor, genesis.created_ms, StageTimes())
-        log = _open_log(home)
+        log = log_of_stopped(home, genesis.chain_id, store.head.height)
         if log is not None:
             stack.enter_context(closing(log))
         transactions = _take_in(file, applier, genesis.chain_id, log, skipped, digests, progress)
@@ -302,13 +304,6 @@ def _next_validators(file: BlocksFile, block: ExportedBlock) -> ValidatorSet:
             "XF_UNPROVEN", f"{file.path} is not taken", "its validators are not the certified ones", AGAIN
         )
     return found
-
-
-def _open_log(home: Home) -> Wal | None:
-    try:
-        return Wal.open(home.wal)
-    except WalMissing:
-        return None  # an observer: nothing was signed here, nothing can be forgotten
 
 
 def _take_in(

@@ -32,6 +32,7 @@ from dawan_node.node.signer import NodeSigner
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
 from dawan_node.storage.channel_store import ChannelStore
+from dawan_node.storage.data_mark import MARK_VERSION, DataMark, read_mark, write_mark
 from dawan_node.storage.kv import KeyValueSnapshot
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.wal import Wal, WalRecord
@@ -166,6 +167,17 @@ def test_from_a_backup_a_key_that_ever_had_a_seat_never_signs_again(home: Home, 
         parts = open_channel(genesis, new.database(CHANNEL), 100, log.records(), NodeSigner(old), 0)
         assert parts.head.height == 8 and parts.signer is None
         parts.store.close()
+
+
+def test_a_log_that_was_put_back_is_not_told_of_the_restored_head(copy: Path, tmp_path: Path) -> None:
+    """An empty log where a longer one is known to have been: told of the head, it would look like a new home's."""
+    new = new_home(tmp_path / "new")
+    write_mark(new.data, DataMark(MARK_VERSION, "net", "gz1", "aa" * 32, "ab", 3, new.wal.stat().st_ino))
+    restore(copy, new, GZ1)
+    with closing(Wal.open(new.wal)) as log:
+        assert log.records() == ()
+    mark = read_mark(new.data)
+    assert mark is not None and mark.silenced == {"aa" * 32: "LOG_ROLLED_BACK"}
 
 
 def genesis_of_home(home: Home) -> Genesis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import struct
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ from dawan_node.node.database.finding import FileRefused
 from dawan_node.node.database.opened import Opened, opened
 from dawan_node.node.database.transfer import Exported, Imported, export, import_blocks
 from dawan_node.node.home import Home
+from dawan_node.node.memory import Silence
+from dawan_node.storage.data_mark import MARK_VERSION, DataMark, read_mark, write_mark
 from dawan_node.storage.wal import Wal
 from dawan_node.testing.long_chain import Author, Keys, Maker, Plan
 from dawan_node.testing.module_kit import private_key_of
@@ -86,6 +89,35 @@ def test_an_exported_chain_is_the_same_chain_elsewhere(home: Home, file: Path, t
     assert DecidedRecord.decode(records[-1].payload).header.height == 12
     again = imported(other, file)
     assert (again.skipped, again.transactions, again.height) == (12, 0, 12)
+
+
+def test_a_log_that_forgot_does_not_come_to_look_current_by_an_import(home: Home, tmp_path: Path) -> None:
+    """Behind its database it tells of lost votes; told of the blocks imported, it would tell of them no more."""
+    exported(home, tmp_path / "low.blk", 1, 5)
+    exported(home, tmp_path / "high.blk", 6, 12)
+    other = home_with(tmp_path / "other", log=True)
+    imported(other, tmp_path / "low.blk")
+    shutil.rmtree(other.wal)
+    Wal.create(other.wal)
+    assert imported(other, tmp_path / "high.blk").height == 12
+    with closing(Wal.open(other.wal)) as log:
+        assert log.records() == (), "its key would vote again"
+
+
+@pytest.mark.parametrize("fault", ["rolled back", "copied"])
+def test_an_import_keeps_for_good_what_the_mark_tells_of_the_log(
+    home: Home, file: Path, tmp_path: Path, fault: str
+) -> None:
+    other = home_with(tmp_path / "other", log=True)
+    place = other.wal.stat().st_ino
+    held, at = (3, place) if fault == "rolled back" else (0, place + 1)
+    write_mark(other.data, DataMark(MARK_VERSION, "net", "gz1", "aa" * 32, "ab", held, at))
+    assert imported(other, file).height == 12
+    with closing(Wal.open(other.wal)) as log:
+        assert log.records() == ()
+    mark = read_mark(other.data)
+    reason = Silence.LOG_ROLLED_BACK if fault == "rolled back" else Silence.DATA_COPIED
+    assert mark is not None and mark.silenced == {"aa" * 32: reason.value}
 
 
 def test_a_chain_may_come_in_parts_that_overlap(home: Home, tmp_path: Path) -> None:
