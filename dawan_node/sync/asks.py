@@ -101,7 +101,9 @@ class Asks:
             able.pop(attempt.peer, None)
         untried = {name: peer for name, peer in able.items() if name not in ask.tried}
         busy = {attempt.peer for other in self if other.kind is ask.kind for attempt in other.attempts}
-        name = self._peers.choose(untried or able, ask.kind, busy, now_ms)
+        if not any(peer.is_fit(now_ms) for peer in untried.values()):
+            untried = able  # who was not tried goes first, but is not waited for while it rests
+        name = self._peers.choose(untried, ask.kind, busy, now_ms) or self._peers.least_bad(able, busy, now_ms)
         if name is None:
             return
         for attempt in ask.attempts:

@@ -266,7 +266,8 @@ class CatchUp:
         """When ``tick`` has something to do, in milliseconds; None while nothing waits for time."""
         times = self._asks.due_ms()
         if any(not ask.attempts for ask in self._asks):
-            times += [peer.not_before_ms for _, peer in self._peers.items()]
+            for _, peer in self._peers.items():
+                times += [peer.not_before_ms, peer.cooldown_until_ms]
         if self._active:
             times.append(self._paused_until_ms)
         else:
@@ -298,8 +299,9 @@ class CatchUp:
         target = self.target
         self._update_active(target)
         if not self._active or self.is_held:
-            self._asks.clear()
-            if not self._batches:
+            if self._batches:
+                self._stop_asking()
+            else:
                 self._forget()
             return
         if self._now_ms < self._paused_until_ms:
@@ -442,6 +444,17 @@ class CatchUp:
         self._handed_out = self._bodies_asked_to = self._anchor.height
         self._ahead_bytes = 0
         self._tip, self._tip_ends_epoch = self._anchor.tip, False
+
+    def _stop_asking(self) -> None:
+        """Want nothing for now, while the shell is at work on what stands below: what is proven stays proven, and the
+        bodies that have not come are asked for anew later. Otherwise nobody would ever ask for them again."""
+        if self._asks.bodies:
+            asked_to = self._asks.bodies[0].first - 1
+            for height in range(asked_to + 1, self._bodies_asked_to + 1):
+                self._bodies.pop(height, None)
+                self._ahead_bytes -= self._light[height - self._handed_out - 1][0].header.body_bytes
+            self._bodies_asked_to = asked_to
+        self._asks.clear()
 
     def _take(self) -> tuple[VerifiedBlock, str]:
         """The lowest verified block, and who sent it."""

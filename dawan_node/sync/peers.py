@@ -22,7 +22,9 @@ from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.sync.messages import HeadMessage
 from dawan_node.sync.verify import Anchor
 
-#: A peer that failed is left alone for this long, doubled with each failure in a row up to the second figure.
+#: A peer that failed is passed over for this long, doubled with each failure in a row up to the second figure. Where
+#: everybody who has the blocks has failed, as under load or on a bad network, it is a floor: they are asked again after
+#: the first figure, one after the other, since a node that is behind and asks nobody stays behind.
 COOLDOWN_MS: Final = 1_000
 COOLDOWN_MS_MAX: Final = 60_000
 
@@ -63,13 +65,18 @@ class Peer:
     is_validator: bool = False
     is_banned: bool = False
     failures: int = 0
-    not_before_ms: int = 0
+    not_before_ms: int = 0  # it is not asked before, whoever else there is
+    cooldown_until_ms: int = 0  # others are asked before it
     duration_ms: list[int] = field(default_factory=lambda: [0, 0])  # of its last answer by kind, 0 before the first
     late_ms: list[int] = field(default_factory=lambda: [0, 0])  # how long it let others be asked instead, since then
 
     def slowness(self, kind: Kind) -> int:
         """How long it takes, as far as it has shown."""
         return max(self.duration_ms[kind], self.late_ms[kind])
+
+    def is_fit(self, now_ms: int) -> bool:
+        """Whether it may be asked, or would be if it had answered what it is asked already."""
+        return max(self.not_before_ms, self.cooldown_until_ms) <= now_ms
 
 
 class Peers:
@@ -172,13 +179,17 @@ class Peers:
         }
 
     def choose(self, able: dict[str, Peer], kind: Kind, busy: Collection[str], now_ms: int) -> str | None:
-        """The best of ``able`` to ask now. A slow one is passed over only for another of them, or none would be."""
-        free = [
-            name
-            for name, peer in able.items()
-            if name not in busy and peer.not_before_ms <= now_ms and not self._is_slow(name, able, kind)
-        ]
+        """The best of ``able`` to ask now. A slow one is passed over only for another that is fit, or none would be."""
+        fit = {name: peer for name, peer in able.items() if peer.is_fit(now_ms)}
+        free = [name for name in fit if name not in busy and not self._is_slow(name, fit, kind)]
         return min(free, key=lambda name: (able[name].failures, able[name].slowness(kind), name), default=None)
+
+    def least_bad(self, able: dict[str, Peer], busy: Collection[str], now_ms: int) -> str | None:
+        """Whom of ``able`` to ask when none of them is fit; None while one is, for then that one is waited for."""
+        if any(peer.is_fit(now_ms) for peer in able.values()):
+            return None
+        free = [name for name, peer in able.items() if name not in busy and peer.not_before_ms <= now_ms]
+        return min(free, key=lambda name: (able[name].cooldown_until_ms, name), default=None)
 
     def fastest_ms(self, kind: Kind) -> int:
         """What the quickest answer took last; 0 while nobody has answered."""
@@ -203,7 +214,8 @@ class Peers:
         if peer is None:
             return
         peer.failures += 1
-        peer.not_before_ms = now_ms + min(COOLDOWN_MS << min(peer.failures - 1, 10), COOLDOWN_MS_MAX)
+        peer.not_before_ms = max(peer.not_before_ms, now_ms + COOLDOWN_MS)
+        peer.cooldown_until_ms = now_ms + min(COOLDOWN_MS << min(peer.failures - 1, 10), COOLDOWN_MS_MAX)
         self.blame(name, reason, proven=False)
 
     def rest(self, name: str, retry_ms: int, now_ms: int) -> None:
