@@ -78,7 +78,7 @@ on chain (A6) have modules of their own.
 | L12 | test_view_change_vectors::test_vector_9_a_wrong_o_is_proof_against_the_primary |
 | | test_view_change_vectors::test_a_new_view_that_its_primary_did_not_sign_proves_nothing |
 | L13 | test_governance::test_a_proposal_that_makes_no_sense_is_not_opened |
-| | test_governance::test_a_new_validator_key_starts_a_new_set_with_the_block_after_the_barrier |
+| | test_governance_validators::test_another_key_votes_from_the_block_after_the_barrier_and_the_old_one_never_again |
 | L14 | test_executor::test_a_fault_is_reported_to_the_operator_without_the_text_of_the_exception |
 | | test_executor::test_execution_on_an_overlay_equals_execution_on_the_applied_state |
 | | test_executor::test_two_executors_agree_whatever_they_executed_before |

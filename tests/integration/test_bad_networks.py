@@ -155,6 +155,7 @@ def view(node: DevnetNode) -> int:
         return number
 
 
+@pytest.mark.extended
 def test_a_short_chaos_run_loses_nothing_and_every_answer_was_true(tmp_path: Path) -> None:
     """The whole instrument, with faults that take little time; ``scripts/chaos`` is the long one."""
     command = [sys.executable, "-m", "tests.integration.chaos", "--minutes", "0.1", "--seed", "5"]

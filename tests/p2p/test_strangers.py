@@ -16,7 +16,7 @@ from dawan_node.crypto.certificates import load_into_context
 from dawan_node.p2p.framing import Topic, encode_frame
 from dawan_node.p2p.handshake import Challenge, Ping, Pong, Refusal, Refused
 from dawan_node.p2p.network import Network
-from dawan_node.p2p.peers import PeerState, Role, parse_address
+from dawan_node.p2p.peers import PeerState, parse_address
 from dawan_node.p2p.tls import tls_contexts
 from dawan_node.p2p.transport import LinkSettings, open_stream
 from tests.p2p.loopback import (
@@ -215,7 +215,6 @@ REFUSED = {
     "a certificate of another node": (identity("hk1", tls=certificate("hk", "hk2")), "name"),
     "another network": (identity("hk1", network="other"), "network"),
     "another key": (identity("hk1", key=identity("mo1").key), "key"),
-    "another role": (identity("hk1", role=Role.OBSERVER), "role"),
     "another organisation, certificate included": (identity("hk1", "mo"), "organisation"),
 }
 
