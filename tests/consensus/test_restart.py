@@ -15,7 +15,16 @@ from dawan_node.consensus import (
     SlotGuard,
     recorded_height,
 )
-from dawan_node.consensus.messages import Commit, NewView, Prepare, PrePrepare, Status, ViewChange, decode_message
+from dawan_node.consensus.messages import (
+    Commit,
+    Decision,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Status,
+    ViewChange,
+    decode_message,
+)
 from dawan_node.consensus.records import CommitRecord, DecidedRecord, PrepareRecord
 from dawan_node.crypto.signatures import ED25519
 from dawan_node.primitives.validators import ValidatorSet
@@ -191,27 +200,26 @@ def sync(lab: ReplicaLab, replica: Replica, name: str, voters: tuple[int, ...], 
 
 
 @pytest.mark.parametrize("view", [0, 2])
-def test_a_synced_block_that_my_key_decided_and_my_log_does_not_know_stops_me(view: int) -> None:
-    """A home put back as ``init`` made it, or a backup from before its key had a seat, looks like a first start."""
+def test_a_decision_that_my_key_took_part_in_and_my_log_does_not_know_stops_me_in_any_view(view: int) -> None:
     lab = ReplicaLab(honest=(3,))
-    lab.block("a")
-    replica = lab[3].replica
-    assert not sync(lab, replica, "a", (0, 1, 3), view)
-    assert replica.status().state == "halted"
-    ready = replica.ready()
-    assert AlarmKind.OWN_KEY_ELSEWHERE in {alarm.kind for alarm in ready.alarms}
-    assert RecordKind.HALTED in {record.kind for record in ready.records}, "durable: it must not vote after a restart"
+    header = lab.block("a")
+    proof = lab.certificate(view, "a", (0, 1, 3))
+    lab.deliver(Decision(header, lab.result(header), (), proof, lab.leaves("a")), 3, link=0)
+    assert lab[3].replica.status().state == "halted"
+    assert AlarmKind.OWN_KEY_ELSEWHERE in {alarm.kind for alarm in lab[3].alarms}
+    assert RecordKind.HALTED in {record.kind for record in lab[3].records}, "durable: no vote after a restart either"
 
 
-def test_a_synced_block_that_my_log_knows_my_commit_for_is_taken_whatever_the_view() -> None:
+def test_a_decision_that_my_log_knows_my_commit_for_is_taken_whatever_the_view() -> None:
     lab = ReplicaLab(honest=(3,))
     lab.deliver(lab.pre_prepare(0, "a"), 3)
     lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
-    opening = lab.new_view(1, [lab.view_change(voter, 1) for voter in (0, 1, 2)], [])
-    lab.deliver(opening, 3)
+    lab.deliver(lab.new_view(1, [lab.view_change(voter, 1) for voter in (0, 1, 2)], []), 3)
     lab.start(3, lab[3].records)
     assert lab[3].replica.status().view == 1
-    assert sync(lab, lab[3].replica, "a", (0, 1, 3))
+    header = lab.block("a")
+    proof = lab.certificate(0, "a", (0, 1, 3))
+    lab.deliver(Decision(header, lab.result(header), (), proof, lab.leaves("a")), 3, link=0)
     assert lab[3].replica.height == 1
 
 
