@@ -26,6 +26,7 @@ REGRESSIONS = {
     114295: "as 102771, above a barrier",
     200091: "a liar's proposal of a view that was over by then was taken for that of the next, honest primary",
     307114: "a validator that is alone lost power between its COMMIT and the decision, and never decided again",
+    500148: "an observer had a batch of catch-up in its hands, which the bound on blocks in flight did not know of",
 }
 
 

@@ -39,6 +39,7 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import COMMIT_TAG, PREPARE_TAG, CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.wal import WalRecord
+from dawan_node.sync.catch_up import BATCH_BLOCKS, BATCHES_MAX
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.simulator.contract import is_signed
 from dawan_node.testing.simulator.rules import Rules
@@ -283,8 +284,8 @@ class Checks:
             "wishes": (len(life.replica._suspicion.wishes._wishes), n),
             "refusals": (len(state._refused), 8 * w),
             "evidence": (len(state._evidence), 256),
-            "bodies": (len(life.channel._bodies), RETIRED_MAX + 8 * w + 2),
-            "blocks in flight": (len(life.channel.driver._in_flight), 8 * w + 2),
+            "bodies": (len(life.channel._bodies), RETIRED_MAX + 8 * w + 2 + BATCHES_MAX * BATCH_BLOCKS),
+            "blocks in flight": (len(life.channel.driver._in_flight), 8 * w + 2 + BATCHES_MAX * BATCH_BLOCKS),
         }
         for what, (size, most) in bounds.items():
             if size > most:
