@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dawan_node.errors import StorageError
+from tests.long_and_short import seeds
 from tests.node.channel_cluster import Cluster, memory_folder, simulate
 
 DAMAGED = "mo1"
@@ -46,7 +47,7 @@ def set_aside(database: Path) -> None:
     database.with_name("db.INITIALISED").unlink()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(1, 3))
 def test_a_damaged_ledger_is_refused_and_comes_back_from_the_peers(folder: Path, seed: int) -> None:
     async def scenario(cluster: Cluster) -> None:
         await cluster.load(40)

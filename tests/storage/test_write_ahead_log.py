@@ -432,7 +432,7 @@ class Bench:
                 wal = self.reopen()
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(steps=STEPS, seed=st.integers(0, 2**32))
 def test_whatever_the_power_cut_leaves_everything_synced_is_found(steps: list[str], seed: int) -> None:
     bench = Bench(seed)
