@@ -116,7 +116,7 @@ def test_after_a_power_cut_all_nodes_dial_at_once_and_settle_on_one_link_per_pai
             for name, node in nodes.items():
                 assert len(node.broadcast(TRADE, Topic.CONSENSUS, name.encode())) == 3
             await until(lambda: all(len(seen.messages) == 3 for seen in net.recorders.values()), "all hear all")
-            assert sum(proxy.open_connections for proxy in proxies.values()) == 6
+            await until(lambda: sum(proxy.open_connections for proxy in proxies.values()) == 6, "one link per pair")
             for proxy in proxies.values():
                 await proxy.stop()
 
