@@ -196,33 +196,28 @@ class Peers:
         return min((peer.duration_ms[kind] for peer in self._peers.values() if peer.duration_ms[kind]), default=0)
 
     def answered(self, name: str, kind: Kind, duration_ms: int) -> None:
-        """It sent what was asked for."""
-        peer = self._peers.get(name)
-        if peer is not None:
-            peer.failures = 0
-            peer.duration_ms[kind], peer.late_ms[kind] = max(1, duration_ms), 0
+        """A connected peer sent what was asked for."""
+        peer = self._peers[name]
+        peer.failures = 0
+        peer.duration_ms[kind], peer.late_ms[kind] = max(1, duration_ms), 0
 
     def is_late(self, name: str, kind: Kind, waited_ms: int) -> None:
-        """Its answer has taken so long by now."""
-        peer = self._peers.get(name)
-        if peer is not None:
-            peer.late_ms[kind] = max(peer.late_ms[kind], waited_ms)
+        """The answer of a connected peer has taken so long by now."""
+        peer = self._peers[name]
+        peer.late_ms[kind] = max(peer.late_ms[kind], waited_ms)
 
     def failed(self, name: str, reason: str, now_ms: int) -> None:
-        """A failure that also happens to the honest: be gentle, but ask others first."""
-        peer = self._peers.get(name)
-        if peer is None:
-            return
+        """A failure of a connected peer that also happens to the honest: be gentle, but ask others first."""
+        peer = self._peers[name]
         peer.failures += 1
         peer.not_before_ms = max(peer.not_before_ms, now_ms + COOLDOWN_MS)
         peer.cooldown_until_ms = now_ms + min(COOLDOWN_MS << min(peer.failures - 1, 10), COOLDOWN_MS_MAX)
         self.blame(name, reason, proven=False)
 
     def rest(self, name: str, retry_ms: int, now_ms: int) -> None:
-        """It is busy and says for how long; no offence."""
-        peer = self._peers.get(name)
-        if peer is not None:
-            peer.not_before_ms = max(peer.not_before_ms, now_ms + retry_ms)
+        """A connected peer is busy and says for how long; no offence."""
+        peer = self._peers[name]
+        peer.not_before_ms = max(peer.not_before_ms, now_ms + retry_ms)
 
     def blame(self, name: str, reason: str, proven: bool) -> None:
         """Have the shell told; a proven lie is not listened to again on this connection."""

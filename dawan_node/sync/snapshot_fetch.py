@@ -9,8 +9,9 @@
    from another peer. Every part is verified by itself when it arrives (by the caller, outside the event loop).
 
 A peer that sends what cannot be true is blamed and not asked again; one that is late or has nothing is asked last. If
-the snapshot cannot be had (its last holder is gone, or what it claims about its own parts is untrue), the machine
-says that it failed, and the caller goes on by blocks or begins again.
+the snapshot cannot be had (its last holder is gone, nobody sends its parts, or what it claims about them is untrue),
+the next best is taken: a liar's offer, or one that an earlier attempt kept and nobody has any more, delays a node and
+does not stop it. When none is left the machine says that it failed, and the caller goes on by blocks or begins again.
 
 Like ``CatchUp`` it has no I/O and no clock: feed it events and do what ``ready`` says. What has been fetched is kept
 by the caller, who tells a new machine after a restart which parts it has (``resume``).
@@ -55,6 +56,8 @@ COOLDOWN_MS: Final = 1_000
 COOLDOWN_MS_MAX: Final = 30_000
 #: Nothing new for so long, with all peers asked in turn: the snapshot cannot be had.
 GIVE_UP_MS: Final = 120_000
+#: ... and while its block is not proven yet, which takes some KiB: two answers in time, or who offers it made it up.
+UNPROVEN_MS: Final = 2 * TIMEOUT_MS + 5_000
 #: A manifest, and the ends of some thousand epochs.
 CHOSEN_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -134,13 +137,22 @@ class FetchReady:
         return bool(self.requests or self.blames or self.chosen or self.arrived or self.is_complete or self.failure)
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A manifest that was read once: the largest takes 20 ms, and is kept as bytes because nearly all are the same."""
+
+    height: int
+    data: bytes
+
+
 @dataclass(slots=True)
 class _Peer:
+    query: int  # the id of what it is asked once: which snapshots it has
     failures: int = 0
     not_before_ms: int = 0
     is_banned: bool = False
     in_flight: int = 0
-    offers: dict[bytes, bytes] = field(default_factory=dict)  # snapshot id -> manifest
+    offers: dict[bytes, _Offer] = field(default_factory=dict)  # by snapshot id
     oldest: int | None = None  # None: it has not answered
 
 
@@ -168,7 +180,8 @@ class SnapshotFetch:
         self._now_ms = now_ms
         self._moved_ms = now_ms
         self._asked_ms: int | None = None
-        self._refused: set[bytes] = set()  # snapshots that turned out to be impossible
+        self._refused: set[bytes] = set()  # snapshots that are impossible, or that cannot be had
+        self._last_drop = ""  # why the last of them cannot be had
         self._candidate: Manifest | None = None
         self._candidate_id = b""
         self._candidate_data = b""
@@ -191,8 +204,9 @@ class SnapshotFetch:
         """``peer`` is connected: it is asked what it has."""
         self._now_ms = now_ms
         if peer not in self._peers:
-            self._peers[peer] = _Peer()
-            self._out_requests.append((peer, SnapshotQuery(self._take_id())))
+            query = SnapshotQuery(self._take_id())
+            self._peers[peer] = _Peer(query.id)
+            self._out_requests.append((peer, query))
             if self._asked_ms is None:
                 self._asked_ms = now_ms
 
@@ -235,13 +249,12 @@ class SnapshotFetch:
         self._missing = missing
 
     def offer_arrived(self, peer: str, offer: SnapshotOffer, now_ms: int) -> None:
-        """What ``peer`` has. Manifests that are malformed or not above this node's head are no use."""
+        """What ``peer`` has; it says so once. Manifests that are not above this node's head are no use."""
         self._now_ms = now_ms
         state = self._peers.get(peer)
-        if state is None or state.is_banned:
+        if state is None or state.oldest is not None or offer.id != state.query:
             return
         state.oldest = offer.oldest
-        state.offers = {}
         for data in offer.manifests:
             try:
                 manifest = Manifest.decode(data)
@@ -253,7 +266,7 @@ class SnapshotFetch:
                 self._blame(peer, "it offers a snapshot of another chain")
                 return
             if header.height > self._height and header.epoch >= self._trusted[0].epoch:
-                state.offers[manifest.id] = data
+                state.offers[manifest.id] = _Offer(header.height, data)
 
     def epochs_arrived(self, peer: str, reply: EpochReply, now_ms: int) -> None:
         """Proofs of how epochs ended."""
@@ -263,6 +276,8 @@ class SnapshotFetch:
             return
         del self._requests[reply.id]
         if not reply.proofs:
+            # Whoever has a snapshot of a later epoch has these too: its offer is made up, or it has just lost both.
+            self._peers[peer].offers.pop(self._candidate_id, None)
             self._failed(peer, "it cannot prove how the epoch ended")
             return
         try:
@@ -319,8 +334,13 @@ class SnapshotFetch:
             request = self._requests.pop(request_id)
             self._want_again(request)
             self._failed(request.peer, "it did not answer in time")
-        if now_ms - self._moved_ms >= GIVE_UP_MS:
-            self._failure = self._failure or "no peer has sent anything of it for too long"
+        waits = self._candidate is not None and self._chosen is None
+        if not self._is_done and now_ms - self._moved_ms >= (UNPROVEN_MS if waits else GIVE_UP_MS):
+            why = "no peer has sent anything of it for too long"
+            if self._candidate is None:
+                self._failure = why
+            else:
+                self._drop_candidate(why)
 
     # Outputs
 
@@ -409,12 +429,12 @@ class SnapshotFetch:
             if snapshot not in self._refused
         )
         if not offers:
-            self._failure = "no peer offers a snapshot that would help"
+            self._failure = self._last_drop or "no peer offers a snapshot that would help"
             return
-        data = {snapshot: peer.offers[snapshot] for peer in self._peers.values() for snapshot in peer.offers}
-        found = {snapshot: Manifest.decode(data[snapshot]) for snapshot in offers}
-        best = max(offers, key=lambda snapshot: (offers[snapshot], found[snapshot].header.height, snapshot))
-        self._candidate, self._candidate_id, self._candidate_data = found[best], best, data[best]
+        found = {snapshot: offer for peer in self._peers.values() for snapshot, offer in peer.offers.items()}
+        best = max(offers, key=lambda snapshot: (offers[snapshot], found[snapshot].height, snapshot))
+        self._candidate_id, self._candidate_data = best, found[best].data
+        self._candidate = Manifest.decode(self._candidate_data)
         self._moved_ms = self._now_ms
 
     def _begin_parts(self, manifest: Manifest, header: Header, result: Result) -> None:
@@ -432,14 +452,22 @@ class SnapshotFetch:
 
     def _refuse_candidate(self, why: str) -> None:
         """Whoever offers it lies: its block is not final as it says, or its parts are not what it says."""
-        self._refused.add(self._candidate_id)
         for name, peer in list(self._peers.items()):
             if self._candidate_id in peer.offers:
                 self._blame(name, why)
+        self._drop_candidate("")
+
+    def _drop_candidate(self, why: str) -> None:
+        """It cannot be had, which need not be anybody's fault; another one may."""
+        self._refused.add(self._candidate_id)
+        self._last_drop = why
         self._candidate = self._chosen = self._layout = None
         self._candidate_id = b""
-        self._missing, self._checking = [], set()
-        self._requests = {key: request for key, request in self._requests.items() if request.part is None}
+        self._missing, self._checking, self._out_arrived = [], set(), []
+        self._requests.clear()
+        for peer in self._peers.values():
+            peer.in_flight = 0
+        self._moved_ms = self._now_ms
 
     # What to ask for
 
@@ -465,7 +493,7 @@ class SnapshotFetch:
             holder = self._next_holder()
             if holder is None:
                 if not self._has_holders:
-                    self._give_up_without_holders()
+                    self._drop_without_holders()
                 return
             self._missing.pop(0)
             query_part = PartQuery(self._take_id(), self._candidate_id, part)
@@ -478,11 +506,11 @@ class SnapshotFetch:
         on_their_way = [request.part for request in self._requests.values() if request.part is not None]
         return any(open_part < runs for open_part in (*on_their_way, *self._checking))
 
-    def _give_up_without_holders(self) -> None:
+    def _drop_without_holders(self) -> None:
         """Nobody connected has it. After a restart the peers have first to say what they have."""
         asked = self._asked_ms
         if asked is not None and self._now_ms - max(asked, self._moved_ms) >= TIMEOUT_MS:
-            self._failure = "no peer that is connected has the rest of it"
+            self._drop_candidate("no peer that is connected has the rest of it")
 
     @property
     def _has_holders(self) -> bool:
@@ -512,9 +540,7 @@ class SnapshotFetch:
         self._missing.sort()
 
     def _failed(self, peer: str, reason: str) -> None:
-        state = self._peers.get(peer)
-        if state is None:
-            return
+        state = self._peers[peer]
         state.failures += 1
         state.not_before_ms = self._now_ms + min(COOLDOWN_MS << min(state.failures - 1, 10), COOLDOWN_MS_MAX)
         self._out_blames.append(Blame(peer, reason, proven=False))

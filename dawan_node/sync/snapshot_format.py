@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import ge
 from typing import Annotated, Final
 
 import msgspec
@@ -211,7 +212,7 @@ class Manifest(ProtocolStruct, frozen=True):
             Result.decode(finality.result)
         except (InvalidEncoding, InvalidProof) as error:
             raise InvalidMessage(f"snapshot manifest: {error}") from None
-        if any(bound <= below for below, bound in zip((ZERO_HASH, *manifest.bounds), manifest.bounds, strict=False)):
+        if any(map(ge, (ZERO_HASH, *manifest.bounds), manifest.bounds)):
             raise InvalidMessage("snapshot manifest: the bounds of its chunks do not ascend")
         if not 1 <= manifest.headers_from <= header.height:
             raise InvalidMessage("snapshot manifest: its headers begin above its block")

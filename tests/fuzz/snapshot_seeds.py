@@ -17,7 +17,7 @@ from dawan_node.sync.snapshot_messages import (
     verify_manifest,
 )
 from tests.sync.chain import CHAIN_ID
-from tests.sync.test_snapshot_fetch import TRUE, TRUSTED, World
+from tests.sync.snapshot_world import TRUE, TRUSTED, World
 
 
 @cache
