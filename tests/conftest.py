@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.storage_faults.table import add, lines_of
+
 # No deadline: two cores shared with other work make single examples slow without anything being wrong.
 # Derandomised by default: the same commit gives the same verdict; --extended searches for new examples.
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True, max_examples=100, database=None)
@@ -36,6 +38,9 @@ def _logging_as_before() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--extended", action="store_true", help="run the long tests too, with 5,000 examples each")
+    # For scripts/storage-faults; here, because options must be known before the folders of the tests are.
+    parser.addoption("--faults-only", help="one section of the storage faults")
+    parser.addoption("--faults-state", help="where the extended storage faults keep what they found out")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,8 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 continue  # setting up and tearing down report the same properties once more
             for name, rows in getattr(report, "user_properties", ()):
                 if name == "storage_faults":
-                    for what, kind, outcome, count in rows:
-                        table[what, kind, outcome] += count
+                    add(table, rows)
     not_run = [
         report
         for report in terminalreporter.stats.get("skipped", ())
@@ -77,7 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not table and not not_run:
         return
     terminalreporter.section("storage faults")
-    for (what, kind, outcome), count in sorted(table.items()):
-        terminalreporter.line(f"{what:<14} {kind:<28} {outcome:<26} {count:>6}")
+    for line in lines_of(table):
+        terminalreporter.line(line)
     for report in not_run:
         terminalreporter.line(f"NOT RUN        {report.nodeid.rpartition('::')[2]}: {report.longrepr[2]}")

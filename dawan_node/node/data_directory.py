@@ -4,24 +4,23 @@ LevelDB writes a new manifest as soon as it opens a database, and a node that go
 that no backup undoes. So what can be known from names and small files is judged first: the marks (``data_mark``), the
 sign beside each database that says whose chain it is, and whether LevelDB's own files are there. Every refusal says
 what, why and what next, has a stable reason, and leaves the directory as it was.
+
+A database of this node that lacks files is refused only where its log is not the one that always lay here, which makes
+the directory part of a copy; with the log whole it is damage like any other, and healed (``restore.open_ledger``).
 """
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 from dawan_node.errors import DataRefusal, DataRefused, StorageError, StorageReason
 from dawan_node.node.home import Home
 from dawan_node.storage.data_mark import OWNER_NAME, DataMark, LogOwner, read_mark, read_owner
-from dawan_node.storage.leveldb import is_initialised, read_sign
+from dawan_node.storage.leveldb import is_initialised, missing_file, read_sign
 from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.wal import has_segments
-
-_CURRENT: Final = re.compile(rb"MANIFEST-[0-9]{6,20}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,9 @@ def check_data(home: Home, expected: Belonging) -> DataMark | None:
         owner = read_owner(home.wal)
         _check_mark(home, mark, expected)
         _check_log(home, mark, owner, expected)
+        is_log_here = _is_log_here(home, mark, owner)
         for channel, chain_id in expected.chains.items():
-            _check_database(home, channel, chain_id)
+            _check_database(home, channel, chain_id, is_log_here=is_log_here)
     except OSError as error:
         raise StorageError.of(f"{home.data} cannot be read: {error}", error, StorageReason.READ) from error
     return mark
@@ -95,7 +95,15 @@ def _check_log(home: Home, mark: DataMark | None, owner: LogOwner | None, expect
         )
 
 
-def _check_database(home: Home, channel: str, chain_id: bytes) -> None:
+def _is_log_here(home: Home, mark: DataMark | None, owner: LogOwner | None) -> bool:
+    """Whether the log of this directory is in it, and in the folder it was made in, so that this is not a copy. Where
+    it is, a database may be fetched anew: the log keeps the key from contradicting itself."""
+    if mark is None or owner is None or not has_segments(home.wal):
+        return False
+    return owner.log_id == mark.log_id and os.stat(home.wal).st_ino == mark.log_place
+
+
+def _check_database(home: Home, channel: str, chain_id: bytes, *, is_log_here: bool) -> None:
     folder = home.database(channel)
     if not is_initialised(folder) or not folder.exists():
         return  # made anew
@@ -114,24 +122,13 @@ def _check_database(home: Home, channel: str, chain_id: bytes) -> None:
             f"it holds chain {sign.chain_id.hex()[:16]}, and channel {channel} is chain {chain_id.hex()[:16]}",
             f"Put back the database of {channel}, or move this one away and start again: it syncs anew.",
         )
-    missing = _missing_file(folder)
-    if missing:
+    missing = missing_file(folder)
+    if missing and not is_log_here:  # otherwise it is damage like any other, and ``open_ledger`` heals it
         raise DataRefused(
             DataRefusal.HALF_COPIED,
             f"{folder} is not opened",
-            f"{missing} is missing, which no crash can do",
+            f"{missing} is missing, which no crash can do, and the log of this directory is not where it was: this is "
+            "a part of a copy",
             f"Put back the whole folder, or move it away and start again, so that it syncs anew: mv {folder} "
             f"{folder}.aside",
         )
-
-
-def _missing_file(folder: Path) -> str:
-    """What a LevelDB always has and this one lacks, empty when it has all that can be told without opening it."""
-    try:
-        current = (folder / "CURRENT").read_bytes()
-    except FileNotFoundError:
-        return "CURRENT"
-    if not _CURRENT.fullmatch(current):
-        return ""  # damage, not a missing file: opening it will say so
-    manifest = current.decode().strip()
-    return "" if (folder / manifest).exists() else manifest

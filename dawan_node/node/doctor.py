@@ -52,6 +52,7 @@ LOCAL: Final[tuple[tuple[str, str, Check], ...]] = (
     (disk.CHECK, "space", disk.check_room),
     (disk.CHECK, "sync", disk.check_sync),
     (disk.CHECK, "file system", disk.check_file_system),
+    (disk.CHECK, "databases", disk.check_databases),
     (limits.CHECK, "open files", limits.check_open_files),
     (limits.CHECK, "memory", limits.check_memory),
     (versions.CHECK, "installation", versions.check_own),

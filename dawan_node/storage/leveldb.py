@@ -32,7 +32,7 @@ from typing import Any, Self
 import plyvel
 
 from dawan_node import failpoints
-from dawan_node.errors import DataRefusal, DataRefused, OperatorError, StorageError, StorageReason
+from dawan_node.errors import OperatorError, StorageError, StorageReason
 from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, sync_directory
 from dawan_node.storage.kv import Put, range_of
 from dawan_node.storage.lock import DirectoryLock
@@ -53,10 +53,14 @@ OPEN_FILES_MAX = 256
 # 10 bits give 1 % false positives: four of five reads of a commit ask for keys that are not there yet.
 BLOOM_FILTER_BITS = 10
 
+# What LevelDB writes into CURRENT, and nothing else.
+_CURRENT = re.compile(rb"MANIFEST-[0-9]{6,20}\n")
+
 _MARKER_NAME = "INITIALISED"
 _MARKER_CONTENT = b"dawan-node database\n"
 _SIGN = re.compile(rb"dawan-node database\nschema ([0-9]{1,9})\nchain ([0-9a-f]{64})\n")
 _SIGN_BYTES_MAX = 1024
+_ASIDE = re.compile(r"\.(damaged|unfinished)-[0-9]+")
 
 # Everything plyvel raises when the database is unwell; RuntimeError is its word for "closed".
 _FAILURES = (plyvel.Error, OSError, RuntimeError)
@@ -83,7 +87,7 @@ class LevelDBStore:
 
         A database that was created must be given its first content by ``write(..., sync=True)`` and then
         ``mark_initialised``. Raises ``OperatorError`` when it is in use, missing, unfinished, or (``create``) exists
-        already; ``StorageError`` when it is damaged or the disk fails.
+        already; ``StorageError`` when it is damaged, lacks files, or the disk fails.
         """
         try:
             make_private_directory(path.parent)
@@ -106,6 +110,8 @@ class LevelDBStore:
                     "it was never created completely",
                     "Run the command that creates the channel again; nothing decided can be inside.",
                 )
+            elif missing := missing_file(path):
+                raise StorageError(f"database {path} cannot be opened: {missing} is missing", StorageReason.CORRUPT)
             make_private_directory(path)
             failpoints.reach("db.before_open")
             store = cls(path, _open_database(path, create), lock)
@@ -113,16 +119,10 @@ class LevelDBStore:
             return store
         except _FAILURES as error:
             lock.release()
-            if "missing files" in str(error):  # tables that the manifest names; no crash loses one
-                raise DataRefused(
-                    DataRefusal.HALF_COPIED,
-                    f"{path} is not opened",
-                    f"LevelDB says: {error}",
-                    f"Put back the whole folder, or move it away and start again, so that it syncs anew: mv {path} "
-                    f"{path}.aside",
-                ) from error
+            if "missing files" in str(error):  # tables that the manifest names; LevelDB has no type for it
+                raise StorageError(f"database {path} cannot be opened: {error}", StorageReason.CORRUPT) from error
             raise _storage_error(f"database {path} cannot be opened: {error}", error, StorageReason.READ) from error
-        except OperatorError:
+        except (OperatorError, StorageError):
             lock.release()
             raise
 
@@ -345,6 +345,28 @@ def set_aside_remains(path: Path) -> None:
     """Where the database itself is gone, take away its sign, so that it can be created again. Raises StorageError."""
     if is_initialised(path) and not path.exists():
         set_aside(path)
+
+
+def missing_file(path: Path) -> str:
+    """What a LevelDB always has and the one in ``path`` lacks, empty when it has all that can be told without opening
+    it. No crash loses one of them. Raises StorageError."""
+    try:
+        current = (path / "CURRENT").read_bytes()
+        if not _CURRENT.fullmatch(current):
+            return "the name of the manifest in CURRENT"
+        manifest = current.decode().strip()
+        return "" if (path / manifest).exists() else manifest
+    except FileNotFoundError:
+        return "CURRENT"
+    except OSError as error:
+        raise StorageError.of(f"{path} cannot be read: {error}", error, StorageReason.READ) from error
+
+
+def set_aside_before(path: Path) -> list[Path]:
+    """The databases that were set aside beside the one in ``path``, and are still there."""
+    return sorted(
+        each for each in path.parent.glob(f"{path.name}.*-*") if _ASIDE.fullmatch(each.name[len(path.name) :])
+    )
 
 
 def is_initialised(path: Path) -> bool:

@@ -74,14 +74,16 @@ FAULTS: dict[str, tuple[DataRefusal, Fault]] = {
         DataRefusal.OTHER_NODE,
         lambda home: edit(home.wal / "owner.json", public_key=OTHER_KEY.hex()),
     ),
-    "no CURRENT": (DataRefusal.HALF_COPIED, lambda home: (home.database("trade") / "CURRENT").unlink()),
-    "no MANIFEST": (
-        DataRefusal.HALF_COPIED,
-        lambda home: next(home.database("trade").glob("MANIFEST-*")).unlink(),
-    ),
     "the database of another channel": (
         DataRefusal.OTHER_CHANNEL,
         lambda home: shutil.copytree(home.database("trade").parent, home.database("title").parent),
+    ),
+    "the database of another channel, and not all of it": (
+        DataRefusal.OTHER_CHANNEL,
+        lambda home: (
+            shutil.copytree(home.database("trade").parent, home.database("title").parent),
+            (home.database("title") / "CURRENT").unlink(),
+        ),
     ),
     "a newer database": (
         DataRefusal.NEWER,
@@ -120,16 +122,51 @@ def test_the_data_of_another_home_copied_over_is_refused(home: Home, expected: B
     assert refusal.value.reason is reason and files(home) == before
 
 
-def test_a_missing_table_is_refused_with_the_command_that_helps(home: Home) -> None:
-    folder = home.database("trade")
+def no_current(folder: Path) -> None:
+    (folder / "CURRENT").unlink()
+
+
+def no_manifest(folder: Path) -> None:
+    next(folder.glob("MANIFEST-*")).unlink()
+
+
+def half_a_current(folder: Path) -> None:
+    os.truncate(folder / "CURRENT", 9)
+
+
+def no_table(folder: Path) -> None:
     for round_ in range(2):  # each opening turns LevelDB's log into a table
         store = LevelDBStore.open(folder)
         store.write([(b"k%d" % round_, bytes(100))], sync=True)
         store.close()
     next(folder.glob("*.ldb")).unlink()
+
+
+LOSSES = [no_current, no_manifest, half_a_current, no_table]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_database_that_lacks_files_is_damaged_where_the_log_lies_where_it_always_lay(
+    home: Home, lose: Callable[[Path], None]
+) -> None:
+    lose(home.database("trade"))
+    assert start(home) is None, "the directory is this node's, and whole in what cannot be fetched"
+    with pytest.raises(StorageError) as damaged:
+        LevelDBStore.open(home.database("trade"))
+    assert damaged.value.reason is StorageReason.CORRUPT
+
+
+@pytest.mark.parametrize("lose", LOSSES[:3])
+def test_a_copy_that_lacks_files_of_a_database_is_refused_and_left_as_it_was(
+    home: Home, tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.path, copy.path)
+    lose(copy.database("trade"))
+    before = files(copy)
     with pytest.raises(DataRefused, match="mv ") as refusal:
-        LevelDBStore.open(folder)
-    assert refusal.value.reason is DataRefusal.HALF_COPIED
+        start(copy)
+    assert refusal.value.reason is DataRefusal.HALF_COPIED and files(copy) == before
 
 
 def test_a_home_of_an_earlier_version_is_marked_at_its_first_start(tmp_path: Path) -> None:

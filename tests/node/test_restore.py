@@ -157,7 +157,26 @@ def test_a_damaged_database_is_kept_and_another_begun_that_signs_nothing_before_
     assert "database_damaged" in caplog.messages
 
 
-@pytest.mark.parametrize("loss", ["damaged", "deleted", "older"])
+@pytest.mark.parametrize("lost", ["CURRENT", "MANIFEST-*", "*.ldb"])
+def test_a_database_that_lost_files_is_kept_and_another_begun(
+    home: Home, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocks = home.ledger.grow(3)
+    home.store(blocks)
+    home.decided(blocks[-1])
+    home.opened.pop().store.close()
+    ChannelStore.open(home.database, home.genesis.chain_id).close()  # turns LevelDB's log into a table
+    next(home.database.glob(lost)).unlink()
+    left = {path.name for path in home.database.iterdir()} - {"LOG", "LOG.old"}
+    parts = home.open()
+    assert parts.head.height == 0 and parts.signer is not None and parts.signer.floor == 3
+    assert mode(parts) is Mode.SYNCING
+    kept = home.database.with_name("db.damaged-1")
+    assert left <= {path.name for path in kept.iterdir()}
+    assert "database_damaged" in caplog.messages
+
+
+@pytest.mark.parametrize("loss", ["damaged", "deleted", "older", "no CURRENT"])
 def test_a_validator_that_is_alone_has_nobody_to_fetch_a_lost_ledger_from(tmp_path: Path, loss: str) -> None:
     home = Home(tmp_path)
     shared = trade_genesis()
@@ -169,7 +188,9 @@ def test_a_validator_that_is_alone_has_nobody_to_fetch_a_lost_ledger_from(tmp_pa
         ChannelStore.create(home.database, first.result, first.changes, alone.created_ms)
     if loss == "damaged":
         damage(home.database)
-    if loss != "damaged":
+    elif loss == "no CURRENT":
+        (home.database / "CURRENT").unlink()
+    else:
         home.decided(home.ledger.grow(1)[0])
     before = sorted(path.name for path in home.database.parent.glob("*")) if home.database.parent.exists() else []
     with pytest.raises(DataRefused) as refusal:

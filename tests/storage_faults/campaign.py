@@ -15,79 +15,111 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dawan_node import failpoints
 from dawan_node.errors import OperatorError
 from tests.storage_faults import chain, corruption, life, mounts, power
 from tests.storage_faults.forks import in_child, start_life
-from tests.storage_faults.points import EXIT_STORAGE, Lives, Point, Verdict
+from tests.storage_faults.points import EXIT_STORAGE, NOT_REACHED, Lives, Point, Verdict
 from tests.storage_faults.reached import ONLY_IN_A_NETWORK, REACHED_ALONE
 from tests.storage_faults.reopening import Told, broken_promises
+from tests.storage_faults.verdicts import Verdicts
 
 Row = tuple[str, str, str, int]  # what, kind, outcome, how many
 Report = tuple[list[Row], list[str]]
 
 
-def kill_points(folder: Path, shard: int, shards: int, every: int) -> Report:
+def points(folder: Path, shard: int, shards: int, every: int, kinds: Sequence[str], known: Verdicts) -> Report:
     """Kill at every call that syncs and at every so-many-th of the others, and let a part of both fail."""
     lives = Lives(folder)
     lives.watch()
     gc.freeze()
-    mine = [point for point in lives.points if point.first // 10 % shards == shard]
-    counts: Counter[tuple[str, str, str]] = Counter()
-    broken: list[str] = []
+    table = PointTable()
     seen: Counter[str] = Counter()
-    for point in mine:
+    for point in lives.points:
+        if point.first // 10 % shards != shard:
+            continue
         seen[point.call] += 1
         number = seen[point.call]
-        if point.call == "fdatasync" or number % every == 0:
-            _count(counts, broken, "killed at", lives.kill(point))
+        key = f"{point.first} {point.thread} {point.call} {point.number}"
+        if "kills" in kinds and (point.call == "fdatasync" or number % every == 0):
+            table.add("killed at", point, known.of(f"kill {key}", partial(_tried, lives.kill, point)))
         # Twice as thin as the kills, and the two errors in turn; every 1 of the extended run is both at each.
         for turn, error in enumerate(("EIO", "ENOSPC")):
             period = every * (8 if point.call == "write" else 4)  # most calls are writes, and alike
-            if every == 1 or number % period == turn * period // 2:
-                _count(counts, broken, error, lives.fail(point, error))
-    reached = sum(count for (_, _, outcome), count in counts.items() if outcome != "not reached")
-    if reached < 0.9 * counts.total():
-        broken.append(f"only {reached} of {counts.total()} points were reached")
-    return [(*key, count) for key, count in sorted(counts.items())], broken
+            if "errors" in kinds and (every == 1 or number % period == turn * period // 2):
+                table.add(error, point, known.of(f"{error} {key}", partial(_tried, lives.fail, point, error)))
+    return table.report()
 
 
-def _count(counts: Counter[tuple[str, str, str]], broken: list[str], what: str, verdict: Verdict) -> None:
-    point = verdict.point
-    outcome = "broken" if verdict.broken else "passed" if verdict.reached else "not reached"
-    counts[what, point.call, outcome] += 1
-    broken += [f"{what} {_name(point)}: {text}" for text in verdict.broken]
+def _tried(fault: Callable[..., Verdict | power.Cuts], *arguments: object) -> dict[str, Any]:
+    return asdict(fault(*arguments))
 
 
-def _name(point: Point) -> str:
-    return f"{point.call} {point.number} of {point.thread} above block {point.first} ({Path(point.path).name})"
+class PointTable:
+    """Verdicts on points, added up by what was done and by system call."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[tuple[str, str, str]] = Counter()
+        self._broken: list[str] = []
+        self._slowest_ms: dict[str, int] = {}
+
+    def add(self, what: str, point: Point, verdict: dict[str, Any]) -> None:
+        rows, call = self._rows, point.call
+        rows[what, call, "points"] += 1
+        rows[what, call, verdict["outcome"]] += 1
+        rows[what, call, "lost blocks"] += verdict["lost"]  # a column of zeros is what this is about
+        rows[what, call, "tried again"] += verdict["repeated"] > 0
+        place = f"{point.call} {point.number} of {point.thread} above block {point.first} ({Path(point.path).name})"
+        self._broken += [f"{what} {place}: {text}" for text in verdict["broken"]]
+        if verdict["stopped_ms"]:
+            self._slowest_ms[what] = max(self._slowest_ms.get(what, 0), verdict["stopped_ms"])
+
+    def report(self) -> Report:
+        rows: list[Row] = [(*key, count) for key, count in sorted(self._rows.items())]
+        rows += [("slowest stop", what, "ms", slowest) for what, slowest in self._slowest_ms.items()]
+        tried = sum(count for (_, _, outcome), count in self._rows.items() if outcome == "points")
+        missed = sum(count for (_, _, outcome), count in self._rows.items() if outcome == NOT_REACHED)
+        broken = self._broken
+        if missed > 0.02 * tried or not tried:
+            broken.append(f"{missed} of {tried} points were not reached")
+        return rows, broken
 
 
-def power_cuts(folder: Path, cycles: int) -> Report:
+def power_cuts(folder: Path, cycles: int, known: Verdicts) -> Report:
     """Cut the power, and show with a node that does not sync that it was cut."""
     mounts.own_namespace()
-    for name in ("synced", "unsynced"):
-        (folder / name).mkdir()
-    outcome = power.cut_power(folder / "synced", cycles, seed=1)
+    outcome = power.Cuts()
+    for run in range(-(-cycles // power.CUTS_PER_RUN)):
+        cuts = min(power.CUTS_PER_RUN, cycles - run * power.CUTS_PER_RUN)
+        place = folder / f"synced-{run}"
+        found = known.of(f"run {run} of {cuts}", partial(_tried, power.cut_power, place, cuts, run))
+        outcome.add(power.Cuts(**found))
     control = 3
-    lossy = power.cut_power_unsynced(folder / "unsynced", control)
+    lossy = known.of("control", lambda: power.cut_power_unsynced(folder / "unsynced", control))
     broken = outcome.broken[:]
     if outcome.acknowledged < cycles:
         broken.append(f"only {outcome.acknowledged} blocks were acknowledged in {cycles} lives")
     if lossy < control:
         broken.append(f"the node that does not sync lost blocks in {lossy} of {control} cuts: this is no power cut")
     rows: list[Row] = [
-        ("power cut", "ext4 on loop", "0 lost" if not outcome.lost else "LOST", outcome.cuts),
-        ("power cut", "blocks acknowledged", "found again", outcome.acknowledged),
-        ("power cut", "control without sync", "lost, as it must", lossy),
+        ("power cuts", "ext4 on loop", "cuts", outcome.cuts),
+        ("power cuts", "ext4 on loop", "blocks told", outcome.acknowledged),
+        ("power cuts", "ext4 on loop", "cuts with loss", outcome.lossy),
+        ("power cuts", "ext4 on loop", "lost blocks", outcome.lost),
+        ("power cuts", "control, no sync", "cuts", control),
+        ("power cuts", "control, no sync", "cuts with loss", lossy),
     ]
     return rows, broken
 
 
-def corruptions(folder: Path, wanted: int) -> Report:
-    """Damage files, half of the times after an orderly end and half after a death, and cut the log."""
+def corruptions(folder: Path, wanted: int, known: Verdicts) -> Report:
+    """Damage files, half of the times after an orderly end and half after a death."""
     outcomes, source = corruption.Outcomes(), random.Random(1)
     for killed in (False, True):
         place = folder / f"killed-{killed}"
@@ -98,12 +130,30 @@ def corruptions(folder: Path, wanted: int) -> Report:
         while len(given) < wanted // 2:
             given += corruption.faults(disk, source)
         corruption.inject(disk, given[: wanted // 2], folder / "work", outcomes)
+    missing = set(corruption.KINDS) - {kind for kind, _ in outcomes.counts}
+    return _added("damaged files", outcomes, [f"nothing was {kind}" for kind in missing])
+
+
+def log_cuts(folder: Path, wanted: int, known: Verdicts) -> Report:
+    """Cut the log at every byte of its last two records, and at random places."""
+    outcomes, source = corruption.Outcomes(), random.Random(2)
+    for killed in (False, True):
+        place = folder / f"killed-{killed}"
+        place.mkdir()
+        disk = corruption.prepare(place, 60, killed=killed)
         begin, end = corruption.last_records_begin(disk, folder / "cut", 2)
         offsets = [*range(begin, end), *(source.randrange(end) for _ in range(wanted // 2))]
         corruption.cut_log(disk, folder / "cut", outcomes, offsets)
-    rows = [("corruption", kind, outcome, count) for (kind, outcome), count in sorted(outcomes.counts.items())]
-    missing = set(corruption.KINDS) - {kind for kind, _ in outcomes.counts}
-    return rows, [*outcomes.broken, *(f"nothing was {kind}" for kind in missing)]
+    return _added("log cut", outcomes, [])
+
+
+def _added(what: str, outcomes: corruption.Outcomes, broken: list[str]) -> Report:
+    rows: list[Row] = [(what, kind, outcome, count) for (kind, outcome), count in sorted(outcomes.counts.items())]
+    for kind in sorted({kind for kind, _ in outcomes.counts}):
+        faults = sum(count for (of, _), count in outcomes.counts.items() if of == kind)
+        rows.append((what, kind, "faults", faults))
+        rows.append((what, kind, "wrong values", outcomes.wrong[kind]))
+    return rows, [*outcomes.broken, *broken]
 
 
 def full_disk(folder: Path) -> Report:
@@ -230,25 +280,34 @@ def _tear(home: Path) -> None:
         file.write(bytes(20))
 
 
+PARTS = ("points", "power", "corruption", "log-cuts", "full", "double", "failpoints")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=["points", "power", "corruption", "full", "double", "failpoints"])
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", default=["kills", "errors"])
+    parser.add_argument("--state", type=Path, help="folder of verdicts, to go on after an interruption")
     asked = parser.parse_args()
     began = time.monotonic()
+    known = Verdicts(asked.state, f"{asked.part}-{asked.shard}-of-{asked.shards}")
     folder = Path(tempfile.mkdtemp(prefix="dawan-faults-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         chain.at(chain.BLOCKS + 100)
+        life.warm()
         match asked.part:
             case "points":
-                rows, broken = kill_points(folder, asked.shard, asked.shards, asked.every)
+                rows, broken = points(folder, asked.shard, asked.shards, asked.every, asked.kinds, known)
             case "power":
-                rows, broken = power_cuts(folder, asked.count)
+                rows, broken = power_cuts(folder, asked.count, known)
             case "corruption":
-                rows, broken = corruptions(folder, asked.count)
+                rows, broken = corruptions(folder, asked.count, known)
+            case "log-cuts":
+                rows, broken = log_cuts(folder, asked.count, known)
             case "full":
                 rows, broken = full_disk(folder)
             case "double":
@@ -257,6 +316,8 @@ def main() -> None:
                 rows, broken = named_failpoints(folder, asked.count)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if known.reused:
+        rows.append(("interrupted", asked.part, "known from before", known.reused))
     json.dump({"rows": rows, "broken": broken, "seconds": round(time.monotonic() - began, 1)}, sys.stdout)
 
 

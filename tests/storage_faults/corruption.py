@@ -40,7 +40,7 @@ from tests.storage_faults.reopening import Told, lost_votes, wrong_blocks
 PAGE_BYTES = 4096
 HARMLESS = "harmless"
 #: What the campaign must have done at least once each.
-KINDS = ("bit flipped", "page zeroed", "pages swapped", "older copy", "removed", "log cut")
+KINDS = ("bit flipped", "page zeroed", "pages swapped", "older copy", "removed")
 DETECTED = ("refused", "observer", "behind", "at read")
 
 
@@ -136,6 +136,7 @@ class Outcomes:
     """What came of the faults, by kind of fault and outcome, and everything that may not be."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
 
@@ -151,6 +152,7 @@ def inject(disk: Disk, given: Sequence[Fault], work: Path, outcomes: Outcomes) -
         outcome, why = in_child(lambda: judge(work, disk.told))
         outcomes.counts[fault.kind, outcome] += 1
         if outcome != HARMLESS and outcome not in DETECTED:
+            outcomes.wrong[fault.kind] += 1
             outcomes.broken.append(f"{fault.kind} in {fault.file}, {fault.what}: {outcome}: {why}")
 
 

@@ -49,6 +49,12 @@ BLOCK_S = 30.0
 _load_versions = cache(registry._load_versions)
 
 
+def warm() -> None:
+    """Look the modules up now, so that children find them known."""
+    for module in chain.MODULES:
+        _load_versions(module.name)
+
+
 class StandingClock:
     """A wall clock that stands, so that block times follow from heights; timers have the machine's."""
 

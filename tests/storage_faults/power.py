@@ -15,11 +15,11 @@ from dawan_node.storage.leveldb import LevelDBStore
 from tests.storage_faults import chain, life
 from tests.storage_faults.forks import in_child, start_life
 from tests.storage_faults.mounts import PowerDisk
-from tests.storage_faults.reopening import Told, broken_promises
+from tests.storage_faults.reopening import Told, broken_promises, lost_blocks
 
 #: A run starts anew when its chain is that long ...
 HEIGHT_MAX = 120
-#: ... and after so many cuts, so that the first moments of a database are cut often too.
+#: ... and after so many cuts, so that the first moments of a database are cut often too: a run of its own each.
 CUTS_PER_RUN = 5
 
 
@@ -29,18 +29,27 @@ class Cuts:
 
     cuts: int = 0
     acknowledged: int = 0
+    lossy: int = 0
     lost: int = 0
     broken: list[str] = field(default_factory=list)
 
+    def add(self, other: Cuts) -> None:
+        self.cuts += other.cuts
+        self.acknowledged += other.acknowledged
+        self.lossy += other.lossy
+        self.lost += other.lost
+        self.broken += other.broken
+
 
 def cut_power(folder: Path, cycles: int, seed: int) -> Cuts:
-    """Cut the power at random moments, remount, let the node start and go on, over and over."""
+    """One run: cut the power at random moments, remount, let the node start and go on, over and over."""
     source, outcome = random.Random(seed), Cuts()
+    folder.mkdir()
     disk = PowerDisk(folder)
     home = disk.path / "home"
     told: list[str] = []
     for cycle in range(cycles):
-        if cycle % CUTS_PER_RUN == 0 or len(told) > HEIGHT_MAX:
+        if cycle == 0 or len(told) > HEIGHT_MAX:
             shutil.rmtree(home, ignore_errors=True)
             in_child(lambda: life.prepare(home))
             told = []
@@ -59,15 +68,16 @@ def cut_power(folder: Path, cycles: int, seed: int) -> Cuts:
         outcome.cuts += 1
         outcome.acknowledged += len(now.decided)
         if code != EXIT_STORAGE:
-            outcome.broken.append(f"cycle {cycle}: the process ended with {code}: {running.lines.told[-1:]}")
+            outcome.broken.append(f"run {seed}, cut {cycle}: the process ended with {code}: {running.lines.told[-1:]}")
         everything = Told.parse(told)
-        outcome.broken += [
-            f"cycle {cycle}: {text}" for text in in_child(partial(broken_promises, home, everything, deep=True))
-        ]
-        outcome.lost += any("are gone" in text or "does not start" in text for text in outcome.broken)
+        broken = in_child(partial(broken_promises, home, everything, deep=True))
+        outcome.broken += [f"run {seed}, cut {cycle}: {text}" for text in broken]
+        outcome.lost += lost_blocks(broken)
+        outcome.lossy += any("are gone" in text or "does not start" in text for text in broken)
         # The check let the node decide one more; nobody waited for the answer, so it is asked for again.
         told.append(_head_of(home))
     disk.unmount()
+    shutil.rmtree(folder)
     return outcome
 
 
@@ -86,6 +96,7 @@ def _head_of(home: Path) -> str:
 def cut_power_unsynced(folder: Path, cycles: int) -> int:
     """The same with a node that only pretends to sync: in how many of the cycles acknowledged blocks were lost. Where
     it is none, a power cut here is no power cut, and nothing else it shows counts."""
+    folder.mkdir()
     disk = PowerDisk(folder)
     lossy = 0
     for cycle in range(cycles):

@@ -7,7 +7,8 @@ answers with the list of promises that are broken; an empty one is a pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,25 +28,25 @@ OTHER_HASH = bytes(range(32))
 class Told:
     """What others heard of a node's lives."""
 
-    decided: dict[int, str]
+    decided: Mapping[int, str]
     sent: tuple[bytes, ...]
-    ending: str
     first: int
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.decided.items()), self.sent, self.first))
 
     @classmethod
     def parse(cls, lines: Sequence[str], first: int = 0) -> Told:
         """``first`` is the last block acknowledged before."""
         decided: dict[int, str] = {}
-        sent, ending = [], ""
+        sent = []
         for line in lines:
             word, *rest = line.split(" ", 2)
             if word == "decided":
                 decided[int(rest[0])] = rest[1].split(" ")[0]
             elif word == "sent":
                 sent.append(bytes.fromhex(rest[0]))
-            elif word != "opened":
-                ending = line
-        return cls(decided, tuple(sent), ending, first)
+        return cls(decided, tuple(sent), first)
 
 
 def broken_promises(home: Path, told: Told, *, first: int = 0, deep: bool = False) -> list[str]:
@@ -67,6 +68,14 @@ def broken_promises(home: Path, told: Told, *, first: int = 0, deep: bool = Fals
         with os.fdopen(reading) as pipe:
             broken.append(f"the node does not start: {pipe.read()[-400:]}")
     return broken
+
+
+_GONE = re.compile(r"blocks (\d+) to (\d+) were acknowledged and are gone")
+
+
+def lost_blocks(broken: Sequence[str]) -> int:
+    """How many acknowledged blocks are missing by what ``broken_promises`` said."""
+    return sum(int(gone[2]) - int(gone[1]) + 1 for gone in map(_GONE.match, broken) if gone)
 
 
 def _blocks(parts: ChannelParts, told: Told, first: int) -> list[str]:

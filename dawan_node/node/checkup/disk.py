@@ -11,6 +11,7 @@ from typing import Final
 from dawan_node.errors import StorageReason
 from dawan_node.node.checkup.finding import Finding, fail, not_run, ok, warn
 from dawan_node.node.checkup.patient import Patient
+from dawan_node.storage.leveldb import is_initialised, missing_file, set_aside_before
 from dawan_node.storage.room import Room
 
 CHECK: Final = "disk"
@@ -103,6 +104,23 @@ def check_file_system(patient: Patient) -> list[Finding]:
     if trouble is None:
         return [ok(CHECK, "file system", f"{kind or 'unknown'} on {mount}")]
     return [warn(CHECK, "file system", f"{folder} lies on {kind} ({mount})", trouble, "Move the home to a local disk.")]
+
+
+def check_databases(patient: Patient) -> list[Finding]:
+    """Databases that were found damaged: those that the next start will heal, and what is kept of earlier ones."""
+    found: list[Finding] = []
+    for folder in sorted(patient.home.data.glob("*/db")):
+        missing = missing_file(folder) if is_initialised(folder) else ""
+        if missing:
+            what, why = f"{folder} is not whole", f"{missing} is missing"
+            fix = "Start the node: it keeps this one under another name and fetches the ledger from its peers."
+            found.append(fail(CHECK, "databases", what, why, fix))
+    for folder in sorted(patient.home.data.glob("*")):
+        for aside in set_aside_before(folder / "db"):
+            what = f"{aside} was set aside"
+            why = "its creation was interrupted" if ".unfinished-" in aside.name else "it was damaged; ask why (dmesg)"
+            found.append(warn(CHECK, "databases", what, why, f"When the node has caught up: rm -r {aside}"))
+    return found or [ok(CHECK, "databases", "none lacks files, none was set aside")]
 
 
 def free_bytes(folder: Path) -> int:
