@@ -193,7 +193,8 @@ def main() -> None:
     keys = Keys.of_kit()
     with tempfile.TemporaryDirectory(prefix="catch-up-") as name:
         folder = Path(name)
-        build(Plan(options.blocks, options.txs), keys, folder / "made" / "db")
+        away = (keys.genesis.validators[0].name,)  # the one that catches up
+        build(Plan(options.blocks, options.txs, away=away), keys, folder / "made" / "db")
         names = [entry.name for entry in keys.genesis.validators][1 : 1 + options.peers]
         sockets = {peer: folder / f"{peer}.sock".replace(" ", "-") for peer in names}
         spawn = multiprocessing.get_context("spawn")

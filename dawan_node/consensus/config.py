@@ -78,13 +78,15 @@ class Timers:
 class ReplicaConfig:
     """Constant for a replica's life. ``created_ms`` is the genesis time, the time floor of block 1.
 
-    ``verify`` exists so that simulations can replace Ed25519 by something fast; a node never sets it.
+    ``verify`` exists so that simulations can replace Ed25519 by something fast; a node never sets it. ``own_key`` is
+    for a replica without signer: the key that only observes for now, and must not become one that forgot (U6).
     """
 
     chain_id: bytes
     created_ms: int
     timers: Timers = field(default_factory=Timers)
     verify: Verify = verify_ed25519
+    own_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

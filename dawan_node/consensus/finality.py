@@ -23,6 +23,7 @@ from dawan_node.crypto import merkle
 from dawan_node.errors import InvalidCertificate, InvalidMessage
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate, indexes_of
+from dawan_node.primitives.validators import ValidatorSet
 
 
 class Finality:
@@ -51,7 +52,7 @@ class Finality:
             if (known.block_hash, known.result_hash) != (certificate.block_hash, certificate.result_hash):
                 state.halt(_two_certificates(known, certificate, known.height))
             return
-        if self._is_forged_in_my_name(certificate):
+        if self.is_forged_in_my_name(certificate, state.validators):
             return
         if certificate.height > chain.seen_height:
             chain.seen_height = certificate.height
@@ -64,21 +65,27 @@ class Finality:
             if slot.height == certificate.height:
                 slot.certified = True
 
-    def _is_forged_in_my_name(self, certificate: CommitCertificate) -> bool:
-        """A COMMIT of mine, in whatever view, that I did not write: my key is used elsewhere, or what I wrote is lost
-        (U6, A6). Stop. Every COMMIT for an undecided block stays in my records until the block is stored."""
+    def is_forged_in_my_name(self, certificate: CommitCertificate, validators: ValidatorSet) -> bool:
+        """A COMMIT of my key, in whatever view, that was not written here: my key is used elsewhere, or what I wrote is
+        lost (U6, A6). Stop. ``validators`` signed the verified ``certificate``; its epoch may be a later one.
+
+        Of heights that the log says are decided the votes may have left it long ago, and are of no more use. Of any
+        other height every COMMIT stays in my records until the block is stored. So a database that is lost alone, with
+        its log there, fetches what it decided itself and is not taken for forgetful.
+        """
         state = self._state
-        height = certificate.height
-        known_up_to = max(state.chain.height, state.catch_up_to)  # of decided heights the votes may be gone
-        if state.own is None or height <= known_up_to:
+        if state.own_key is None or certificate.height <= max(state.chain.height, state.catch_up_to):
             return False
-        if state.own not in indexes_of(certificate.bitmap, state.validators.n):
+        index = validators.index_of(state.own_key)
+        if index is None or index not in indexes_of(certificate.bitmap, validators.n):
             return False
-        own = state.own_records.get(height)
+        own = state.own_records.get(certificate.height)
         if own is not None and (RecordKind.COMMIT, certificate.block_hash) in own.by_block:
             return False
+        if certificate.block_hash in state.logged_commits:
+            return False
         state.stop_for_own_key(certificate.encode())
-        return True
+        return state.halted is not None
 
     def on_decision(self, message: Decision) -> None:
         """A final block with its proof, from whoever (L4). Raises InvalidMessage when it proves nothing."""
@@ -315,6 +322,8 @@ class Finality:
             self.quarantine(block, final.result_hash)
             return False
         certificate = final.certificate
+        if self.is_forged_in_my_name(certificate, state.validators):
+            return False
         if certificate.height > chain.seen_height:
             chain.seen_height = certificate.height
         self._decide(final, next_rules, True)
@@ -328,6 +337,8 @@ class Finality:
             state.outbox.drop(self._unapplied.pop(done), True)
         for done in [at for at in state.own_records if at <= chain.applied]:
             del state.own_records[done]
+        for stored in [name for name, at in state.logged_commits.items() if at <= chain.applied]:
+            del state.logged_commits[stored]
 
 
 def is_leaf_list(header: Header, leaf_hashes: tuple[bytes, ...]) -> bool:

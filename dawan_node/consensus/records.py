@@ -123,12 +123,22 @@ class DecidedRecord(ProtocolStruct, frozen=True):
         return decode_struct(_decided_decoder, data, RECORD_BYTES_MAX)
 
 
+#: The reason in a HALTED record that speaks of this home alone, not of the channel.
+OWN_KEY_REASON: Final = "a statement signed with this validator's key was not written here"
+
+
 class HaltedRecord(ProtocolStruct, frozen=True):
-    """Proof that more than f validators lied: the two contradicting statements, encoded."""
+    """Proof that more than f validators lied: the two contradicting statements, encoded. Or one statement of this
+    home's own key that this home's log does not hold (U6, A6)."""
 
     reason: str
     first: bytes
     second: bytes
+
+    @property
+    def is_own_key(self) -> bool:
+        """Whether it is the second of the two: the key must not sign any more, and the channel is as well as ever."""
+        return self.reason == OWN_KEY_REASON and not self.second
 
     @classmethod
     def decode(cls, data: bytes) -> HaltedRecord:

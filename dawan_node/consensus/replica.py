@@ -244,6 +244,15 @@ class Replica:
         self._advance()
         return is_decided
 
+    def knows_of(self, certificate: CommitCertificate, validators: ValidatorSet, now_ms: int) -> bool:
+        """Whether this replica may be taken up to a block that ``validators`` certified by other means than its blocks
+        (a snapshot). False: the verified ``certificate`` holds a COMMIT of this key that was not written here, and the
+        replica has stopped (U6)."""
+        self._pass_time(now_ms)
+        is_forged = self._finality.is_forged_in_my_name(certificate, validators)
+        self._advance()
+        return not is_forged
+
     def proposal_slot(self) -> ProposalSlot | None:
         """Non-None when this replica is primary and may propose now."""
         return self._agreement.proposal_slot()

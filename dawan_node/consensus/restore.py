@@ -58,6 +58,8 @@ class Restorer:
         self._epochs: dict[int, EpochRecords] = {}
         #: What this key said in the current epoch when this node has no part in it; heights, 0 for a VIEW-CHANGE.
         self._unspoken: list[tuple[int, Record]] = []
+        #: HALTED of a key that does not sign here.
+        self._unheeded: list[Record] = []
 
     def load(self, records: Iterable[Record]) -> None:
         """Read all records and apply those of the epoch the store is in. Raises InvalidInput on foreign records."""
@@ -74,7 +76,12 @@ class Restorer:
         state = self._state
         kind = record.kind
         if kind is RecordKind.HALTED:
-            state.halted = HaltedRecord.decode(record.payload)
+            halted = HaltedRecord.decode(record.payload)
+            if halted.is_own_key and state.signer is None:
+                # The key signs nothing here; following the chain is all that is left, and harmless. Not forgotten.
+                self._unheeded.append(Record(kind, record.payload))
+            else:
+                state.halted = halted
         elif kind is RecordKind.QUARANTINE:
             state.quarantine = QuarantineRecord.decode(record.payload)
         elif kind is RecordKind.PREPARE:
@@ -82,6 +89,7 @@ class Restorer:
             self._of(prepare.header, record).prepares.append(prepare)
         elif kind is RecordKind.COMMIT:
             commit = CommitRecord.decode(record.payload)
+            state.logged_commits[commit.header.hash] = commit.header.height
             self._of(commit.header, record).commits.append(commit)
         elif kind in (RecordKind.DECIDED, RecordKind.SYNCED):
             decided = DecidedRecord.decode(record.payload)
@@ -108,7 +116,11 @@ class Restorer:
         of a key that does not vote now (``observer = true``) but may again, and must not have forgotten then (U7)."""
         applied = self._state.chain.applied
         unspoken = [record for height, record in self._unspoken if not height or height > applied]
-        return [*unspoken, *(record for epoch in sorted(self._epochs) for record in self._epochs[epoch].raw)]
+        return [
+            *self._unheeded,
+            *unspoken,
+            *(record for epoch in sorted(self._epochs) for record in self._epochs[epoch].raw),
+        ]
 
     def apply(self) -> None:
         """Apply the records of the current epoch; those of earlier ones only say what is decided."""

@@ -23,7 +23,7 @@ from dawan_node.consensus.config import Head, ReplicaConfig
 from dawan_node.consensus.message_log import MessageLog
 from dawan_node.consensus.proof import proof_of
 from dawan_node.consensus.ready import AlarmKind, Evidence, EvidenceKind, Outbox
-from dawan_node.consensus.records import HaltedRecord, QuarantineRecord, Record, RecordKind
+from dawan_node.consensus.records import OWN_KEY_REASON, HaltedRecord, QuarantineRecord, Record, RecordKind
 from dawan_node.consensus.signer import Statement, VoteKind, VoteSigner
 from dawan_node.consensus.verification import Verifier
 from dawan_node.consensus.view_change import Base, Contradiction, Entry, Epoch
@@ -52,6 +52,8 @@ class ReplicaState:
         self.timers = config.timers
         self.chain_id = config.chain_id
         self.signer = signer
+        #: The key whose statements must not come from elsewhere: the signer's, or one that only observes for now.
+        self.own_key = config.own_key if signer is None else signer.public_key
         self.outbox = Outbox(head.rules.validators)
         self.verifier = Verifier(config.chain_id, config.verify)
         self.chain = Chain(head, config.created_ms)
@@ -76,6 +78,9 @@ class ReplicaState:
         #: The PC of the highest view held per undecided height, with its header (U5: without it, it is not held).
         self.prepared: dict[int, tuple[Header, PreparedCertificate]] = {}
         self.own_records: dict[int, OwnRecords] = {}
+        #: Blocks the log held a COMMIT of mine for at the start, with their heights: also those of epochs that are not
+        #: reached yet and of a key that observes for now, which ``own_records`` lacks.
+        self.logged_commits: dict[bytes, int] = {}
         self.halted: HaltedRecord | None = None
         self.quarantine: QuarantineRecord | None = None
         #: Heights up to here were decided before a restart and not yet again: no votes until they are.
@@ -211,9 +216,8 @@ class ReplicaState:
     def stop_for_own_key(self, statement: bytes) -> None:
         """Something signed with my key that my log does not hold: another process uses the key, or my log was replaced
         (U6, A6). What others show me never gives permission, but this takes it away."""
-        text = "a statement signed with this validator's key was not written here"
-        self.outbox.alarm(AlarmKind.OWN_KEY_ELSEWHERE, text, height=self.chain.height)
-        self.halt(Contradiction(text, statement, b""))
+        self.outbox.alarm(AlarmKind.OWN_KEY_ELSEWHERE, OWN_KEY_REASON, height=self.chain.height)
+        self.halt(Contradiction(OWN_KEY_REASON, statement, b""))
 
     def accuse(self, kind: EvidenceKind, voter: int, first: bytes, second: bytes) -> None:
         """Keep the first proof of a kind against a voter; drop the rest (bounded)."""

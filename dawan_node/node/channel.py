@@ -58,6 +58,7 @@ from dawan_node.p2p.gossip import (
     txs_reply,
 )
 from dawan_node.p2p.peers import PeerId, Role
+from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import WalRecord
@@ -523,7 +524,14 @@ class Channel:
             log_writer,
             self._clock,
             self._reopen,
+            self.genesis.validator_set,
+            self._knows_of,
         )
+
+    def _knows_of(self, certificate: CommitCertificate, validators: ValidatorSet) -> bool:
+        is_known = self.driver.replica.knows_of(certificate, validators, self._clock.wall_ms())
+        self.driver.wake()  # there may be a record to write
+        return is_known
 
     def _anchor(self, head: Head) -> Anchor:
         return Anchor(head.height, head.block_hash, head.result.hash, head.epoch, head.rules.validators)

@@ -17,13 +17,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from dawan_node import failpoints
-from dawan_node.consensus.records import SHELL_KINDS_FROM, Record, RecordKind, recorded_height
+from dawan_node.consensus.records import SHELL_KINDS_FROM, CommitRecord, Record, RecordKind, recorded_height
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.node.data_directory import Belonging
 from dawan_node.node.home import Home
@@ -56,6 +57,8 @@ class Silence(StrEnum):
     """A database holds blocks that the log never heard of."""
     DATA_COPIED = "DATA_COPIED"
     """The directory is a copy; the original may have signed more, or may be running."""
+    OWN_KEY_ELSEWHERE = "OWN_KEY_ELSEWHERE"
+    """Others hold a statement with this key that the log does not know."""
 
 
 _WORDS: Final = {
@@ -64,6 +67,8 @@ _WORDS: Final = {
     Silence.LOG_ROLLED_BACK: "the write-ahead log is an older one than was here: votes are forgotten",
     Silence.LOG_BEHIND_DATABASE: "a database is ahead of the write-ahead log, which is therefore not its own",
     Silence.DATA_COPIED: "this directory is a copy: the original may have signed more, or may be running",
+    Silence.OWN_KEY_ELSEWHERE: "the chain holds a vote of this key that was not written here: this home was put back "
+    "as it once was, or the key is in use elsewhere as well",
 }
 
 
@@ -170,13 +175,16 @@ class Memory:
             write_owner(self._home.wal, LogOwner(MARK_VERSION, self._key, self._mark.log_id))
 
 
-def log_of_stopped(home: Home, chain_id: bytes, height: int) -> Wal | None:
+def log_of_stopped(
+    home: Home, chain_id: bytes, height: int, own_votes: Mapping[bytes, int] | None = None
+) -> Wal | None:
     """The log, open, for a tool that brings this home blocks of a chain whose database is at ``height``. The caller
-    closes it.
+    closes it. ``own_votes``: the blocks whose certificates hold a COMMIT of this home's key, with their heights.
 
-    None where the log must not hear of them: where there is none, and where it is not the one that belongs to this home
-    and its database. A SYNCED record would make such a log look current, and with that its key would vote again
-    (amendments U6 and U7). What only the mark could tell is made durable here. Raises OperatorError or StorageError.
+    None where the log must not hear of them: where there is none, where it is not the one that belongs to this home
+    and its database, and where it does not know such a COMMIT. A SYNCED record would make such a log look current, and
+    with that its key would vote again (amendments U6 and U7). What only the mark or the blocks could tell is made
+    durable here. Raises OperatorError or StorageError.
     """
     try:
         wal = Wal.open(home.wal)
@@ -185,10 +193,13 @@ def log_of_stopped(home: Home, chain_id: bytes, height: int) -> Wal | None:
     try:
         mark = read_mark(home.data)
         doubt = None if mark is None else _doubt(home, wal, mark)
+        known = _logged_height(wal, chain_id)
+        if doubt is None and not _remembers(wal, chain_id, known, own_votes or {}):
+            doubt = Silence.OWN_KEY_ELSEWHERE
         if mark is not None and doubt is not None and mark.public_key not in mark.silenced:
             silenced = {**mark.silenced, mark.public_key: doubt.value}
             write_mark(home.data, msgspec.structs.replace(mark, silenced=silenced))
-        if doubt is None and _logged_height(wal, chain_id) >= height:
+        if doubt is None and known >= height:
             return wal
     except BaseException:
         wal.close()
@@ -204,10 +215,23 @@ def _doubt(home: Home, wal: Wal, mark: DataMark) -> Silence | None:
     return None if _place(home) == mark.log_place else Silence.DATA_COPIED
 
 
+def _records_of(wal: Wal, chain_id: bytes) -> list[Record]:
+    own = [record for record in wal.records() if record.channel_id == chain_id and record.kind < SHELL_KINDS_FROM]
+    return [Record(RecordKind(record.kind), record.payload) for record in own]
+
+
 def _logged_height(wal: Wal, chain_id: bytes) -> int:
     """The highest height of the chain that the log says is decided."""
-    own = [record for record in wal.records() if record.channel_id == chain_id and record.kind < SHELL_KINDS_FROM]
-    return recorded_height(Record(RecordKind(record.kind), record.payload) for record in own) or 0
+    return recorded_height(_records_of(wal, chain_id)) or 0
+
+
+def _remembers(wal: Wal, chain_id: bytes, known: int, own_votes: Mapping[bytes, int]) -> bool:
+    """Whether the log holds the COMMIT for each of these blocks above ``known``, the highest decided one."""
+    above = {block_hash for block_hash, height in own_votes.items() if height > known}
+    if not above:
+        return True
+    commits = [r.payload for r in _records_of(wal, chain_id) if r.kind is RecordKind.COMMIT]
+    return above <= {CommitRecord.decode(payload).header.hash for payload in commits}
 
 
 def _place(home: Home) -> int:

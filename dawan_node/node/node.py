@@ -40,7 +40,7 @@ from dawan_node.node.halt_report import write_halt
 from dawan_node.node.home import Home, NodeKeys, read_certificates
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
-from dawan_node.node.memory import Memory
+from dawan_node.node.memory import Memory, Silence
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.own_seat import own_seat
 from dawan_node.node.restore import OpenLedger, open_ledger, restore_ledger
@@ -130,8 +130,10 @@ class Node:
                 self._memory.compare(ledger.genesis.chain_id, ledger.store.head.height, votes=votes)
             # Whose key is not in the validator set signs nothing; a vote may add it any day.
             key = signer if self._memory.may_sign and not config.node.observer else None
+            # A key that only observes for now must not find itself in what it forgot when it votes again.
+            watched = signer.public_key if self._memory.may_sign else None
             while ledgers:
-                opened.append(restore_ledger(ledgers.pop(0), records, key, clock.wall_ms()))
+                opened.append(restore_ledger(ledgers.pop(0), records, key, clock.wall_ms(), watched))
             own = OwnPlace(name, org, _own_authorities(home))
             self._belonging: Final = Belonging(own, consortium, opened, RevocationRule(config.p2p.revocation), clock)
             trust = self._belonging.directory.trust
@@ -301,6 +303,12 @@ class Node:
 
     def _export_halt(self, path: Path, channel: Channel, halted: HaltedRecord) -> None:
         """A channel has stopped for good, now or before this start: its proof goes where people find it."""
+        is_own_key = halted.is_own_key
+        if is_own_key:
+            # First of all, and for all channels, which share one log. Opened anew the node follows them and signs
+            # nothing: the channels are as well as ever, it is only this key that is not.
+            self._memory.forbid(Silence.OWN_KEY_ELSEWHERE)
+            self._reopen()
         try:
             write_halt(path, self._config.node.name, channel.name, channel.chain_id, halted)
         except ConfigError as error:
@@ -315,7 +323,9 @@ class Node:
                 channel=channel.name,
                 why=halted.reason,
                 file=str(path),
-                next="compare it with the other operators' files; the channel goes on only by an agreed restart",
+                next="this node goes on as an observer; find out where else the key is, and replace it (docs/rekey.md)"
+                if is_own_key
+                else "compare it with the other operators' files; the channel goes on only by an agreed restart",
             ),
         )
 

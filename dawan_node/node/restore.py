@@ -177,13 +177,18 @@ def open_channel(
 
 
 def restore_ledger(
-    ledger: OpenLedger, log_records: Iterable[WalRecord] | None, key: NodeSigner | None, now_ms: int
+    ledger: OpenLedger,
+    log_records: Iterable[WalRecord] | None,
+    key: NodeSigner | None,
+    now_ms: int,
+    watched: bytes | None = None,
 ) -> ChannelParts:
     """The parts of a channel from its open database and the log of the whole node, None when it has none; ``key`` is
-    None where it may not sign. Closes the database when it raises: OperatorError or StorageError."""
+    None where it may not sign, ``watched`` is then one that may again some day. Closes the database when it raises:
+    OperatorError or StorageError."""
     genesis = ledger.genesis
     signer_of = None if key is None else partial(key.channel, genesis.chain_id)
-    config = ReplicaConfig(genesis.chain_id, genesis.created_ms)
+    config = ReplicaConfig(genesis.chain_id, genesis.created_ms, own_key=watched)
     try:
         parts = restore_channel(genesis, ledger.executor, ledger.store, log_records, signer_of, config, now_ms)
         return replace(parts, keeping=ledger.keeping)

@@ -35,6 +35,7 @@ from dawan_node.p2p.framing import Topic
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.proofs import FinalityProof
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import Anchor
@@ -83,8 +84,11 @@ class SnapshotFetching:
         log_writer: LogWriter | None,
         clock: Clock,
         reopen: Callable[[], None],
+        genesis: ValidatorSet,
+        knows_of: Callable[[CommitCertificate, ValidatorSet], bool],
     ) -> None:
-        """``reopen``: have the node close and open everything again."""
+        """``reopen``: have the node close and open everything again. ``genesis``: the first validators. ``knows_of``:
+        False where a certificate holds a vote of this node's key that is not in its log; the replica has stopped."""
         self._name: Final = name
         self._chain_id: Final = chain_id
         self._behind: Final = keeping.snapshot_behind
@@ -98,6 +102,8 @@ class SnapshotFetching:
         self._runtime: Final = runtime
         self._clock: Final = clock
         self._reopen: Final = reopen
+        self._genesis: Final = genesis
+        self._knows_of: Final = knows_of
         self._jobs: Final[Jobs] = runtime.jobs(f"fetch-{name}", lambda: None)
         self._fetch: SnapshotFetch | None = None
         self._is_for_pruned = False
@@ -351,10 +357,16 @@ class SnapshotFetching:
             kept = self._incoming.manifest()
             if kept is None:
                 raise InvalidMessage("the manifest is not there any more")
-            finality = FinalityProof.decode(Manifest.decode(Chosen.decode(kept).manifest).finality)
+            chosen = Chosen.decode(kept)
+            finality = FinalityProof.decode(Manifest.decode(chosen.manifest).finality)
+            certificates = chosen.certificates(self._genesis)
         except (OSError, InvalidMessage) as error:
             self._is_handing_over = False
             self._give_up(str(error))
+            return
+        if not all(self._knows_of(certificate, validators) for certificate, validators in certificates):
+            # The log must not come to look current (U6). The node opens itself anew without a voice, and then takes it.
+            log.critical("snapshot_waits", extra=fields(channel=self._name, why="this key's votes are forgotten here"))
             return
         header = Header.decode(finality.header)
         record = DecidedRecord(

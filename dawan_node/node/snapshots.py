@@ -21,6 +21,8 @@ from dawan_node.node.snapshot_fetching import SnapshotFetching, SnapshotStatus
 from dawan_node.node.snapshot_keeper import SnapshotKeeper
 from dawan_node.node.syncing import Syncing
 from dawan_node.p2p.framing import Topic
+from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.sync import Anchor
 from dawan_node.sync.snapshot_messages import SnapshotRequest, decode_snapshot_message
@@ -52,8 +54,10 @@ class Snapshots:
         log_writer: LogWriter | None,
         clock: Clock,
         reopen: Callable[[], None],
+        genesis: ValidatorSet,
+        knows_of: Callable[[CommitCertificate, ValidatorSet], bool],
     ) -> None:
-        """``worker`` is the channel's, where blocks are committed; ``reopen`` see SnapshotFetching."""
+        """``worker`` is the channel's, where blocks are committed; the last three see SnapshotFetching."""
         self._name: Final = name
         self._store: Final = store
         self._executor: Final = executor
@@ -84,6 +88,8 @@ class Snapshots:
             log_writer,
             clock,
             reopen,
+            genesis,
+            knows_of,
         )
         self._is_pruning = False
         self._prune_at_ms = 0

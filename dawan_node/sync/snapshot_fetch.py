@@ -25,9 +25,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dawan_node.crypto.signatures import Verify, verify_ed25519
-from dawan_node.errors import InvalidEncoding, InvalidMessage
+from dawan_node.errors import InvalidEncoding, InvalidInput, InvalidMessage
 from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.encoding import ProtocolStruct, decode_struct, decoder_for
+from dawan_node.primitives.proofs import FinalityProof
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.sync.peers import Blame
 from dawan_node.sync.snapshot_format import Chunk, HeaderRun, Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
@@ -80,6 +83,24 @@ class Chosen(ProtocolStruct, frozen=True):
             return decode_struct(_chosen_decoder, data, CHOSEN_BYTES_MAX)
         except InvalidEncoding as error:
             raise InvalidMessage(f"kept snapshot: {error}") from None
+
+    def certificates(self, genesis: ValidatorSet) -> list[tuple[CommitCertificate, ValidatorSet]]:
+        """Every certificate in it, upwards, each with the set that signed it; ``genesis`` is the first of these sets.
+        They were verified when it was chosen. Raises InvalidMessage when it was changed since."""
+        found: list[tuple[CommitCertificate, ValidatorSet]] = []
+        validators = genesis
+        try:
+            for proof in (*self.below, *self.epochs):
+                found.append((_certificate_of(proof.finality), validators))
+                validators = ValidatorSet(proof.members)
+            found.append((_certificate_of(Manifest.decode(self.manifest).finality), validators))
+        except InvalidInput as error:
+            raise InvalidMessage(f"kept snapshot: {error}") from None
+        return found
+
+
+def _certificate_of(finality: bytes) -> CommitCertificate:
+    return CommitCertificate.decode(FinalityProof.decode(finality).certificate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Long chains without consensus: what a channel's database holds after so many blocks, made as fast as it executes.
 
 Everything in it is real: genesis, Ed25519 signatures on transactions and certificates (q of n, other signers at every
-height), headers, receipts, state tree, all of it through ``Executor`` and ``Applier``, which judge every block as a
-validator would. What is missing is what nobody can see afterwards: the votes before the certificates.
+height, but none of the validators that the plan says were away), headers, receipts, state tree, all of it through
+``Executor`` and ``Applier``, which judge every block as a validator would. What is missing is what nobody can see
+afterwards: the votes before the certificates.
 
 A chain is a function of its ``Plan`` and its genesis: transaction k, the block it is in and every time follow from k
 alone. So signing is shared out over processes, and two runs give the same bytes::
@@ -19,7 +20,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -67,13 +68,15 @@ PROGRESS_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Which chain. ``txs`` is per block, ``interval_ms`` the block time between two blocks; ``seed`` only makes
-    another chain of the same shape."""
+    another chain of the same shape. ``away`` names validators that sign no certificate, at most f: only a home that
+    never signed may catch up and vote; one that finds its own forgotten vote observes for good (amendment U6)."""
 
     blocks: int
     txs: int = 1
     module: str = "receivable"
     seed: int = 1
     interval_ms: int = 1_000
+    away: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("blocks", 1), ("txs", 1), ("seed", 0), ("interval_ms", 1)):
@@ -211,7 +214,7 @@ class Author:
 class Maker:
     """Puts block on block into an open store; also used to lengthen a chain that is there."""
 
-    def __init__(self, keys: Keys, store: ChannelStore) -> None:
+    def __init__(self, keys: Keys, store: ChannelStore, away: Collection[str] = ()) -> None:
         genesis = keys.genesis
         executor = Executor(Registry.load([(each.name, each.version) for each in genesis.modules]), genesis)
         self.applier: Final = Applier(store, executor, genesis.created_ms, StageTimes())
@@ -220,6 +223,7 @@ class Maker:
         self.signers: Final = {key.public_key: key for key in keys.validators}
         configuration = executor.configuration(store.state)
         self.validators = validator_set(configuration)
+        self._away: Final = {entry.public_key for entry in genesis.validators if entry.name in away}
         head = store.head
         self.epoch = 0
         if head.header is not None:
@@ -250,7 +254,7 @@ class Maker:
         for receipt in execution.receipt_objects:
             if receipt.code:
                 raise AssertionError(f"transaction {receipt.index} of block {header.height}: {receipt.reason}")
-        certificate = certify(validators, self.signers, header, execution.result)
+        certificate = certify(validators, self.signers, header, execution.result, away=self._away)
         self.applier.commit(header.hash, header, execution.result, certificate, (), transactions)
         if execution.next_validators != validators:
             self.validators, self.epoch = execution.next_validators, self.epoch + 1
@@ -258,11 +262,18 @@ class Maker:
 
 
 def certify(
-    validators: ValidatorSet, signers_of: Mapping[bytes, PrivateKey], header: Header, result: Result, *, view: int = 0
+    validators: ValidatorSet,
+    signers_of: Mapping[bytes, PrivateKey],
+    header: Header,
+    result: Result,
+    *,
+    view: int = 0,
+    away: Collection[bytes] = (),
 ) -> CommitCertificate:
-    """The certificate of q of ``validators``, other ones at every height."""
+    """The certificate of q of ``validators``, other ones at every height, and never one of the keys ``away``."""
     vote = commit_vote_bytes(header.chain_id, header.epoch, view, header.height, header.hash, result.hash)
-    signers = sorted((header.height + place) % validators.n for place in range(validators.q))
+    there = [index for index, key in enumerate(validators.public_keys) if key not in away]
+    signers = sorted(there[(header.height + place) % len(there)] for place in range(validators.q))
     return CommitCertificate(
         header.epoch,
         view,
@@ -293,7 +304,7 @@ def build(
     ChannelStore.create(database, first.result, first.changes, keys.genesis.created_ms)
     store = Unsynced(LevelDBStore.open(database))
     try:
-        maker = Maker(keys, ChannelStore.over(store, keys.genesis.chain_id))
+        maker = Maker(keys, ChannelStore.over(store, keys.genesis.chain_id), plan.away)
         started = said = time.monotonic()
         pending: list[bytes] = []
         with ExitStack() as stack:
@@ -328,6 +339,13 @@ def check(plan: Plan, genesis: Genesis) -> None:
         )
     if plan.module not in {module.name for module in genesis.modules}:
         raise OperatorError(f"--module {plan.module}", f"it does not run on {genesis.channel}", "Choose another one.")
+    known, spare = {entry.name for entry in genesis.validators}, genesis.validator_set.n - genesis.validator_set.q
+    if not known.issuperset(plan.away) or len(set(plan.away)) > spare:
+        raise OperatorError(
+            f"validators away: {', '.join(plan.away)}",
+            f"{genesis.channel} has {', '.join(sorted(known))}, and at most {spare} of them may be missing",
+            "Name fewer, or make the chain of more validators.",
+        )
     end_ms = plan.time_ms(plan.blocks, genesis.created_ms)
     if end_ms > time.time() * 1000:
         raise OperatorError(

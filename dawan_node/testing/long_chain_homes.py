@@ -1,6 +1,6 @@
 """A test network whose validators have a long chain behind them: ``python -m dawan_node.testing.long_chain_homes``.
 
-    chain = cached(Plan(blocks=100_000, txs=2))
+    chain = cached(Plan(blocks=100_000, txs=2, away=("mo1",)))
     network = place(chain, Path("far"), empty=("mo1",))     # mo1 is 100,000 blocks behind
     # now `dawan-node devnet start --home far`, or any Processes(network)
 
@@ -10,7 +10,9 @@ cached is a whole network: its homes with their keys (protected by a passphrase 
 nothing) and one database. Each copy gets free ports of its own, so several may run at once.
 
 Every node that holds the chain also holds its head in its write-ahead log, as after a catch-up (record SYNCED): it
-may vote at once. A node in ``empty`` has the log and the keys that ``init`` made and no database of the channel.
+may vote at once. A node in ``empty`` has the log and the keys that ``init`` made and no database of the channel. Unless
+the plan has it ``away``, the chain holds votes of its key that its log does not know, and once started it only observes
+(amendment U6).
 """
 
 from __future__ import annotations
@@ -203,21 +205,25 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=4, help="validators")
     parser.add_argument("--processes", type=int, help="signing processes (default: one per core)")
     parser.add_argument("--to", type=Path, help="copy a network with the chain into this new folder")
-    parser.add_argument("--empty", default="", help="nodes that do not get the chain, by name, comma between")
+    parser.add_argument(
+        "--empty", default="", help="nodes that signed nothing and do not get the chain, by name, comma between"
+    )
     options = parser.parse_args()
 
     def report(line: str) -> None:
         sys.stderr.write(line + "\n")
 
     try:
-        plan = Plan(options.blocks, options.txs, options.module, options.seed, options.interval_ms)
+        empty = [name for name in options.empty.split(",") if name]
+        plan = Plan(
+            options.blocks, options.txs, options.module, options.seed, options.interval_ms, tuple(sorted(set(empty)))
+        )
         started = time.monotonic()
         chain = cached(plan, n=options.n, processes=options.processes, report=report)
         report(f"{chain.folder}: height {chain.height:,}, {time.monotonic() - started:.1f} s")
         if options.to is None:
             sys.stdout.write(f"{chain.folder}\n")
             return 0
-        empty = [name for name in options.empty.split(",") if name]
         place(chain, options.to, empty=empty)
     except OperatorError as error:
         report(f"Error: {error.what}: {error.why}. Next: {error.fix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -197,6 +198,88 @@ def sync(lab: ReplicaLab, replica: Replica, name: str, voters: tuple[int, ...], 
     header = lab.block(name)
     proof = lab.certificate(view, name, voters)
     return replica.decided_by_sync(header, lab.result(header), proof, (), lab.leaves(name), lab.now, None)
+
+
+@pytest.mark.parametrize("view", [0, 2])
+def test_a_synced_block_that_my_key_decided_and_my_log_does_not_know_stops_me(view: int) -> None:
+    """A home put back as ``init`` made it, or a backup from before its key had a seat, looks like a first start."""
+    lab = ReplicaLab(honest=(3,))
+    replica = lab[3].replica
+    assert not sync(lab, replica, "a", (0, 1, 3), view)
+    assert replica.height == 0, "the log must not come to look as if it knew the block"
+    ready = replica.ready()
+    assert AlarmKind.OWN_KEY_ELSEWHERE in {alarm.kind for alarm in ready.alarms}
+    assert [record.kind for record in ready.records] == [RecordKind.HALTED], "durable: no vote after a restart either"
+    assert replica.halted is not None and replica.halted.is_own_key
+
+
+def test_a_validator_that_never_signed_catches_up_and_votes() -> None:
+    lab = ReplicaLab(honest=(3,))
+    replica = lab[3].replica
+    assert sync(lab, replica, "a", (0, 1, 2)) and sync(lab, replica, "aa", (0, 1, 2))
+    lab.deliver(lab.pre_prepare(0, "aaa"), 3)
+    assert lab[3].votes(Prepare) == [(0, 3, lab.block("aaa").hash)]
+
+
+def test_a_synced_block_that_my_log_knows_my_commit_for_is_taken() -> None:
+    lab = ReplicaLab(honest=(3,))
+    lab.deliver(lab.pre_prepare(0, "a"), 3)
+    lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
+    lab.deliver(lab.new_view(1, [lab.view_change(voter, 1) for voter in (0, 1, 2)], []), 3)
+    lab.start(3, lab[3].records)
+    assert sync(lab, lab[3].replica, "a", (0, 1, 3))
+
+
+def test_a_database_that_was_lost_alone_takes_back_what_its_log_knows_to_be_decided() -> None:
+    """The votes for decided heights leave the log; a log that was pruned by the rules is not one that forgot."""
+    lab = ReplicaLab(honest=(3,))
+    replica = lab[3].replica
+    assert sync(lab, replica, "a", (0, 1, 2)) and sync(lab, replica, "aa", (0, 1, 2))
+    replica.applied(2)
+    log = [Record(record.kind, record.payload) for record in replica.checkpoint_records()]
+    assert {record.kind for record in log} == {RecordKind.SYNCED}
+    again = Replica(lab.config, TestSigner(lab.keys[3], lab.chain_id), lab.head(), log, lab.now)
+    assert sync(lab, again, "a", (0, 1, 3)) and sync(lab, again, "aa", (1, 2, 3)), "it signed them, long ago"
+    assert not sync(lab, again, "aaa", (1, 2, 3)), "of this one the log would know"
+    assert again.halted is not None
+
+
+def test_a_key_that_only_observes_for_now_stops_at_what_it_forgot_and_keeps_what_it_knows() -> None:
+    lab = ReplicaLab(honest=(3,))
+    config = replace(lab.config, own_key=lab.keys[3].public_key)
+    forgetful = Replica(config, None, lab.head(), (), lab.now)
+    assert not sync(lab, forgetful, "a", (0, 1, 3)) and forgetful.halted is not None
+    lab.deliver(lab.pre_prepare(0, "a"), 3)
+    lab.prepare_everywhere(0, "a", [3], [0, 1, 2])
+    records = [Record(r.kind, r.payload) for r in lab[3].records]
+    whole = Replica(config, None, lab.head(), records, lab.now)
+    assert sync(lab, whole, "a", (0, 1, 3))
+    stranger = Replica(replace(config, own_key=b"x" * 32), None, lab.head(), (), lab.now)
+    assert sync(lab, stranger, "a", (0, 1, 3)), "a new key of the same node never signed"
+
+
+def test_a_home_that_stopped_for_its_own_key_follows_the_chain_without_a_voice_and_does_not_forget_why() -> None:
+    lab = ReplicaLab(honest=(3,))
+    sync(lab, lab[3].replica, "a", (0, 1, 3))
+    log = lab[3].replica.checkpoint_records()
+    observer = Replica(lab.config, None, lab.head(), log, lab.now)
+    assert observer.status().state == "observer"
+    assert sync(lab, observer, "a", (0, 1, 3))
+    kept = observer.checkpoint_records()
+    assert (
+        Replica(lab.config, TestSigner(lab.keys[3], lab.chain_id), lab.head(), kept, lab.now).status().state == "halted"
+    )
+
+
+def test_a_snapshot_signed_by_my_forgotten_key_is_not_taken_with_a_voice() -> None:
+    lab = ReplicaLab(honest=(3,))
+    replica = lab[3].replica
+    far = lab.certificate(0, "a" * 9, (0, 1, 2))
+    assert replica.knows_of(far, lab.validators, lab.now)
+    others = ValidatorSet([("ed25519", key.public_key) for key in lab.keys[:3]])
+    assert replica.knows_of(lab.certificate(0, "a" * 9, (0, 1, 2)), others, lab.now), "a set without me"
+    assert not replica.knows_of(lab.certificate(0, "a" * 9, (1, 2, 3)), lab.validators, lab.now)
+    assert replica.halted is not None
 
 
 @pytest.mark.parametrize("view", [0, 2])

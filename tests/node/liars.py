@@ -48,7 +48,7 @@ class Liar:
         channel.driver._sender = self  # type: ignore[misc]
         channel.driver.message = self._overhear  # type: ignore[method-assign]
         self._replica._state.stop_for_own_key = lambda statement: None  # type: ignore[method-assign]
-        self._replica._finality._is_forged_in_my_name = lambda certificate: False  # type: ignore[method-assign]
+        self._replica._finality.is_forged_in_my_name = lambda certificate, validators: False  # type: ignore[method-assign]
 
     def start(self) -> None:
         self._is_lying = True

@@ -12,7 +12,8 @@ from dawan_node.errors import OperatorError
 from dawan_node.node import consortium
 from dawan_node.node.restore import open_channel
 from dawan_node.node.signer import NodeSigner
-from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.certificate import CommitCertificate, indexes_of
+from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.wal import Wal
@@ -64,12 +65,31 @@ def test_a_chain_the_channel_does_not_allow_is_refused(tmp_path: Path, keys: Key
         Plan(blocks=1, module="insurance")
 
 
+def keys_by_name(genesis: Genesis) -> dict[str, bytes]:
+    return {entry.name: entry.public_key for entry in genesis.validators}
+
+
+def test_at_most_f_validators_of_a_chain_were_away(tmp_path: Path, keys: Keys) -> None:
+    names = [entry.name for entry in keys.genesis.validators]
+    for away in (tuple(names[:2]), ("nobody",)):
+        with pytest.raises(OperatorError, match="away"):
+            build(Plan(blocks=1, away=away), keys, tmp_path / "db")
+
+
 def test_a_network_goes_on_from_a_chain_and_one_node_is_behind(tmp_path: Path) -> None:
-    plan = Plan(blocks=10, txs=2)
+    plan = Plan(blocks=10, txs=2, away=("mo1",))
     chain = cached(plan, cache=tmp_path / "cache", processes=0)
     again = cached(plan, cache=tmp_path / "cache", processes=0)
     assert again == chain and chain.height == 10
     assert DecidedRecord.decode(chain.head).header.height == 10
+    store = ChannelStore.open(chain.database, chain.chain_id)
+    own = chain.genesis.validator_set.index_of(keys_by_name(chain.genesis)["mo1"])
+    for height in range(1, 11):
+        stored = store.blocks.certificate(height)
+        assert stored is not None and own is not None
+        voters = indexes_of(CommitCertificate.decode(stored.certificate).bitmap, 4)
+        assert own not in voters, "its home would find a vote that it does not remember, and never vote again"
+    store.close()
     network = place(chain, tmp_path / "net", empty=("mo1",))
     passphrase = network.passphrase_file.read_bytes().strip()
     for node in network.nodes:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from dawan_node.consensus.records import DecidedRecord, RecordKind
+from dawan_node.crypto import keystore
 from dawan_node.errors import (
     InvalidEncoding,
     InvalidInput,
@@ -41,7 +42,7 @@ from dawan_node.node.home import Home
 from dawan_node.node.memory import log_of_stopped
 from dawan_node.node.metrics import StageTimes
 from dawan_node.primitives.block import Header, Result
-from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.certificate import CommitCertificate, indexes_of
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.names import is_label
 from dawan_node.primitives.transaction import Transaction
@@ -169,7 +170,9 @@ def import_blocks(
         store = ChannelStore.over(kv, genesis.chain_id, history=history)
         skipped = _check_place(file, genesis, store)
         first = store.head.height + 1
-        digests = _check_blocks(file, _anchor(store, executor), store, progress)
+        own_key = keystore.describe(home.node_key).public_key
+        own_votes: dict[bytes, int] = {}
+        digests = _check_blocks(file, _anchor(store, executor), store, progress, own_key, own_votes)
         if not digests:
             return Imported(first, first - 1, skipped, 0, first - 1)
         if isinstance(kv, MemoryStore):
@@ -177,7 +180,7 @@ def import_blocks(
             kv = stack.enter_context(closing(LevelDBStore.open(database)))
             store = ChannelStore.over(kv, genesis.chain_id, history=history)
         applier = Applier(store, executor, genesis.created_ms, StageTimes())
-        log = log_of_stopped(home, genesis.chain_id, store.head.height)
+        log = log_of_stopped(home, genesis.chain_id, store.head.height, own_votes)
         if log is not None:
             stack.enter_context(closing(log))
         transactions = _take_in(file, applier, genesis.chain_id, log, skipped, digests, progress)
@@ -231,8 +234,16 @@ def _anchor(store: ChannelStore, executor: Executor) -> Anchor:
     )
 
 
-def _check_blocks(file: BlocksFile, anchor: Anchor, store: ChannelStore, progress: Progress) -> list[bytes]:
-    """Check every block of the file; the digests of the frames that are new here, for the second reading."""
+def _check_blocks(
+    file: BlocksFile,
+    anchor: Anchor,
+    store: ChannelStore,
+    progress: Progress,
+    own_key: bytes,
+    own_votes: dict[bytes, int],
+) -> list[bytes]:
+    """Check every block of the file; the digests of the frames that are new here, for the second reading. What their
+    certificates hold of ``own_key`` is added to ``own_votes``."""
     digests: list[bytes] = []
     expected = file.about.first
     said = time.monotonic()
@@ -245,7 +256,11 @@ def _check_blocks(file: BlocksFile, anchor: Anchor, store: ChannelStore, progres
         if header.height <= anchor.height and not digests:
             _check_known(file, block, store)
             continue
-        anchor = _check_block(file, block, anchor)
+        own = anchor.validators.index_of(own_key)
+        anchor, validators = _check_block(file, block, anchor), anchor.validators
+        certificate = CommitCertificate.decode(block.certificate)
+        if own is not None and own in indexes_of(certificate.bitmap, validators.n):
+            own_votes[certificate.block_hash] = certificate.height
         digests.append(hashlib.sha256(frame).digest())
         if time.monotonic() - said >= PROGRESS_S:
             said = time.monotonic()
