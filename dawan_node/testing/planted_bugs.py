@@ -217,7 +217,15 @@ BUGS: Final[tuple[PlantedBug, ...]] = (
         "    plan = Plan(plan.base, plan.entries[: len(message.prepares)])\n"
         "    if len(message.prepares) > len(plan.entries):",
         "FISCO FIB-124: a primary may leave out of O what it likes (B9)",
-        Hunt(liars=("forged-new-view", "cartel")),
+        Hunt(liars=("forged-new-view",), kinds=("muffle", "undecided"), is_hasty=True),
+    ),
+    PlantedBug(
+        "no parent check in O",
+        "consensus/view_change.py",
+        "if best is None or best.header.parent_hash != tip_hash:",
+        "if best is None:",
+        "O goes on with a branch that a later view left, and no block of it can be accepted (1.8)",
+        Hunt(validators=(4,), kinds=("stranded",), is_hasty=True),
     ),
     PlantedBug(
         "O not signed",
@@ -265,7 +273,23 @@ BUGS: Final[tuple[PlantedBug, ...]] = (
         "if wish.expires_at <= clock]:",
         "if False]:",
         "an old SUSPECT is a ticket to depose the primary for ever (L10)",
-        Hunt(kinds=_VIEWS, is_hasty=True),
+        Hunt(kinds=("lone wish",), is_hasty=True),
+    ),
+    PlantedBug(
+        "a wish said once",
+        "consensus/suspicion.py",
+        "                self._send_wish()\n\n    def deadlines",
+        "                self._wish_sent_at = state.clock\n\n    def deadlines",
+        "a SUSPECT that is lost is never said again, and the view is never left (1.7, L10)",
+        Hunt(kinds=("lone wish", "cut"), is_hasty=True),
+    ),
+    PlantedBug(
+        "no help on STATUS",
+        "consensus/repair.py",
+        "elif status.height < chain.height:",
+        "elif False:",
+        "a validator that is one block behind is helped by nobody until catch-up finds it (L4)",
+        Hunt(kinds=("cut", "crash", "freeze")),
     ),
     PlantedBug(
         "sign before persist",

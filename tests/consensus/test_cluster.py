@@ -18,6 +18,7 @@ from dawan_node.testing.checker import Violation
 from dawan_node.testing.cluster import Cluster
 from dawan_node.testing.simulated_node import Faults
 from tests.consensus.scenarios import HEAL_LIMIT_MS, chaos, has_settled, have_reached, one_leads, why
+from tests.long_and_short import seeds
 
 #: (seed, n) that once failed.
 REGRESSIONS: list[tuple[int, int]] = []
@@ -27,10 +28,10 @@ def settle(cluster: Cluster) -> None:
     assert cluster.run_until(lambda: has_settled(cluster), HEAL_LIMIT_MS), why(cluster)
 
 
+@pytest.mark.parametrize("seed", seeds(4, 10))
 @pytest.mark.parametrize("n", range(1, 8))
-def test_random_faults_break_nothing_and_healing_brings_progress(n: int) -> None:
-    for seed in range(10):
-        settle(chaos(seed, n))
+def test_random_faults_break_nothing_and_healing_brings_progress(n: int, seed: int) -> None:
+    settle(chaos(seed, n))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -38,10 +39,10 @@ def test_the_same_holds_with_real_signatures(n: int) -> None:
     settle(chaos(1_000 + n, n, real_signatures=True))
 
 
+@pytest.mark.parametrize("seed", seeds(2, 4))
 @pytest.mark.parametrize(("n", "twins"), [(4, (0,)), (4, (3,)), (5, (1,)), (6, (2,)), (7, (0, 4))])
-def test_f_byzantine_twins_fork_nothing_and_stop_nothing(n: int, twins: tuple[int, ...]) -> None:
-    for seed in range(2_000, 2_004):
-        settle(chaos(seed, n, twins=twins))
+def test_f_byzantine_twins_fork_nothing_and_stop_nothing(n: int, twins: tuple[int, ...], seed: int) -> None:
+    settle(chaos(2_000 + seed, n, twins=twins))
 
 
 @pytest.mark.parametrize("seed", range(6))

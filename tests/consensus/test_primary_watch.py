@@ -280,15 +280,15 @@ def test_an_honest_primary_under_load_keeps_its_pace(faults: Faults) -> None:
 def test_where_every_primary_is_slow_views_change_seldom_and_the_chain_goes_on() -> None:
     """A message takes 1.2 to 1.8 s here. Limits that did not grow would change views without end."""
     cluster = Cluster(4, 5, Faults(delay_min=1_200, delay_max=1_800))
-    throughput(cluster, 200)
+    throughput(cluster, 100)
     views = max(node.replica.view[1] for node in cluster.nodes if node.replica is not None)
-    assert min(cluster.heights) >= 40
+    assert min(cluster.heights) >= 20
     assert views <= min(cluster.heights) // cluster.rules.window
 
 
 def test_primaries_that_are_all_too_slow_for_reasons_of_their_own_are_not_changed_for_ever() -> None:
     cluster = Cluster(4, 6, LINKS)
     SlowPrimary(cluster, {0, 1, 2, 3}, pause_ms=900)
-    assert throughput(cluster, 160) >= 150
+    assert throughput(cluster, 80) >= 75
     views = max(node.replica.view[1] for node in cluster.nodes if node.replica is not None)
     assert 2 <= views <= 5, "10 s, 20 s, 40 s, ..."

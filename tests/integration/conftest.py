@@ -29,6 +29,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 
 @pytest.fixture
+def whole_network(network: Network) -> Network:
+    """The shared network with everybody up and linked, whatever the last test did to it."""
+    network.start_all()
+    network.wait_linked()
+    return network
+
+
+@pytest.fixture
 def own_network(tmp_path: Path) -> Iterator[Network]:
     """Four real validators for one test that breaks them."""
     with running(tmp_path, 4) as started:

@@ -160,10 +160,15 @@ class Network:
         return chain
 
 
+#: Between two batches of one client. Without it the clients of a test, and the nodes that serve them, take all the
+#: processors of a small machine for as long as the test waits for something else, a start or a timer.
+PAUSE_S = 0.1
+
+
 class Load:
     """A client that submits until told to stop and remembers every transaction it was told is committed."""
 
-    def __init__(self, network: Network, nodes: tuple[DevnetNode, ...], pause_s: float = 0.0) -> None:
+    def __init__(self, network: Network, nodes: tuple[DevnetNode, ...], pause_s: float = PAUSE_S) -> None:
         """One thread for each of ``nodes``, which waits ``pause_s`` between two submissions."""
         self.committed: list[str] = []
         self._network = network

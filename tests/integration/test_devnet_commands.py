@@ -52,8 +52,8 @@ def test_a_cut_network_is_not_called_well_and_its_missing_validators_are_named(n
     assert _devnet(home, "status").exit_code == 0
 
 
-def test_with_the_first_node_dead_the_advice_and_the_next_transaction_go_to_another(own_network: Network) -> None:
-    home, (first, second, *_) = own_network.devnet.folder, own_network.nodes
+def test_with_the_first_node_dead_the_advice_and_the_next_transaction_go_to_another(whole_network: Network) -> None:
+    home, (first, second, *_) = whole_network.devnet.folder, whole_network.nodes
     killed = _devnet(home, "kill", "0")
     assert (killed.exit_code, second.rpc_url in killed.stdout) == (0, True)
     sent = _devnet(home, "tx")
@@ -62,20 +62,21 @@ def test_with_the_first_node_dead_the_advice_and_the_next_transaction_go_to_anot
     assert (refused.exit_code, "devnet start" in refused.stderr) == (3, True)
 
 
-def test_clocks_move_together_or_by_name_and_the_chain_goes_on_either_way(own_network: Network) -> None:
-    home, nodes = own_network.devnet.folder, own_network.nodes
+# The last of this file: block time cannot go back.
+def test_clocks_move_together_or_by_name_and_the_chain_goes_on_either_way(whole_network: Network) -> None:
+    home, nodes = whole_network.devnet.folder, whole_network.nodes
     moved = _devnet(home, "clock", "+21d")
     assert (moved.exit_code, moved.stdout.count("21 d ahead of the machine's time")) == (0, 4)
     assert "Block time moves with the clocks of the validators and cannot go back." in moved.stdout
     assert _devnet(home, "tx").exit_code == 0
-    time_ahead = own_network.ask(nodes[0], "chain_head", "trade")["timestamp"]
+    time_ahead = whole_network.ask(nodes[0], "chain_head", "trade")["timestamp"]
 
     # Back again: the next block is later than the last all the same.
     back = _devnet(home, "clock", "-1h")
     assert (back.exit_code, "until the clocks have caught up" in back.stdout) == (0, True)
     assert _devnet(home, "clock", "now").exit_code == 0
     assert _devnet(home, "tx").exit_code == 0
-    assert own_network.ask(nodes[0], "chain_head", "trade")["timestamp"] > time_ahead
+    assert whole_network.ask(nodes[0], "chain_head", "trade")["timestamp"] > time_ahead
 
     assert _devnet(home, "clock", "+2h", nodes[1].name).exit_code == 0
     shown = _devnet(home, "clock").stdout

@@ -6,6 +6,7 @@ import pytest
 from network_kit import CHANNEL, Load, Network, until
 
 from dawan_node.rpc.client import RpcError
+from tests.long_and_short import seeds
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -13,8 +14,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 VIEW_TIMEOUT_S = 3.0
 
 
-def test_commits_go_on_when_the_primary_is_killed_under_load(own_network: Network) -> None:
-    network = own_network
+def test_commits_go_on_when_the_primary_is_killed_under_load(whole_network: Network) -> None:
+    network = whole_network
     primary = network.primary()
     others = tuple(node for node in network.nodes if node != primary)
     with Load(network, others) as load:
@@ -29,9 +30,9 @@ def test_commits_go_on_when_the_primary_is_killed_under_load(own_network: Networ
     network.assert_kept(load.committed)
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_nothing_acknowledged_is_lost_when_all_four_die_at_once(own_network: Network, attempt: int) -> None:
-    network = own_network
+@pytest.mark.parametrize("attempt", seeds(1, 4))
+def test_nothing_acknowledged_is_lost_when_all_four_die_at_once(whole_network: Network, attempt: int) -> None:
+    network = whole_network
     with Load(network, network.nodes) as load:
         load.wait_for(40 + 17 * attempt)
         for node in network.nodes:
@@ -43,8 +44,8 @@ def test_nothing_acknowledged_is_lost_when_all_four_die_at_once(own_network: Net
     network.assert_kept(load.committed)
 
 
-def test_without_a_quorum_nothing_is_committed_and_the_missing_are_named(own_network: Network) -> None:
-    network = own_network
+def test_without_a_quorum_nothing_is_committed_and_the_missing_are_named(whole_network: Network) -> None:
+    network = whole_network
     here, there = network.nodes[:2], network.nodes[2:]
     for node in there:
         network.processes.kill(node)
@@ -60,10 +61,10 @@ def test_without_a_quorum_nothing_is_committed_and_the_missing_are_named(own_net
     assert network.commit(here[0], timeout_ms=30_000)["status"] == "committed"
 
 
-def test_a_cut_network_stops_and_goes_on_when_the_links_return(own_network: Network) -> None:
+def test_a_cut_network_stops_and_goes_on_when_the_links_return(whole_network: Network) -> None:
     from dawan_node.cli.devnet import _admin
 
-    network = own_network
+    network = whole_network
     here, there = network.nodes[:2], network.nodes[2:]
     for node in network.nodes:
         _admin(node, "cut", {"names": [other.name for other in (there if node in here else here)]})
@@ -78,8 +79,8 @@ def test_a_cut_network_stops_and_goes_on_when_the_links_return(own_network: Netw
     network.agree()
 
 
-def test_a_node_that_was_away_for_many_blocks_catches_up_without_any_traffic(own_network: Network) -> None:
-    network = own_network
+def test_a_node_that_was_away_for_many_blocks_catches_up_without_any_traffic(whole_network: Network) -> None:
+    network = whole_network
     away = network.nodes[3]
     network.processes.kill(away)
     begin = network.head(network.nodes[0])[0]

@@ -37,8 +37,8 @@ def caught_up(network: Network, node: DevnetNode) -> None:
         raise AssertionError(f"{late}; last seen {seen}") from None
 
 
-def test_all_four_restarted_one_after_the_other_under_load_lose_nothing_and_commit_on(own_network: Network) -> None:
-    network = own_network
+def test_all_four_restarted_one_after_the_other_under_load_lose_nothing_and_commit_on(whole_network: Network) -> None:
+    network = whole_network
     with Load(network, network.nodes) as load:
         load.wait_for(10)
         for node in network.nodes:
@@ -50,8 +50,9 @@ def test_all_four_restarted_one_after_the_other_under_load_lose_nothing_and_comm
     network.assert_kept(load.committed)
 
 
-def test_a_lost_and_a_damaged_ledger_come_back_from_the_peers_and_a_lost_log_does_not(own_network: Network) -> None:
-    network = own_network
+# The last of this file: the network has a validator less afterwards.
+def test_a_lost_and_a_damaged_ledger_come_back_from_the_peers_and_a_lost_log_does_not(whole_network: Network) -> None:
+    network = whole_network
     robbed, helper = network.nodes[0], network.nodes[3]
     with Load(network, network.nodes[1:]) as load:
         load.wait_for(10)

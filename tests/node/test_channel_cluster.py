@@ -111,7 +111,7 @@ def test_whatever_the_links_do_once_they_are_calm_all_agree_and_nothing_is_lost_
         simulate(folder, seed, scenario, observers=observers, faults=Faults(loss, doubled, (1, late_ms)))
 
 
-@settings(SEEDS, max_examples=4)
+@settings(SEEDS, max_examples=max(2, settings().max_examples // 100))
 @given(seed=st.integers(0, 2**32), loss=st.sampled_from([0, 8]))
 @example(seed=20, loss=0)
 def test_crashes_cuts_and_restarts_in_any_order_lose_nothing_that_clients_send_again(seed: int, loss: int) -> None:

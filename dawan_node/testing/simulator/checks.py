@@ -13,6 +13,7 @@ The checks hold honest nodes to the rules; of liars they only learn what honest 
   contradicts it (``temptation``).
 - *Fairness*: nobody refuses an honest proposal, or judges the time of a block that is proposed again; a pool keeps what
   it took until it is on the chain.
+- *Duties*: a wish that lasts is repeated, and whoever says that it is behind is helped (``duties``).
 - *Innocence*: no evidence against an honest node, no alarm that honest nodes never raise among honest ones.
 """
 
@@ -42,6 +43,7 @@ from dawan_node.storage.wal import WalRecord
 from dawan_node.sync.catch_up import BATCH_BLOCKS, BATCHES_MAX
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.simulator.contract import is_signed
+from dawan_node.testing.simulator.duties import Duties
 from dawan_node.testing.simulator.rules import Rules
 from dawan_node.testing.simulator.temptation import Temptation
 from dawan_node.testing.simulator.world import Violation
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from dawan_node.testing.simulator.scene import Scene
 
 #: A wish is forgotten at the next input; there is one each second at least.
-_LATE_MS: Final = 1_500
+LATE_MS: Final = 1_500
 
 #: What no honest node reports while at most f lie: the replica asks only for what its guard would sign, and two
 #: certificates for one height take more than f.
@@ -80,6 +82,7 @@ class Checks:
         self.alarms: set[tuple[str, AlarmKind]] = set()
         self.is_lenient = False
         self.rules = Rules(scene)
+        self.duties = Duties(scene)
         self.temptation = Temptation(scene.genesis.chain_id)
 
     @property
@@ -95,6 +98,7 @@ class Checks:
             return
         if ready.records:
             self.rules.writes(node, ready.records)
+        self.duties.wanted(node, ready)
         for alarm in ready.alarms:
             self.alarms.add((node.name, alarm.kind))
             self._scene.world.note(f"alarm {node.number} {alarm.kind}")
@@ -192,6 +196,7 @@ class Checks:
                 self._leaves(node, message)
             case Suspect():
                 self.rules.binds(node, SUSPECT_TAG, [message.epoch, message.new_view], message.signature)
+                self.duties.wishes(node, message)
             case ViewChange():
                 if self._scene.key_of_validator(message.epoch, message.voter) != key:
                     return  # forwarded
@@ -291,6 +296,7 @@ class Checks:
             if size > most:
                 raise Violation(f"{node.name} holds {size} {what}, at most {most}")
         self._keeps_time(node)
+        self.duties.measure(node)
         self._keeps_pool(node)
         account = self.rules.account(node)
         if account.floor[:2] == (state.chain.epoch, state.view) and state.base.height != account.floor[2]:
@@ -305,7 +311,7 @@ class Checks:
         awaited = suspicion._new_view_deadline
         if awaited is not None and awaited > state.clock + state.timers.view_max_ms:
             raise Violation(f"{node.name} waits {awaited - state.clock} ms for a NEW-VIEW, at most the cap")
-        late = [wish for wish in suspicion.wishes._wishes.values() if wish.expires_at < state.clock - _LATE_MS]
+        late = [wish for wish in suspicion.wishes._wishes.values() if wish.expires_at < state.clock - LATE_MS]
         if late and suspicion.may_change_view():
             raise Violation(f"{node.name} counts a wish that expired {state.clock - late[0].expires_at} ms ago (L10)")
 

@@ -257,6 +257,8 @@ class Life:
         parts = restore_channel(scene.genesis, executor, store, records, node.make_signer, config, node.clock.wall_ms())
         if node.liar is not None:
             node.liar.prepare(node, parts.replica)
+        else:
+            scene.checks.duties.watch(node, parts.replica)
         runtime = SimulatedRuntime(self.soon, self._wake, self._job_ms, node.count_action)
         self.channel = Channel(
             parts,
@@ -297,6 +299,11 @@ class Life:
             if verdict.refusal is None and verdict.transaction is not None and verdict.height is None:
                 self.taken[verdict.transaction.tx_id] = verdict.transaction.leaf_hash
         return sum(1 for verdict in verdicts if verdict.refusal is None)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether what the replica wants to say waits for the log."""
+        return self._waits_for_sync is not None
 
     # The driver's loop
 

@@ -106,7 +106,10 @@ def _do(scene: Scene, step: Step) -> None:
 
 
 def _submit(scene: Scene, args: tuple[int, ...]) -> None:
-    scene.submit(args[0])
+    """So many payments, to a node chosen by chance or to the one that is named, if it is up."""
+    to = args[1] if len(args) > 1 else None
+    if to is None or (scene.nodes[to].is_up and not scene.nodes[to].is_frozen):
+        scene.submit(args[0], to)
 
 
 def _crash(scene: Scene, args: tuple[int, ...]) -> None:
