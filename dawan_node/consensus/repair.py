@@ -29,7 +29,7 @@ class Repair:
         self._told_at: dict[int, int] = {}
         self._epoch = state.chain.epoch
         self._behind_since = state.clock
-        self._sync_asked_at: int | None = None
+        self._sync_asked: tuple[int, int] | None = None  # when, and up to which height
         self._sync_mark = (-1, -1)
 
     # --- saying where I am -------------------------------------------------------------------------------------
@@ -177,8 +177,11 @@ class Repair:
         target = max(claimed, state.sync_height, chain.seen_height)
         if claims and claims[0] > chain.height:
             target = max(target, chain.height + 1)
+        if self._sync_asked is not None and chain.height >= self._sync_asked[1]:
+            # What was asked for is here. What was decided meanwhile is a range of its own, not a repetition.
+            self._sync_asked = None
         if target <= chain.height:
-            self._sync_asked_at = None
+            self._sync_asked = None
             return
         if self._sync_mark != (chain.epoch, chain.height):
             self._sync_mark = (chain.epoch, chain.height)
@@ -186,10 +189,9 @@ class Repair:
         is_far = target > chain.height + state.window
         if not is_far and state.clock < self._behind_since + state.timers.behind_ms:
             return
-        asked_at = self._sync_asked_at
-        if asked_at is not None and state.clock < asked_at + state.timers.behind_ms:
+        if self._sync_asked is not None and state.clock < self._sync_asked[0] + state.timers.behind_ms:
             return
-        self._sync_asked_at = state.clock
+        self._sync_asked = state.clock, target
         holders = [voter for voter in sorted(self._claims) if self._claims[voter] > chain.height]
         holders += [voter for voter in chain.seen_signers if voter not in holders and voter != state.own]
         state.outbox.sync = SyncRequest(target, tuple(holders))

@@ -505,6 +505,9 @@ class Channel:
             self._links.broadcast(self.chain_id, Topic.FETCH, reply.encode(), names)
 
     def _reopen(self) -> None:
+        # No block is stored here before that. A client that went on waiting would hold up the node's stop, and with
+        # it the return of the whole node, by as long as calls under way are given.
+        self.bus.close()
         self.on_reopen()
 
     def _make_snapshots(self, parts: ChannelParts, keeping: Keeping, log_writer: LogWriter | None) -> Snapshots:

@@ -42,10 +42,11 @@ class EventBus:
     def __init__(self) -> None:
         self._waiters: dict[bytes, list[asyncio.Future[Committed]]] = {}
         self._count = 0
+        self._is_closed = False
 
     def wait_for(self, tx_id: bytes) -> asyncio.Future[Committed] | None:
-        """A future of the commit of ``tx_id``; None when too many already wait."""
-        if self._count >= WAITERS_MAX:
+        """A future of the commit of ``tx_id``; None when too many already wait, or nothing will be committed here."""
+        if self._is_closed or self._count >= WAITERS_MAX:
             return None
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(tx_id, []).append(future)
@@ -73,7 +74,8 @@ class EventBus:
                     future.set_result(Committed(block.block_hash, receipt))
 
     def close(self) -> None:
-        """Cancel all waiting: the node stops."""
+        """Cancel all waiting, now and from now on: nothing more is committed here."""
+        self._is_closed = True
         for futures in self._waiters.values():
             for future in futures:
                 future.cancel()

@@ -218,6 +218,29 @@ def test_the_sync_target_is_what_f_plus_1_validators_claim() -> None:
     assert lab[1].syncs[-1].height == 120 and lab[1].syncs[-1].holders == (0, 2, 3)
 
 
+def test_what_was_decided_while_a_range_came_is_asked_for_as_soon_as_the_range_is_here() -> None:
+    """Without traffic of its own a validator that came back waited out the pause between two requests, once for every
+    range, although it had what it asked for: some two seconds in which the channel had no spare."""
+    lab = ReplicaLab(honest=(1,))
+    path = ["abcde"[:length] for length in range(1, 6)]  # one block more than the window of 4 repairs by itself
+    claim(lab, 5)
+    lab.tick(1_000, 1)
+    assert [request.height for request in lab[1].syncs] == [5]
+    claim(lab, 11)
+    lab.tick(100, 1)
+    assert [request.height for request in lab[1].syncs] == [5], "the first range is still on its way"
+    for name in path:
+        header, proof = lab.block(name), lab.certificate(0, name, (0, 2, 3))
+        assert lab[1].replica.decided_by_sync(header, lab.result(header), proof, (), lab.leaves(name), lab.now)
+    lab.tick(1_000, 1)
+    assert [request.height for request in lab[1].syncs] == [5, 11]
+
+
+def claim(lab: ReplicaLab, height: int) -> None:
+    for link in (0, 2, 3):
+        lab.deliver(Status(0, 0, 0, height, bytes(32), (), b"\x00"), 1, link=link)
+
+
 def test_a_synced_block_is_decided_like_any_other() -> None:
     lab = ReplicaLab(honest=(1,))
     header = lab.block("a")

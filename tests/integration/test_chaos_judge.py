@@ -181,6 +181,20 @@ def another_header(story: Story, chains: dict[str, Any]) -> None:
     story.blocks[1]["header"]["timestamp"] = "2025-11-24T16:00:03.000Z"
 
 
+def fewer_blocks(story: Story, chains: dict[str, Any]) -> None:
+    """As after a snapshot, on a node that lost nothing."""
+    del chains["hk1"][:2]
+
+
+def a_gap(story: Story, chains: dict[str, Any]) -> None:
+    del chains["hk1"][1]
+
+
+def nobody_keeps_the_first(story: Story, chains: dict[str, Any]) -> None:
+    for blocks in (story.blocks, *chains.values()):
+        del blocks[0]
+
+
 LIES = {
     another_hash: "differ at height 2",
     a_shorter_chain: "ends at height 3 and hk1 at 2",
@@ -196,6 +210,9 @@ LIES = {
     before_its_own_write: "had answered with height 2 before",
     a_root_nobody_gets: "block 3 gives",
     another_header: "block 2 is none",
+    fewer_blocks: "hk1 lost nothing and keeps no block below height 3",
+    a_gap: "hk1 lacks blocks above height 1",
+    nobody_keeps_the_first: "no node keeps all blocks",
 }
 
 
@@ -221,3 +238,13 @@ def test_a_node_that_lost_its_data_may_begin_again(story: Story, tmp_path: Path)
         told.tell("chain_head", {"height": 0})
 
     assert story.judged(tmp_path, loss).wrong == []
+
+
+def test_a_node_that_lost_its_data_may_keep_only_what_came_after_its_snapshot(story: Story, tmp_path: Path) -> None:
+    def loss(told: Story, chains: dict[str, Any]) -> None:
+        at = float(len(told.lines))
+        told.lines.append({"kind": "fault", "what": "database loss", "node": "gz1", "phase": "begin", "at": at})
+        del chains["gz1"][:2]
+
+    verdict = story.judged(tmp_path, loss)
+    assert verdict.wrong == [] and verdict.by_snapshot == {"gz1": 3} and verdict.blocks == 3

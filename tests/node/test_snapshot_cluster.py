@@ -76,6 +76,11 @@ def test_an_observer_with_nothing_joins_by_snapshot_and_follows(folder: Path) ->
         await cluster.stop(OBSERVER)
         await grow(cluster, 33)
         cluster.start(OBSERVER)
+        bus = cluster.nodes[OBSERVER].channel.bus
+        client = bus.wait_for(bytes(32))
+        await until(lambda: OBSERVER in cluster.reopens, 60, "snapshot", cluster.describe)
+        assert client is not None and client.cancelled(), "a client that waits would hold up the opening"
+        assert bus.wait_for(bytes(32)) is None
         await reopened(cluster, OBSERVER)
         channel = cluster.nodes[OBSERVER].channel
         assert channel.store.blocks.kept().oldest == 31

@@ -62,8 +62,6 @@ class Kind:
     end: Callable[[Scene], None]
     longest_s: float
     on: tuple[str, ...] = ("validator", "observer")
-    #: The victim begins again with nothing and has the whole chain to fetch.
-    rebuilds: bool = False
     #: Why it cannot be done on this machine; empty: it can.
     obstacle: Callable[[ChaosNetwork], str] = lambda network: ""
 
@@ -313,7 +311,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("clock jump", _move_clock, _set_clock_right, 8.0),
     Kind("write error", _write_error, _restart_after_write_error, 4.0),
     Kind("disk full", _disk_full, _restart_with_room, 4.0, obstacle=_needs_disks),
-    Kind("data loss", _lose_data, _start, 3.0, on=("observer",), rebuilds=True),
-    Kind("database loss", _lose_database, _start, 3.0, on=("validator",), rebuilds=True),
+    Kind("data loss", _lose_data, _start, 3.0, on=("observer",)),
+    Kind("database loss", _lose_database, _start, 3.0, on=("validator",)),
     Kind("rolling restart", _terminate, _start, 0.5, on=("all",)),
 )

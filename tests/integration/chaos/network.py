@@ -37,6 +37,13 @@ T = TypeVar("T")
 CHANNEL = "trade"
 VALIDATORS = 4
 OBSERVERS = 3
+#: Snapshots, as operators of a busy channel would set them: a node that has lost everything is level within seconds
+#: however long the chain is. The observers make them, so that no validator spends processor time on that; each of them
+#: every so many blocks, which are some 25 s here.
+SNAPSHOT_EVERY = 250
+#: So many blocks behind, a node takes a snapshot: what fetching and executing them would take is more than what taking
+#: over a state does.
+SNAPSHOT_BEHIND = 400
 # A call into the loop of the proxies takes microseconds.
 _CALL_S = 10.0
 _ADMIN_S = 5.0
@@ -101,6 +108,7 @@ class ChaosNetwork:
         self.validators = self.devnet.nodes[:VALIDATORS]
         self.observers = self.devnet.nodes[VALIDATORS:]
         self.disks: set[str] = set()  # nodes whose data lies on a small disk of their own
+        self._set_snapshots()
         self._route_through_proxies()
 
     @property
@@ -147,6 +155,16 @@ class ChaosNetwork:
             self.signal(node, signal.SIGCONT)
         self.processes.stop(self.nodes)
         self.links.stop()
+
+    def _set_snapshots(self) -> None:
+        for node in self.nodes:
+            every = SNAPSHOT_EVERY if node in self.observers else 0
+            file = self.devnet.home(node).config_file
+            settings = f"[storage]\nsnapshot_every = {every}\nsnapshot_behind = {SNAPSHOT_BEHIND}\n"
+            text = file.read_text(encoding="utf-8")
+            if text.count("[storage]\n") != 1:
+                raise ValueError(f"{file} has no section [storage] to add to")
+            file.write_text(text.replace("[storage]\n", settings), encoding="utf-8")
 
     def _route_through_proxies(self) -> None:
         proxies = {
