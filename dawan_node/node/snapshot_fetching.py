@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.consensus.records import DecidedRecord, RecordKind
 from dawan_node.crypto.signatures import Verify
 from dawan_node.errors import InvalidMessage, OperatorError
@@ -293,6 +294,7 @@ class SnapshotFetching:
                 self._incoming.write_manifest(Chosen(chosen.manifest, chosen.epochs, below).encode())
             except OSError as error:
                 return error.strerror or str(error)
+            failpoints.reach("fetch.after_choice")
             return None
 
         self._jobs.submit(keep, self._kept)
@@ -309,6 +311,7 @@ class SnapshotFetching:
                 self._incoming.write_part(arrived.part, arrived.data)
             except (InvalidMessage, OSError) as error:
                 return error
+            failpoints.reach("fetch.after_part")
             return outcome
 
         def verified(outcome: bytes | InvalidMessage | OSError) -> None:
@@ -329,6 +332,7 @@ class SnapshotFetching:
         def job() -> str | None:
             try:
                 self._incoming.sync()
+                failpoints.reach("fetch.before_build")
                 build(self._incoming, self._executor)
             except InvalidMessage as error:
                 self._clear()
@@ -375,8 +379,10 @@ class SnapshotFetching:
             tuple((Header.decode(above), Result.decode(outcome)) for above, outcome in finality.links),
             CommitCertificate.decode(finality.certificate),
         )
+        failpoints.reach("fetch.before_log")
         if self._log_writer is not None:
             await self._log_writer.append([WalRecord(self._chain_id, int(RecordKind.SYNCED), record.encode())])
+        failpoints.reach("fetch.after_log")
         log.info(
             "snapshot_ready",
             extra=fields(channel=self._name, height=header.height, next="the node opens itself anew with it"),

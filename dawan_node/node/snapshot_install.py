@@ -25,6 +25,7 @@ from typing import Final
 
 import msgspec
 
+from dawan_node import failpoints
 from dawan_node.errors import InvalidMessage, OperatorError, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.executor import REPLAY_INDEX, Executor
@@ -84,10 +85,13 @@ def build(incoming: PartFolder, executor: Executor, pace: Callable[[], None] = l
         proofs = (*chosen.below, *chosen.epochs)
         writer.add_epochs((FinalityProof.decode(proof.finality), proof.members) for proof in proofs)
         genesis = executor.genesis_state().result
+        failpoints.reach("install.before_finish")
         writer.finish(genesis, FinalityProof.decode(manifest.finality), manifest.headers_from)
+        failpoints.reach("install.before_sign")
         store.mark_initialised(genesis.block_hash)
     finally:
         store.close()
+    failpoints.reach("install.after_build")
 
 
 def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> int | None:
@@ -106,6 +110,7 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
         if built.exists():
             if logged_height is not None and logged_height < height:
                 return None  # written to the log once the node runs, then adopted
+            failpoints.reach("install.before_aside")
             if database.exists():
                 aside = next(a for n in count() if not (a := database.with_name(f"db.before-{height}-{n}")).exists())
                 os.rename(database, aside)
@@ -114,12 +119,16 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
                     "database_set_aside",
                     extra=fields(path=str(aside), next="remove it when nobody needs the blocks in it"),
                 )
+            failpoints.reach("install.after_aside")
             os.rename(built, database)
             sync_directory(database.parent)
+        failpoints.reach("install.after_place")
         if not is_initialised(database):
             os.rename(marker_path(built), marker_path(database))
             sync_directory(database.parent)
+        failpoints.reach("install.after_sign")
         marker_path(built).unlink(missing_ok=True)  # first: what is left of the folder then means nothing any more
+        failpoints.reach("install.before_remove")
         shutil.rmtree(incoming.path)
     except OSError as error:
         raise StorageError(f"the snapshot for {database} cannot be installed: {error}") from error

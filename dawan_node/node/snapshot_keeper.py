@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from dawan_node import failpoints
 from dawan_node.errors import InvalidMessage
 from dawan_node.node.budget import REQUEST_US, PeerBudgets
 from dawan_node.node.keeping import Keeping
@@ -202,4 +203,5 @@ class SnapshotKeeper:
     def _answered(self, peer: str, payload: bytes) -> None:
         self._answering[peer] -= 1
         if self._serving.charge(peer, payload):
+            failpoints.reach("snapshot.before_serve")
             self._send(peer, payload)

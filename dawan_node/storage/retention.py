@@ -16,6 +16,7 @@ What stays of a pruned block, because something needs it:
 
 from __future__ import annotations
 
+from dawan_node import failpoints
 from dawan_node.errors import InvalidEncoding, InvalidTransaction, StorageError
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.receipt import Receipt
@@ -75,7 +76,9 @@ class Retention:
         if (oldest, headers_from) == (kept.oldest, kept.headers_from):
             return 0
         puts.append(kept_put(KeptRecord(oldest, headers_from)))
+        failpoints.reach("prune.before_write")
         self._store.write(puts, sync=True)
+        failpoints.reach("prune.after_write")
         return oldest - kept.oldest + headers_from - kept.headers_from
 
     def _remove(self, puts: list[Put], height: int) -> None:

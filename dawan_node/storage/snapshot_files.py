@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 from zlib import crc32
 
+from dawan_node import failpoints
 from dawan_node.storage.files import PRIVATE_FILE_MODE, make_private_directory, sync_directory
 
 #: The newest and the one before: whoever began to fetch the older one has as long as a whole interval to finish.
@@ -83,24 +84,30 @@ class SnapshotFolders:
         self.clear()
         folder = PartFolder(self.path / f"{_MAKING}{height}")
         make_private_directory(folder.path)
+        failpoints.reach("snapshot.begun")
         return folder
 
     def finish(self, folder: PartFolder, height: int) -> None:
         """``folder`` is complete: it appears under its height, and the oldest that are too many leave."""
         folder.sync()
+        failpoints.reach("snapshot.before_finish")
         os.rename(folder.path, self.path / str(height))
+        failpoints.reach("snapshot.between")
         sync_directory(self.path)
         for old in self.heights()[KEPT_SNAPSHOTS:]:
             self.remove(old)
+        failpoints.reach("snapshot.finished")
 
     def remove(self, height: int) -> None:
         """Remove a finished snapshot; interrupted, it is no longer one and ``clear`` removes the rest."""
         removing = self.path / f"{_REMOVING}{height}"
         os.rename(self.path / str(height), removing)
+        failpoints.reach("snapshot.removing")
         shutil.rmtree(removing)
 
     def clear(self) -> None:
         """Remove what was interrupted."""
+        failpoints.reach("snapshot.before_clear")
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
@@ -120,7 +127,9 @@ def _write(path: Path, data: bytes) -> None:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+    failpoints.reach("part.before_rename")
     os.rename(unfinished, path)
+    failpoints.reach("part.after_rename")
 
 
 def _read(path: Path) -> bytes | None:

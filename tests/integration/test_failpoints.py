@@ -8,7 +8,7 @@ import pytest
 from network_kit import Load, Network, until
 
 from dawan_node import failpoints
-from tests.storage_faults.reached import ONLY_IN_A_NETWORK
+from tests.storage_faults.reached import IN_A_FETCH, IN_SNAPSHOTS, ONLY_IN_A_NETWORK
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -29,6 +29,8 @@ NOT_HERE |= {"db.before_marker", "db.before_marker_rename", "db.after_marker", "
 NOT_HERE |= {name for name in failpoints.FAILPOINTS if name.startswith(("wal.before_r", "wal.between", "wal.after_r"))}
 NOT_HERE |= {"wal.after_create_segment", "log.before_checkpoint"}
 NOT_HERE -= {"wal.before_recover", "wal.after_recover"}
+#: A snapshot comes every 5,000 blocks, and nothing is pruned unless it is asked for (``campaign snapshots``).
+NOT_HERE |= IN_SNAPSHOTS | IN_A_FETCH
 
 
 def die_and_return(network: Network, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,10 +23,10 @@ from typing import Any
 
 from dawan_node import failpoints
 from dawan_node.errors import OperatorError
-from tests.storage_faults import chain, corruption, life, mounts, power
+from tests.storage_faults import chain, corruption, life, mounts, power, snapshots
 from tests.storage_faults.forks import in_child, start_life
 from tests.storage_faults.points import EXIT_STORAGE, NOT_REACHED, Lives, Point, Verdict
-from tests.storage_faults.reached import ONLY_IN_A_NETWORK, REACHED_ALONE
+from tests.storage_faults.reached import IN_A_FETCH, IN_SNAPSHOTS, ONLY_IN_A_NETWORK, REACHED_ALONE
 from tests.storage_faults.reopening import Told, broken_promises
 from tests.storage_faults.verdicts import Verdicts
 
@@ -118,8 +118,8 @@ def power_cuts(folder: Path, cycles: int, known: Verdicts) -> Report:
     return rows, broken
 
 
-def corruptions(folder: Path, wanted: int, known: Verdicts) -> Report:
-    """Damage files, half of the times after an orderly end and half after a death."""
+def corruptions(folder: Path, wanted: int, heal_each: int, known: Verdicts) -> Report:
+    """Damage files, half of the times after an orderly end and half after a death, and let a peer heal them."""
     outcomes, source = corruption.Outcomes(), random.Random(1)
     for killed in (False, True):
         place = folder / f"killed-{killed}"
@@ -129,7 +129,7 @@ def corruptions(folder: Path, wanted: int, known: Verdicts) -> Report:
         given: list[corruption.Fault] = []
         while len(given) < wanted // 2:
             given += corruption.faults(disk, source)
-        corruption.inject(disk, given[: wanted // 2], folder / "work", outcomes)
+        corruption.inject(disk, given[: wanted // 2], folder / "work", outcomes, known, heal_each=heal_each)
     missing = set(corruption.KINDS) - {kind for kind, _ in outcomes.counts}
     return _added("damaged files", outcomes, [f"nothing was {kind}" for kind in missing])
 
@@ -150,7 +150,8 @@ def log_cuts(folder: Path, wanted: int, known: Verdicts) -> Report:
 def _added(what: str, outcomes: corruption.Outcomes, broken: list[str]) -> Report:
     rows: list[Row] = [(what, kind, outcome, count) for (kind, outcome), count in sorted(outcomes.counts.items())]
     for kind in sorted({kind for kind, _ in outcomes.counts}):
-        faults = sum(count for (of, _), count in outcomes.counts.items() if of == kind)
+        once = (corruption.HARMLESS, *corruption.DETECTED)
+        faults = sum(outcomes.counts[kind, outcome] for outcome in once) + outcomes.wrong[kind]
         rows.append((what, kind, "faults", faults))
         rows.append((what, kind, "wrong values", outcomes.wrong[kind]))
     return rows, [*outcomes.broken, *broken]
@@ -268,8 +269,8 @@ def named_failpoints(folder: Path, arrivals: int) -> Report:
                     ]
                     break
             shutil.rmtree(home)
-    rows.append(("failpoint", "reached by a node alone", "killed, passed", len(reached)))
-    rows += [("failpoint", name, "not reached here", 1) for name in sorted(ONLY_IN_A_NETWORK)]
+    rows.append(("failpoints", "a node alone", "passed", len(reached)))
+    rows.append(("failpoints", "tried by tests of networks", "not here", len(ONLY_IN_A_NETWORK | IN_A_FETCH)))
     return rows, [*broken, *(f"{name} is reached by no life" for name in sorted(REACHED_ALONE - reached))]
 
 
@@ -280,7 +281,14 @@ def _tear(home: Path) -> None:
         file.write(bytes(20))
 
 
-PARTS = ("points", "power", "corruption", "log-cuts", "full", "double", "failpoints")
+def snapshot_failpoints(folder: Path) -> Report:
+    """Kill a process at each failpoint of making and installing snapshots and of pruning."""
+    reached, broken = snapshots.killed_everywhere(folder)
+    broken += [f"{name} is reached by no work" for name in sorted(IN_SNAPSHOTS - reached)]
+    return [("failpoints", "snapshots and pruning", "passed", len(reached))], broken
+
+
+PARTS = ("points", "power", "corruption", "log-cuts", "full", "double", "failpoints", "snapshots")
 
 
 def main() -> None:
@@ -290,6 +298,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--heal", type=int, default=1, help="of each stratum of damage, how many are healed")
     parser.add_argument("--kinds", nargs="+", default=["kills", "errors"])
     parser.add_argument("--state", type=Path, help="folder of verdicts, to go on after an interruption")
     asked = parser.parse_args()
@@ -305,13 +314,15 @@ def main() -> None:
             case "power":
                 rows, broken = power_cuts(folder, asked.count, known)
             case "corruption":
-                rows, broken = corruptions(folder, asked.count, known)
+                rows, broken = corruptions(folder, asked.count, asked.heal, known)
             case "log-cuts":
                 rows, broken = log_cuts(folder, asked.count, known)
             case "full":
                 rows, broken = full_disk(folder)
             case "double":
                 rows, broken = double_start(folder)
+            case "snapshots":
+                rows, broken = snapshot_failpoints(folder)
             case _:
                 rows, broken = named_failpoints(folder, asked.count)
     finally:

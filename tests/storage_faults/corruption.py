@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dawan_node.consensus.records import SHELL_KINDS_FROM, Record, RecordKind, recorded_height
@@ -35,7 +36,9 @@ from dawan_node.storage.wal import Wal, WalMissing
 from tests.node.ledger import START_MS
 from tests.storage_faults import chain, life
 from tests.storage_faults.forks import copy, in_child, start_life
-from tests.storage_faults.reopening import Told, lost_votes, wrong_blocks
+from tests.storage_faults.healing import healed
+from tests.storage_faults.reopening import Told, lost_votes, wrong_blocks, wrong_state
+from tests.storage_faults.verdicts import Verdicts
 
 PAGE_BYTES = 4096
 HARMLESS = "harmless"
@@ -138,22 +141,58 @@ class Outcomes:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
+    strata: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
-def inject(disk: Disk, given: Sequence[Fault], work: Path, outcomes: Outcomes) -> None:
-    """Each fault on a copy of its own."""
-    for fault in given:
-        copy(disk.home, work)
-        path = work / fault.file
-        if fault.content is None:
-            path.unlink()
-        else:
-            path.write_bytes(fault.content)
-        outcome, why = in_child(lambda: judge(work, disk.told))
+def inject(
+    disk: Disk, given: Sequence[Fault], work: Path, outcomes: Outcomes, known: Verdicts, *, heal_each: int
+) -> None:
+    """Each fault on a copy of its own; of those that were detected, the first ``heal_each`` of each stratum (kind of
+    fault, kind of file, outcome) are healed by a peer."""
+    for number, fault in enumerate(given):
+        stratum = fault.kind, _kind_of(fault.file)
+        outcome, why = known.of(f"{disk.home.parent.name} {number}", partial(_detect, disk, fault, work))
         outcomes.counts[fault.kind, outcome] += 1
-        if outcome != HARMLESS and outcome not in DETECTED:
-            outcomes.wrong[fault.kind] += 1
-            outcomes.broken.append(f"{fault.kind} in {fault.file}, {fault.what}: {outcome}: {why}")
+        where = f"{fault.kind} in {fault.file}, {fault.what}"
+        if outcome not in DETECTED:
+            if outcome != HARMLESS:
+                outcomes.wrong[fault.kind] += 1
+                outcomes.broken.append(f"{where}: {outcome}: {why}")
+            continue
+        outcomes.strata[*stratum, outcome] += 1
+        if outcomes.strata[*stratum, outcome] > heal_each:
+            continue
+        broken = known.of(f"{disk.home.parent.name} {number} healed", partial(_heal, disk, fault, work))
+        outcomes.counts[fault.kind, "not healed" if broken else "healed"] += 1
+        outcomes.broken += [f"{where}: {outcome} ({why}), and not healed: {text}" for text in broken]
+
+
+def _kind_of(file: str) -> str:
+    """What a file is for, without its number."""
+    name = Path(file).name
+    return Path(file).suffix if Path(file).suffix in (".wal", ".log", ".ldb") else name.partition("-")[0]
+
+
+def _damage(disk: Disk, fault: Fault, work: Path) -> None:
+    copy(disk.home, work)
+    path = work / fault.file
+    if fault.content is None:
+        path.unlink()
+    else:
+        path.write_bytes(fault.content)
+
+
+def _detect(disk: Disk, fault: Fault, work: Path) -> tuple[str, str]:
+    _damage(disk, fault, work)
+    outcome, why = in_child(lambda: judge(work, disk.told))
+    return outcome, why
+
+
+def _heal(disk: Disk, fault: Fault, work: Path) -> list[str]:
+    """From the damaged disk as it is found, before anybody has opened it."""
+    _damage(disk, fault, work)
+    broken: list[str] = in_child(lambda: healed(work, disk.home, disk.told))
+    return broken
 
 
 def judge(home: Path, told: Told) -> tuple[str, str]:
@@ -184,7 +223,7 @@ def judge(home: Path, told: Told) -> tuple[str, str]:
 def _read_all(parts: ChannelParts, told: Told) -> tuple[str, str]:
     height, acknowledged = parts.store.head.height, max(told.decided)
     signer = parts.signer
-    wrong = [*wrong_blocks(parts, range(1, height + 1)), *_wrong_state(parts, height)]
+    wrong = [*wrong_blocks(parts, range(1, height + 1)), *wrong_state(parts, height)]
     if wrong:
         return "WRONG VALUE", "; ".join(wrong[:3])
     if not isinstance(signer, ChannelSigner):
@@ -197,13 +236,6 @@ def _read_all(parts: ChannelParts, told: Told) -> tuple[str, str]:
             return "behind", f"{height} of {acknowledged}"
         return "LOST BLOCKS", f"{height} of {acknowledged}, and the log says {signer.floor}"
     return HARMLESS, ""
-
-
-def _wrong_state(parts: ChannelParts, height: int) -> list[str]:
-    expected, state = chain.state_at(height), parts.store.state
-    wrong = [f"value {key}" for key, value in expected.values.items() if state.get(*key) != value]
-    wrong += [f"tree node {path.hex()}" for path, node in expected.nodes.items() if state.tree_node(path) != node]
-    return wrong
 
 
 # The log cut off

@@ -22,5 +22,17 @@ ONLY_IN_A_NETWORK: Final = frozenset(
     }
 )
 
+#: What ``campaign snapshots`` kills a process at.
+IN_SNAPSHOTS: Final = frozenset(
+    name
+    for name in failpoints.FAILPOINTS
+    if name.startswith(("snapshot.", "part.", "install.", "prune.")) and name != "snapshot.before_serve"
+)
+
+#: What two nodes come by of which one fetches the other's snapshot (``tests/node/test_snapshot_failpoints.py``).
+IN_A_FETCH: Final = frozenset(name for name in failpoints.FAILPOINTS if name.startswith("fetch.")) | {
+    "snapshot.before_serve"
+}
+
 #: All others: ``campaign failpoints`` fails if it does not come by one of them.
-REACHED_ALONE: Final = frozenset(failpoints.FAILPOINTS) - ONLY_IN_A_NETWORK
+REACHED_ALONE: Final = frozenset(failpoints.FAILPOINTS) - ONLY_IN_A_NETWORK - IN_SNAPSHOTS - IN_A_FETCH

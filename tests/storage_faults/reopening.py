@@ -131,6 +131,13 @@ def _state(parts: ChannelParts) -> list[str]:
     return []
 
 
+def wrong_state(parts: ChannelParts, height: int) -> list[str]:
+    """Which values of the state and nodes of its tree are not those after the block at ``height``."""
+    expected, state = chain.state_at(height), parts.store.state
+    wrong = [f"value {key}" for key, value in expected.values.items() if state.get(*key) != value]
+    return wrong + [f"tree node {path.hex()}" for path, node in expected.nodes.items() if state.tree_node(path) != node]
+
+
 def lost_votes(parts: ChannelParts, sent: Sequence[bytes]) -> list[str]:
     """Whether every vote that left is still known: asked for its contradiction, the signer must refuse."""
     signer = parts.signer

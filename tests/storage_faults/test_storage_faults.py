@@ -119,11 +119,11 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged_and_much_of_a_node_that
     run("power", "--count", chosen(request, 20, 60))
 
 
-def test_damaged_files_are_found_before_a_wrong_value_is_served(
+def test_damaged_files_are_found_before_a_wrong_value_is_served_and_healed_by_a_peer(
     run: Run, request: pytest.FixtureRequest, only: tuple[str, ...]
 ) -> None:
     wanted("corruption", only)
-    run("corruption", "--count", chosen(request, 200, 400))
+    run("corruption", "--count", chosen(request, 200, 400), "--heal", chosen(request, 1, 400))
 
 
 def test_a_log_that_is_cut_anywhere_is_known_to_be(
@@ -144,3 +144,10 @@ def test_a_node_killed_at_a_named_failpoint_loses_nothing(
 ) -> None:
     wanted("failpoints", only)
     run("failpoints", "--count", chosen(request, 1, 7))
+
+
+def test_a_node_killed_while_it_makes_or_installs_a_snapshot_or_prunes_is_in_the_old_or_the_new_state(
+    run: Run, only: tuple[str, ...]
+) -> None:
+    wanted("snapshots", only)
+    run("snapshots")
