@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -70,10 +71,8 @@ def admit(
         for channel in wanted:
             send_governance(client, channel, private, "propose_org", args)
             click.echo(f"Channel {channel}: {asked.org} is proposed as {name}.")
-    click.echo("Next: the founding organisations' administrators look at it and vote, then one of them enacts it:")
     for channel in wanted:
-        click.echo(f"  dawan-node network vote {name} --approve -c {channel} --key ADMIN")
-        click.echo(f"  dawan-node network enact {name} -c {channel} --key ADMIN")
+        next_steps(name, channel, key, rpc, home)
 
 
 @click.command("propose-ca")
@@ -111,7 +110,7 @@ def propose_ca(
         args = {"id": name, "org": org, "ca": ["0x" + certificate.hex() for certificate in authorities]}
         send_governance(client, place_of, private, "propose_org_ca", args)
     click.echo(f"Channel {place_of}: {len(authorities)} CA certificates of {org} are proposed as {name}.")
-    click.echo(f"Next: dawan-node network vote {name} --approve -c {place_of} --key ADMIN, then network enact.")
+    next_steps(name, place_of, key, rpc, home)
 
 
 @click.command()
@@ -145,7 +144,7 @@ def vote(
     word = "approved" if approve else "refused"
     click.echo(f"{proposal} on {place}: {word}; {_standing(found)}")
     if found["status"] == "passed":
-        click.echo(f"Next, one administrator: dawan-node network enact {proposal} -c {place} --key ADMIN")
+        click.echo(f"Next, one administrator: dawan-node network enact {proposal} -c {place} {_asking(key, rpc, home)}")
 
 
 @click.command()
@@ -225,6 +224,21 @@ def _organisation(request: JoinRequest, names: Names) -> dict[str, Any]:
             }
         ],
     }
+
+
+def next_steps(proposal: str, channel: str, key: str, rpc: str | None, home: Path) -> None:
+    """What the organisations do with a proposal, as commands for this key and node."""
+    asking = _asking(key, rpc, home)
+    click.echo("Next: the organisations that vote look at it and vote, each with its own --key and --home, then one of")
+    click.echo("them enacts it:")
+    click.echo(f"  dawan-node network vote {proposal} --approve -c {channel} {asking}")
+    click.echo(f"  dawan-node network enact {proposal} -c {channel} {asking}")
+
+
+def _asking(key: str, rpc: str | None, home: Path) -> str:
+    """The options by which the running command was told whose key it uses and which node it asks."""
+    asked = [("--key", key), ("--home", str(home)), *([("--rpc", rpc)] if rpc else [])]
+    return " ".join(f"{option} {quote(value)}" for option, value in asked)
 
 
 def send_governance(client: Client, channel: str, private: Any, command: str, args: dict[str, Any]) -> None:

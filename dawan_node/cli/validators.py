@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dawan_node.cli.connect import channel_of, channel_option, connected, passphrase_file_of_command, rpc_options
-from dawan_node.cli.membership import key_option, override_option, send_governance
+from dawan_node.cli.membership import key_option, next_steps, override_option, send_governance
 from dawan_node.cli.options import (
     home_option,
     load_home,
@@ -53,7 +54,9 @@ def validator_request(
     validator whose log is lost, that was restored or copied, `network replace-validator`; to one more, `add-validator`.
     """
     from dawan_node.node import config, consortium, validator_request
+    from dawan_node.node.home import Home
     from dawan_node.node.installation import check_public_files, install
+    from dawan_node.node.rekey_steps import admin_of
 
     place = load_home(home)
     settings = config.load(place.config_file, environment={})
@@ -92,7 +95,10 @@ def validator_request(
     click.echo(f"{path}: {request.name} of {request.org} wants to validate {_list(request)}")
     click.echo(f"  key  {request.public_key}")
     click.echo(f"It is public. Next: an administrator of {request.org}, at a node that is up (--rpc or --home):")
-    click.echo(f"  dawan-node network {'replace' if known else 'add'}-validator {path} --key ADMIN")
+    command = f"{'replace' if known else 'add'}-validator {quote(str(path.absolute()))}"
+    running = Home(folder.absolute().parent) if folder is not None else None
+    asked = quote(str(running.path)) if running is not None and running.config_file.exists() else "HOME"
+    click.echo(f"  dawan-node network {command} --key {admin_of(found.document, request.org)} --home {asked}")
 
 
 @click.command("replace-validator")
@@ -163,14 +169,7 @@ def remove_validator(
         private = signing_key(key, home, passphrase_file_of_command())
         send_governance(client, place, private, "propose_validator_removal", {"id": proposal, "validator": name})
     click.echo(f"Channel {place}: it is proposed as {proposal} that {name} votes no longer.")
-    next_steps(proposal, place)
-
-
-def next_steps(proposal: str, channel: str) -> None:
-    """What the organisations do with a proposal."""
-    click.echo("Next: the organisations that vote look at it and vote, then one of them enacts it:")
-    click.echo(f"  dawan-node network vote {proposal} --approve -c {channel} --key ADMIN")
-    click.echo(f"  dawan-node network enact {proposal} -c {channel} --key ADMIN")
+    next_steps(proposal, place, key, rpc, home)
 
 
 def _propose(
@@ -212,7 +211,7 @@ def _propose(
             what = "another key for" if kind == "validator_key" else "one more validator,"
             click.echo(f"Channel {seat.channel}: {what} {request.name} is proposed as {proposal}.")
     for seat in wanted:
-        next_steps(proposal, seat.channel)
+        next_steps(proposal, seat.channel, key, rpc, home)
     if kind == "validator_key":
         click.echo(f"Then stop the old node of {request.name}, and: dawan-node run --home {_home_of(path)}")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -29,7 +29,6 @@ from dawan_node.errors import StorageError, StorageReason
 from dawan_node.node.data_directory import Belonging
 from dawan_node.node.home import Home
 from dawan_node.node.logs import fields
-from dawan_node.node.rekey_steps import rekey_steps
 from dawan_node.storage.data_mark import (
     MARK_VERSION,
     DataMark,
@@ -75,10 +74,10 @@ _WORDS: Final = {
 class Memory:
     """The log of this home, and whether its key may sign by it."""
 
-    def __init__(self, home: Home, org: str, mark: DataMark | None, expected: Belonging) -> None:
-        """Opens the log. Raises OperatorError or StorageError."""
+    def __init__(self, home: Home, steps: Sequence[str], mark: DataMark | None, expected: Belonging) -> None:
+        """Opens the log. ``steps`` are the way out (``rekey_steps``). Raises OperatorError or StorageError."""
         self._home: Final = home
-        self._org: Final = org
+        self._steps: Final = steps
         self._expected: Final = expected
         self._key: Final = expected.public_key.hex()
         self.wal: Wal | None = None
@@ -131,8 +130,7 @@ class Memory:
                 next="this node observes until its key is replaced on chain, by the steps below (docs/rekey.md)",
             ),
         )
-        steps = rekey_steps(self._home.path, node, self._org, tuple(self._expected.chains))
-        for number, step in enumerate(steps, 1):
+        for number, step in enumerate(self._steps, 1):
             log.critical("signing_disabled_step", extra=fields(number=number, run=step))
 
     def note(self) -> None:

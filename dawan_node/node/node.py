@@ -43,6 +43,7 @@ from dawan_node.node.logs import fields
 from dawan_node.node.memory import Memory, Silence
 from dawan_node.node.metrics import Metrics, Sample
 from dawan_node.node.own_seat import own_seat
+from dawan_node.node.rekey_steps import admin_of, listening, rekey_steps
 from dawan_node.node.restore import OpenLedger, open_ledger, restore_ledger
 from dawan_node.node.service import Service
 from dawan_node.node.signer import NodeSigner
@@ -109,7 +110,16 @@ class Node:
             log.critical("reserve_released", extra=fields(free=self._room.free_bytes(), next="free or add space"))
         self._storage_watch: Final = StorageWatch(self._room, self._note_log)
         failpoints.reach("node.before_log")
-        self._memory: Final = Memory(home, org, mark, expected)
+        validated = [each.name for each in consortium.document.channel if name in each.validators]
+        steps = rekey_steps(
+            home.path,
+            name,
+            org,
+            validated,
+            addresses=listening(config),
+            admin=admin_of(consortium.document, org),
+        )
+        self._memory: Final = Memory(home, steps, mark, expected)
         failpoints.reach("node.after_log")
         wal = self._memory.wal
         self._log_writer = None if wal is None else LogWriter(wal)

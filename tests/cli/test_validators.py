@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
 from dawan_node.cli import preflight
 from dawan_node.cli.exit_codes import CommandFailed
+from dawan_node.cli.main import cli
+from dawan_node.cli.membership import next_steps
 from dawan_node.crypto.signatures import verify
 from dawan_node.errors import ConfigError, OperatorError
 from dawan_node.node import config, consortium
 from dawan_node.node.consortium import public_key_bytes
 from dawan_node.node.home import Home, unlock
+from dawan_node.node.rekey_steps import admin_of, listening, rekey_steps
 from dawan_node.node.validator_request import ValidatorRequest, check_genuine, check_usable, chosen, load, sign
 from dawan_node.node.verification import home_roots, verify_start
 from dawan_node.primitives.encoding import encode
 from tests.cli.joining_kit import PASSPHRASE, make_homes, requests_in, run, succeed
 
 NOW = datetime.now(UTC)
+
+
+def read_by_the_cli(line: str) -> dict[str, Any]:
+    """What the command line makes of a printed command, but for what is left at its default. Nothing is run."""
+    words = shlex.split(line, comments=True)
+    assert words.pop(0) == "dawan-node"
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"{line}: there is no command {name}"
+        command = found
+    made = command.make_context(command.name, words)
+    given = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in made.params.items() if made.get_parameter_source(name) is given}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--listen", "127.0.0.1:7201", "--passphrase-file", secret)  # fmt: skip
     said = succeed("network", "validator-request", "--home", new, "--from", folder / "gz1" / "network",
                    "--passphrase-file", secret)  # fmt: skip
-    assert f"network replace-validator {Home(new).validator_request_file} --key ADMIN" in said
+    line = next(line for line in said.splitlines() if "replace-validator" in line)
+    assert read_by_the_cli(line) == {
+        "request": Home(new).validator_request_file, "key": "gz-admin", "home": folder / "gz1"
+    }  # fmt: skip
     return folder
 
 
@@ -52,6 +76,38 @@ def problems(home: Path) -> list[OperatorError]:
     place = Home(home)
     settings = config.load(place.config_file, environment={})
     return verify_start(place, settings.node, consortium.load(place.consortium_file), NOW)
+
+
+def test_the_steps_after_a_lost_log_can_be_pasted_as_they_stand(folder: Path, tmp_path: Path) -> None:
+    old = folder / "gz1"
+    settings = config.load(Home(old).config_file, environment={})
+    document = consortium.load(Home(old).consortium_file).document
+    lines = rekey_steps(old, "gz1", "gz", ["trade"], addresses=listening(settings), admin=admin_of(document, "gz"))
+    read = [read_by_the_cli(line) for line in lines]
+    new = folder / "gz1-new"
+    assert read[0]["home"] == new and read[0]["ca"] == old / "keys" / "ca"
+    assert (read[0]["listen"], read[0]["rpc_listen"], read[0]["ops_listen"]) == (
+        settings.p2p.listen, settings.rpc.listen, settings.ops.listen
+    )  # fmt: skip
+    assert read[1] == {"home": new, "folder": old / "network"}
+    asking = {"key": "gz-admin", "home": old}  # the old home has the key, and its node passes on what is sent
+    assert read[2] == {"request": Home(new).validator_request_file, **asking}
+    assert read[3] == {"proposal": "rekey-gz1", "approve": True, "channel": "trade", **asking}
+    assert read[4] == {"proposal": "rekey-gz1", "channel": "trade", **asking}
+    assert read[5] == {"home": new}
+    spaced = rekey_steps(tmp_path / "a home", "gz1", "gz", ["trade"], addresses=listening(settings), admin="gz-admin")
+    (tmp_path / "a home" / "keys" / "ca").mkdir(parents=True)
+    assert [read_by_the_cli(line)["home"].name for line in spaced] == [
+        "a home-new", "a home-new", "a home", "a home", "a home", "a home-new"
+    ]  # fmt: skip
+
+
+def test_what_the_cli_prints_after_a_proposal_can_be_pasted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    next_steps("rekey-gz1", "trade", "gz-admin", "http://127.0.0.1:1", tmp_path / "a home")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  dawan-node")]
+    given = {"proposal": "rekey-gz1", "channel": "trade", "key": "gz-admin", "home": tmp_path / "a home"}
+    given |= {"rpc": "http://127.0.0.1:1"}
+    assert [read_by_the_cli(line) for line in lines] == [given | {"approve": True}, given]
 
 
 def test_a_home_with_another_key_starts_because_its_request_says_why(folder: Path) -> None:

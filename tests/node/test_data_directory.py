@@ -35,7 +35,7 @@ def make_database(home: Home, channel: str, chain_id: bytes) -> None:
 def start(home: Home, expected: Belonging | None = None, *, records: int = 0) -> Silence | None:
     """What one start of a node does with its directory, its log included; why the key is silent."""
     expected = expected or belonging()
-    memory = Memory(home, "gz", check_data(home, expected), expected)
+    memory = Memory(home, (), check_data(home, expected), expected)
     if memory.wal is not None and records:
         memory.wal.append([WalRecord(CHAIN, 40, b"x")] * records)
     memory.close()
@@ -238,7 +238,7 @@ def test_a_damaged_log_is_silent_and_a_disk_that_fails_is_not_taken_for_one(
 def test_a_database_ahead_of_the_log_silences_every_channel_if_the_key_votes_there(home: Home) -> None:
     for votes, silence in ((False, None), (True, Silence.LOG_BEHIND_DATABASE)):
         expected = belonging()
-        memory = Memory(home, "gz", check_data(home, expected), expected)
+        memory = Memory(home, (), check_data(home, expected), expected)
         memory.compare(CHAIN, 1, votes=votes)
         assert memory.silence is silence and memory.may_sign is (silence is None)
         memory.close()

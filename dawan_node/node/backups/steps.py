@@ -7,10 +7,12 @@ put that key in the place of the lost one, by vote, on every channel the node va
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from dawan_node.node import consortium as consortium_file
 from dawan_node.node.backups.manifest import Manifest
 from dawan_node.node.home import Home
+from dawan_node.node.rekey_steps import admin_of, voting_lines
 
 
 def steps_to_vote(home: Home, path: Path, manifest: Manifest, name: str, org: str) -> tuple[str, ...]:
@@ -23,14 +25,13 @@ def steps_to_vote(home: Home, path: Path, manifest: Manifest, name: str, org: st
         return (run,)
     voting = f"dawan-node run --home {path}    # observes, and votes once enacted; the old {name} must never run again"
     proposal = f"rekey-{name}"
+    # Nobody talks to this home before its key is voted in, so the URL is that of a node that runs.
+    asking = f"--key {quote(admin_of(document, org))} --home {quote(str(path))} --rpc URL"
+    request = path / "network" / "validator-request.toml"
     lines = [
-        f"dawan-node network validator-request --home {path} --from {path / 'network'}",
-        f"dawan-node network replace-validator {path / 'network' / 'validator-request.toml'} --key ADMIN"
-        f" --home {path} --rpc URL    # URL of any node of {org} or, from its own machine, of another that runs",
+        f"dawan-node network validator-request --home {quote(str(path))} --from {quote(str(path / 'network'))}",
+        f"dawan-node network replace-validator {quote(str(request))} {asking}"
+        f"    # URL of any node of {org} or, from its own machine, of another that runs",
+        *voting_lines(proposal, channels, asking),
     ]
-    for channel in channels:
-        lines += [
-            f"dawan-node network vote {proposal} --approve -c {channel} --key ADMIN    # each organisation that votes",
-            f"dawan-node network enact {proposal} -c {channel} --key ADMIN",
-        ]
     return (*lines, voting)

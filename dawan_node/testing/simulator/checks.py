@@ -104,6 +104,8 @@ class Checks:
             self._scene.world.note(f"alarm {node.number} {alarm.kind}")
             self._scene.world.counts[f"alarm: {alarm.kind}"] += 1
             self._scene.world.say(f"{node.name} {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
+            if node.is_forgetful and alarm.kind in (AlarmKind.OWN_KEY_ELSEWHERE, AlarmKind.HALTED):
+                continue  # what it should do; ``SimulatedNode.halted`` sees to the rest
             if alarm.kind in _NEVER and not self.is_lenient:
                 raise Violation(f"{node.name} reports {alarm.kind}: {alarm.text} {dict(alarm.fields)}")
             if alarm.kind in (AlarmKind.PROPOSAL_REFUSED, AlarmKind.CLOCK_DIFFERS):
@@ -248,6 +250,10 @@ class Checks:
         if node.is_honest:
             self._is_pinned(node, records)
 
+    def forget(self, node: SimulatedNode) -> None:
+        """The log of ``node`` is gone, and with it what this node's rules go by. What left it stays on record."""
+        self.rules.forget(node)
+
     def _is_pinned(self, node: SimulatedNode, records: Sequence[WalRecord]) -> None:
         """Whoever holds its vote for an undecided block also holds the block (U5)."""
         own = [Record(RecordKind(record.kind), record.payload) for record in records if record.kind < SHELL_KINDS_FROM]
@@ -298,6 +304,8 @@ class Checks:
         self._keeps_time(node)
         self.duties.measure(node)
         self._keeps_pool(node)
+        if node.is_forgetful:
+            return  # it cannot keep, or be tempted to break, what it does not know; that it signs nothing twice counts
         account = self.rules.account(node)
         if account.floor[:2] == (state.chain.epoch, state.view) and state.base.height != account.floor[2]:
             kept, due = state.base.height, account.floor[2]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dawan_node.consensus import Ready, Record, Replica, ReplicaConfig, VoteSigner
+from dawan_node.consensus.records import HaltedRecord
 from dawan_node.crypto.signatures import PrivateKey, verify_ed25519
 from dawan_node.errors import StorageError
 from dawan_node.execution.executor import Executor
@@ -77,6 +78,10 @@ class SimulatedNode:
         self.sent: set[bytes] = set()
         #: Liars' hooks; None for an honest node.
         self.liar: Liar | None = None
+        #: Its home was put back as ``init`` made it: an honest program that does not know what its key has signed.
+        self.is_forgetful = False
+        #: It found that out: no later life has a signer (``node.memory``).
+        self.is_silenced = False
 
     @property
     def is_honest(self) -> bool:
@@ -131,6 +136,25 @@ class SimulatedNode:
             self.scene.world.counts["log tail lost"] += kept < written
             self.scene.world.counts["log tail torn"] += synced < kept < written
             self.scene.world.note("crash", b"%d" % self.number)
+
+    def put_back(self) -> None:
+        """While it is down: the whole home becomes again what ``init`` made, with the same key."""
+        assert self.life is None
+        scene, self.files, self.database = self.scene, SimulatedDisk(), MemoryStore()
+        self.files.make_directory(LOG_FOLDER)
+        Wal.create(LOG_FOLDER, self.files)
+        write_genesis(self.database, scene.genesis_state.result, scene.genesis_state.changes, scene.genesis.created_ms)
+        self.promised, self.rolling, self.retired = [], None, []
+        self.sent.clear()
+        self.is_forgetful = True
+        scene.checks.forget(self)
+
+    def halted(self, halted: HaltedRecord) -> None:
+        """What ``node.Node`` does when a channel has stopped: for its own key's sake it opens anew without a signer."""
+        if halted.is_own_key and self.is_forgetful:
+            self.is_silenced = True
+            self.scene.world.counts["forgotten vote found"] += 1
+            self.scene.world.at(0, partial(self.scene.reopen, self.number))
 
     def freeze(self) -> None:
         """Stop as by SIGSTOP: nothing is done, nothing is lost."""
@@ -254,7 +278,8 @@ class Life:
             scene.timers,
             verify_ed25519 if scene.is_real else fake_verify,
         )
-        parts = restore_channel(scene.genesis, executor, store, records, node.make_signer, config, node.clock.wall_ms())
+        make_signer = None if node.is_silenced else node.make_signer
+        parts = restore_channel(scene.genesis, executor, store, records, make_signer, config, node.clock.wall_ms())
         if node.liar is not None:
             node.liar.prepare(node, parts.replica)
         else:
@@ -271,6 +296,7 @@ class Life:
             NoMetrics(),
             runtime=runtime,
         )
+        self.channel.on_halted = node.halted
         self.replica = parts.replica
 
     def begin(self) -> None:

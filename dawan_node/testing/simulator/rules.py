@@ -101,6 +101,11 @@ class Rules:
         """What ``node`` has signed and decided."""
         return self._accounts.setdefault(node.number, Account())
 
+    def forget(self, node: SimulatedNode) -> None:
+        """The log of ``node`` is a new one."""
+        self._accounts.pop(node.number, None)
+        self._latest.pop(node.number, None)
+
     # What a node writes
 
     def writes(self, node: SimulatedNode, records: Sequence[Record]) -> None:

@@ -163,6 +163,11 @@ class Scene:
             node.crash(is_killed)
             self.network.node_crashed(node)
 
+    def reopen(self, number: int) -> None:
+        """The node closes and opens everything, as the process does that must begin anew."""
+        self.crash(number, is_killed=True)
+        self.start(number)
+
     def power_lost(self, node: SimulatedNode) -> None:
         """Power failed in the middle of an action."""
         self.crash(node.number)
