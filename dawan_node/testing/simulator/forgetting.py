@@ -80,7 +80,7 @@ def tell(seed: int, told: Told) -> Scene:
     scene.run(500)  # what is in flight is decided by all of them
     for number in down:
         scene.crash(number)
-    scene.network.weather = Weather((1, chance.choice((5, 40, 120))), chance.choice((0.0, 0.02, 0.1)), 0.02, 0.0)
+    scene.network.weather = Weather((1, chance.choice((5, 40, 120))), chance.choice((0, 2, 10)), 2)
     before = scene.nodes[victim].height
     for _ in range(chance.randint(2, 6)):
         scene.submit(chance.randint(1, 25))
