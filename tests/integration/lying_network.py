@@ -25,11 +25,11 @@ class _Processes(Processes):
     def __init__(self, devnet: Devnet, liar: DevnetNode, behaviour: str) -> None:
         super().__init__(devnet)
         self._liar = liar
-        self.behaviour = behaviour
+        self._behaviour = behaviour
 
     def command(self, node: DevnetNode) -> list[str]:
         python, _, _, *arguments = command = super().command(node)
-        return [python, str(PROGRAM), self.behaviour, *arguments] if node == self._liar else command
+        return [python, str(PROGRAM), self._behaviour, *arguments] if node == self._liar else command
 
 
 class LyingNetwork(Network):
@@ -43,7 +43,7 @@ class LyingNetwork(Network):
         key = validators.public_keys[self.liar_index]
         self.liar = self.devnet.find(next(entry.name for entry in self.genesis.validators if entry.public_key == key))
         self.honest = tuple(node for node in self.nodes if node != self.liar)
-        self.processes: _Processes = _Processes(self.devnet, self.liar, behaviour)
+        self.processes = _Processes(self.devnet, self.liar, behaviour)
 
     def start_all(self) -> None:
         """Start the nodes; nothing is committed yet, so everybody is in view 0."""
@@ -55,16 +55,6 @@ class LyingNetwork(Network):
 
     def lie(self) -> None:
         self._tell_liar(signal.SIGUSR1)
-
-    def become(self, behaviour: str) -> None:
-        """The liar goes down and comes back as a liar of another kind; lies from now on."""
-        if self.processes.behaviour != behaviour:
-            self.processes.behaviour = behaviour
-            self.processes.stop((self.liar,))
-            self.processes.start(self.liar)
-            self.wait_answering(self.liar)
-            self.wait_linked()
-        self.lie()
 
     def be_honest(self) -> None:
         self._tell_liar(signal.SIGUSR2)

@@ -7,7 +7,6 @@ twice) and live, and whoever can be accused of a lie is the liar.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ REPLACED_S_MAX = 20.0
 THROUGHPUT_SHARE_MIN = 0.3
 #: How long clients offer transactions in each half of a comparison.
 OFFER_S = 4.0
-
-
-@pytest.fixture(scope="module")
-def follower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LyingNetwork]:
-    """A network whose liar is not the primary, so that one kind of liar leaves it as the next one needs it."""
-    with lying(tmp_path_factory.mktemp("follower"), "double-voter", is_primary=False) as network:
-        yield network
 
 
 def assert_only_the_liar_is_accused(network: LyingNetwork) -> None:
@@ -53,15 +45,14 @@ def test_a_primary_that_proposes_two_blocks_at_one_height_is_proven_to_lie_and_r
         assert_only_the_liar_is_accused(network)
 
 
-def test_two_votes_at_every_height_stop_nobody_and_are_proven(follower: LyingNetwork) -> None:
-    network = follower
-    network.become("double-voter")
-    with Load(network, network.honest) as load:
-        load.wait_for(60)
-        until(lambda: has_proof(network, "equivocation"), 20.0, "a proof")
-    assert network.lies["two votes"] >= 10
-    network.assert_kept(load.committed, network.honest)
-    assert_only_the_liar_is_accused(network)
+def test_two_votes_at_every_height_stop_nobody_and_are_proven(tmp_path: Path) -> None:
+    with lying(tmp_path, "double-voter", is_primary=False) as network:
+        with Load(network, network.honest) as load:
+            load.wait_for(60)
+            until(lambda: has_proof(network, "equivocation"), 20.0, "a proof")
+        assert network.lies["two votes"] >= 10
+        network.assert_kept(load.committed, network.honest)
+        assert_only_the_liar_is_accused(network)
 
 
 def test_a_primary_that_holds_its_proposals_back_costs_no_more_than_it_may_or_is_replaced(tmp_path: Path) -> None:
@@ -88,15 +79,14 @@ def test_a_primary_that_is_alive_and_proposes_nothing_is_replaced(tmp_path: Path
         assert not any(network.accusations().values()), "silence is no lie"
 
 
-def test_wrong_results_and_garbage_stop_nobody(follower: LyingNetwork) -> None:
-    network = follower
-    network.become("babbler")
-    with Load(network, network.honest) as load:
-        until(lambda: network.lies["garbage"] > 1 and network.lies["a wrong result"] > 1, 20.0, "lies")
-        load.wait_for(30)
-    network.assert_kept(load.committed, network.honest)
-    assert_only_the_liar_is_accused(network)
-    assert all(network.processes.pid(node) is not None for node in network.honest)
+def test_wrong_results_and_garbage_stop_nobody(tmp_path: Path) -> None:
+    with lying(tmp_path, "babbler", is_primary=False) as network:
+        with Load(network, network.honest) as load:
+            until(lambda: network.lies["garbage"] > 1 and network.lies["a wrong result"] > 1, 20.0, "lies")
+            load.wait_for(30)
+        network.assert_kept(load.committed, network.honest)
+        assert_only_the_liar_is_accused(network)
+        assert all(network.processes.pid(node) is not None for node in network.honest)
 
 
 def throughput(network: LyingNetwork) -> tuple[float, list[str]]:

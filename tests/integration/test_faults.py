@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from failing import DEFAULT, die_and_return
 from network_kit import CHANNEL, Load, Network, until
 
 from dawan_node.rpc.client import RpcError
@@ -89,3 +90,9 @@ def test_a_node_that_was_away_for_many_blocks_catches_up_without_any_traffic(who
     network.processes.start(away)
     network.wait_answering(away)
     assert network.agree() >= begin + 80
+
+
+def test_a_validator_that_dies_in_the_middle_of_its_work_comes_back(
+    whole_network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_and_return(whole_network, DEFAULT, monkeypatch)

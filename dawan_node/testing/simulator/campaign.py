@@ -33,6 +33,7 @@ REQUIRED: Final = (
     "message clogged", "message damaged", "message doubled", "message lost", "message lost in a deaf direction",
     "message muffled",
     "message overtaken", "slow disk", "validator set change submitted", "alarm: epoch", "alarm: new_view", "evidence",
+    "O ended at a stale branch",
 )  # fmt: skip
 #: From so many seeds on.
 REQUIRED_FROM: Final = 500
