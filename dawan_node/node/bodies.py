@@ -54,13 +54,28 @@ class BlockBody:
     @classmethod
     def decode_record(cls, payload: bytes) -> BlockBody:
         """From the node's own log. Raises StorageError, since we wrote it."""
+        block_hash, envelopes = _read_record(payload)
         try:
-            block_hash, envelopes = _record_decoder.decode(payload)
             return cls(block_hash, tuple(Transaction.decode(envelope) for envelope in envelopes))
-        except (msgspec.MsgspecError, InvalidEncoding, InvalidTransaction) as error:
-            raise StorageError(
-                f"a block body in the write-ahead log cannot be read: {error}", StorageReason.LOG_CORRUPT
-            ) from error
+        except (InvalidEncoding, InvalidTransaction) as error:
+            raise _unreadable(error) from error
+
+    @staticmethod
+    def recorded_hash(payload: bytes) -> bytes:
+        """Of which block the record in the node's own log is: nearly all of them are of blocks that are long decided,
+        and their transactions need not be read again. Raises StorageError, since we wrote it."""
+        return _read_record(payload)[0]
+
+
+def _read_record(payload: bytes) -> tuple[bytes, list[bytes]]:
+    try:
+        return _record_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> StorageError:
+    return StorageError(f"a block body in the write-ahead log cannot be read: {error}", StorageReason.LOG_CORRUPT)
 
 
 _record_decoder = decoder_for(tuple[bytes, list[bytes]])

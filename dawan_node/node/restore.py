@@ -151,7 +151,7 @@ def _lacks_blocks(records: Sequence[Record], height: int, bodies: set[bytes]) ->
 
 def _logged_bodies(genesis: Genesis, log_records: Iterable[WalRecord] | None) -> set[bytes]:
     return {
-        BlockBody.decode_record(record.payload).block_hash
+        BlockBody.recorded_hash(record.payload)
         for record in log_records or ()
         if record.kind == BODIES_RECORD and record.channel_id == genesis.chain_id
     }
@@ -220,10 +220,8 @@ def restore_channel(
     bodies = Bodies()
     wanted = _undecided(records, head.height)
     for record in own:
-        if record.kind == BODIES_RECORD:
-            body = BlockBody.decode_record(record.payload)
-            if body.block_hash in wanted:
-                bodies.add(body, logged=True)
+        if record.kind == BODIES_RECORD and BlockBody.recorded_hash(record.payload) in wanted:
+            bodies.add(BlockBody.decode_record(record.payload), logged=True)
     evidence = decode_records([record.payload for record in own if record.kind == EVIDENCE_RECORD])
     accusing = signer if isinstance(signer, ChannelSigner) else None
     return ChannelParts(genesis, store, executor, head, replica, bodies, config.verify, accusing, evidence)

@@ -36,9 +36,11 @@ from dawan_node.storage.wal_format import DamagedSegment, SegmentContent, Segmen
 
 __all__ = ["SEGMENT_BYTES", "Wal", "WalMissing", "WalRecord"]
 
-# Bodies of undecided blocks are in the log, about 0.5 MB per full block: a segment is some hundred blocks, so the
-# cost of a checkpoint (the bodies in flight) is spread thin, and replay reads at most this much and one checkpoint.
-SEGMENT_BYTES = 64 * 1024 * 1024
+# Replay reads at most this much and one checkpoint, and every start waits for it: some 0.15 s of processor time per MiB
+# of small blocks was measured, so 64 MiB would be ten seconds. Bodies of undecided blocks are in the log, about 0.5 MB
+# per full block: a checkpoint (the bodies in flight, a file, two syncs) is due every eight of these, or every two
+# thousand of the smallest blocks.
+SEGMENT_BYTES = 4 * 1024 * 1024
 
 _SEGMENT_NAME = re.compile(r"([0-9]{16})\.wal")
 

@@ -23,6 +23,12 @@ def test_a_body_comes_back_from_its_log_record_byte_for_byte() -> None:
     assert read == written and read.leaf_hashes == leaves_of(written.transactions)
 
 
+def test_the_block_of_a_log_record_is_known_without_reading_its_transactions() -> None:
+    assert BlockBody.recorded_hash(encode([bytes(32), [b"no envelope"]])) == bytes(32)
+    with pytest.raises(StorageError):
+        BlockBody.recorded_hash(body(1).encode_record()[:-1])
+
+
 @pytest.mark.parametrize(
     "payload",
     [
