@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from dawan_node import failpoints
-from dawan_node.errors import InvalidMessage, OperatorError, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, InvalidMessage, OperatorError, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.executor import REPLAY_INDEX, Executor
 from dawan_node.execution.keys import prefix_of
@@ -35,7 +35,8 @@ from dawan_node.node.logs import fields
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.replay import REPLAY_ENTRY
 from dawan_node.storage.files import sync_directory
-from dawan_node.storage.leveldb import LevelDBStore, is_initialised, marker_path
+from dawan_node.storage.leveldb import LevelDBStore, is_initialised, marker_path, read_sign
+from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.snapshot_files import PartFolder
 from dawan_node.storage.snapshot_store import SnapshotStore
 from dawan_node.sync.snapshot_fetch import Chosen, PartRule
@@ -97,7 +98,9 @@ def build(incoming: PartFolder, executor: Executor, pace: Callable[[], None] = l
 def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> int | None:
     """Put a built database in the place of ``database``, if there is one; the height it is at.
 
-    ``logged_height`` is the highest decided height in this node's log, None without a log. Raises StorageError.
+    ``logged_height`` is the highest decided height in this node's log, None without a log. Raises StorageError, and
+    DataRefused, with nothing touched, for one that a newer version built. One of an older version takes its place as it
+    is: whoever opens it brings it up, like any other database.
     """
     built = incoming.path / _DATABASE
     if not is_initialised(built):
@@ -110,6 +113,7 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
         if built.exists():
             if logged_height is not None and logged_height < height:
                 return None  # written to the log once the node runs, then adopted
+            _require_known_schema(built)
             failpoints.reach("install.before_aside")
             if database.exists():
                 aside = next(a for n in count() if not (a := database.with_name(f"db.before-{height}-{n}")).exists())
@@ -136,6 +140,17 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
         raise StorageError(f"the snapshot in {incoming.path} is damaged: {error}; remove that folder") from None
     log.info("snapshot_installed", extra=fields(database=str(database), height=height))
     return height
+
+
+def _require_known_schema(built: Path) -> None:
+    schema = read_sign(built).schema
+    if schema is not None and schema > SCHEMA_VERSION:
+        raise DataRefused(
+            DataRefusal.NEWER,
+            f"{built} is not put in the place of the database",
+            f"it has schema {schema} and this version of dawan-node knows {SCHEMA_VERSION}",
+            f"Start the newer version again, or remove {built.parent}: the snapshot is then fetched anew.",
+        )
 
 
 def is_built(incoming: PartFolder) -> bool:

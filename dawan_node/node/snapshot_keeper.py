@@ -172,13 +172,19 @@ class SnapshotKeeper:
         self._offered = []
         try:
             self._folders.clear()
-            for height in self._folders.heights():
+            heights = self._folders.heights()
+        except OSError as error:
+            log.warning("snapshot_unreadable", extra=fields(channel=self._name, why=str(error)))
+            return
+        for height in heights:
+            try:
                 data = self._folders.at(height).manifest()
                 manifest = None if data is None else Manifest.decode(data)
-                if data is not None and manifest is not None and manifest.header.height == height:
-                    self._offered.append((height, manifest.id, data))
-        except (OSError, InvalidMessage) as error:
-            log.warning("snapshot_unreadable", extra=fields(channel=self._name, why=str(error)))
+            except (OSError, InvalidMessage) as error:  # damaged, or another version's; the others are offered
+                log.warning("snapshot_unreadable", extra=fields(channel=self._name, height=height, why=str(error)))
+                continue
+            if data is not None and manifest is not None and manifest.header.height == height:
+                self._offered.append((height, manifest.id, data))
 
     # Serving
 

@@ -14,9 +14,10 @@ from typing import Final
 from dawan_node.storage.room import Room
 
 LOOK_S: Final = 1.0
-#: Looks between two notes of the log's length: what a log put back in between could make this home forget is a minute,
-#: and one more small sync a minute costs nothing.
-NOTE_EVERY: Final = 60
+#: Looks between two notes of the log's length: what a log put back in between could make this home forget is five
+#: seconds of votes. A note is one file written anew, two syncs in a thread of its own, and none when the log has not
+#: grown; a node that decides a block a second makes some twenty syncs in that time anyway.
+NOTE_EVERY: Final = 5
 
 
 class StorageWatch:

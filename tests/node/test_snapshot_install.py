@@ -9,23 +9,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
-from dawan_node.errors import InvalidMessage, OperatorError, StorageError
+from dawan_node.errors import DataRefusal, DataRefused, InvalidMessage, OperatorError, StorageError
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry, load_module
+from dawan_node.node import snapshot_install
 from dawan_node.node.applier import Applier
 from dawan_node.node.metrics import StageTimes
 from dawan_node.node.snapshot_install import adopt, build, is_built
 from dawan_node.node.snapshot_maker import make_snapshot
 from dawan_node.primitives.genesis import TX_LIFETIME_MS_CEILING
+from dawan_node.storage import channel_store, leveldb, schema
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.storage.leveldb import is_initialised
+from dawan_node.storage.kv import KeyValueStore, Put
+from dawan_node.storage.leveldb import DatabaseSign, is_initialised, read_sign
+from dawan_node.storage.migration import migrate
 from dawan_node.storage.snapshot_files import PartFolder, SnapshotFolders
 from dawan_node.sync.snapshot_fetch import Chosen
-from dawan_node.sync.snapshot_format import Layout, Manifest
+from dawan_node.sync.snapshot_format import HeaderRun, Layout, Manifest
 from tests.node.ledger import START_MS, Ledger, certify
-from tests.node.snapshot_kit import contents, grown, installed, no_pace, receive, take
+from tests.node.snapshot_kit import contents, grown, installed, no_pace, on_disk, receive, take
 
 
 def test_the_installed_state_is_byte_for_byte_the_executed_one(tmp_path: Path) -> None:
@@ -192,6 +197,82 @@ def test_an_installation_may_be_interrupted_anywhere(tmp_path: Path, monkeypatch
         assert store.head.height == 8
         store.close()
         assert not is_built(incoming)
+
+
+def built(folder: Path) -> tuple[Ledger, PartFolder]:
+    """A home with a ledger at its genesis, and a complete database of a snapshot beside it."""
+    ledger, _ = grown(8)
+    _, source = take(ledger, folder)
+    first = ledger.executor.genesis_state()
+    ChannelStore.create(folder / "db", first.result, first.changes, ledger.genesis.created_ms)
+    incoming = receive(source, folder)
+    build(incoming, ledger.executor)
+    return ledger, incoming
+
+
+def test_a_snapshot_that_an_earlier_version_built_is_brought_up_when_this_one_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node is updated between building and adopting: to it, what was built is a database with an older schema."""
+    ledger, incoming = built(tmp_path)
+    seen: list[bytes] = []
+
+    def step(store: KeyValueStore) -> Iterator[list[Put]]:
+        seen.extend(key for key, _ in store.iterate(prefix=schema.STATE))
+        yield [(b"~brought up", b"")]
+
+    for module in (schema, leveldb, snapshot_install):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {1: step}, 2))
+    assert adopt(tmp_path / "db", incoming, None) == 8
+    store = ChannelStore.open(tmp_path / "db", ledger.genesis.chain_id)
+    mine, theirs = store.snapshot(), ledger.store.snapshot()
+    assert store.head.height == 8 and seen and mine.get(b"~brought up") == b""
+    assert read_sign(tmp_path / "db") == DatabaseSign(2, ledger.genesis.chain_id)
+    assert contents(mine) == contents(theirs)
+    mine.close()
+    store.close()
+
+
+def test_a_snapshot_with_a_schema_there_is_no_way_from_is_refused_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, incoming = built(tmp_path)
+    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {}, 2))
+    adopt(tmp_path / "db", incoming, None)
+    before = on_disk(tmp_path / "db")
+    with pytest.raises(DataRefused) as refusal:
+        ChannelStore.open(tmp_path / "db", ledger.genesis.chain_id)
+    assert refusal.value.reason is DataRefusal.OLDER and on_disk(tmp_path / "db") == before
+
+
+def test_a_snapshot_that_a_newer_version_built_is_refused_before_anything_moves(tmp_path: Path) -> None:
+    ledger, incoming = built(tmp_path)
+    sign = b"dawan-node database\nschema 2\nchain %s\n" % ledger.genesis.chain_id.hex().encode()
+    leveldb.marker_path(incoming.path / "db").write_bytes(sign)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(DataRefused, match="fetched anew") as refusal:
+        adopt(tmp_path / "db", incoming, None)
+    assert refusal.value.reason is DataRefusal.NEWER
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+    store = ChannelStore.open(tmp_path / "db", ledger.genesis.chain_id)
+    assert store.head.height == 0, "the old database is in its place"
+    store.close()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_manifest_or_part_of_another_version_is_refused(tmp_path: Path, version: int) -> None:
+    _, source = take(grown(4)[0], tmp_path)
+    data, part = source.manifest(), source.part(0)
+    assert data is not None and part is not None
+    for kind, encoded in ((Manifest, data), (HeaderRun, part)):
+        values = msgpack.unpackb(encoded)
+        key = "version" if isinstance(values, dict) else 0
+        assert values[key] == 1
+        values[key] = version
+        kind.decode(encoded)
+        with pytest.raises(InvalidMessage):
+            kind.decode(msgpack.packb(values))
 
 
 def test_a_log_that_does_not_know_of_the_snapshot_keeps_it_waiting(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ async def _running(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
+            await asyncio.sleep(0)  # they have begun, and so will end, whatever happens here
             yield channel
             for task in tasks:
                 task.cancel()

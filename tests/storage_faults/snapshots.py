@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from dawan_node import failpoints
+from dawan_node.errors import DawanError
 from dawan_node.node.snapshot_install import adopt, build, is_built
 from dawan_node.node.snapshot_maker import make_snapshot
 from dawan_node.storage import retention
@@ -81,9 +82,12 @@ def _dies(work: Work, home: Path, place: str) -> bool:
 
 
 def _afterwards(work: Work, home: Path) -> list[str]:
-    found = work.check(home)
-    work.do(home)
-    return [*found, *work.check(home), *work.done(home)]
+    try:
+        found = work.check(home)
+        work.do(home)
+        return [*found, *work.check(home), *work.done(home)]
+    except DawanError as error:
+        return [f"it does not start: {error}"]
 
 
 # Making one, with two there already
