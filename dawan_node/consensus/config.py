@@ -80,6 +80,7 @@ class ReplicaConfig:
 
     ``verify`` exists so that simulations can replace Ed25519 by something fast; a node never sets it. ``own_key`` is
     for a replica without signer: the key that only observes for now, and must not become one that forgot (U6).
+    ``listens_first``: as every node does (``listening``); without it the first word waits for nobody.
     """
 
     chain_id: bytes
@@ -87,6 +88,7 @@ class ReplicaConfig:
     timers: Timers = field(default_factory=Timers)
     verify: Verify = verify_ed25519
     own_key: bytes | None = None
+    listens_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

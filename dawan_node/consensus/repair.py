@@ -73,6 +73,7 @@ class Repair:
         state = self._state
         if state.is_alone:
             return
+        self._hear_out()
         if state.clock >= self._status_at + state.timers.status_ms:
             self._status_at = state.clock
             state.outbox.send(self.status().encode())
@@ -92,6 +93,9 @@ class Repair:
         if link >= state.validators.n or link == state.own:
             return
         self._claims[link] = status.height
+        if state.listening is not None:
+            state.listening.heard(link, status)
+            self._hear_out()
         if status.height > chain.height or status.epoch > chain.epoch:
             self.tell(link)  # it answers with what I lack
         helped_at = self._helped_at.get(link)
@@ -107,6 +111,14 @@ class Repair:
             self._send_view(status, link)
             if status.view == state.view:
                 self._send_votes(status, link)
+
+    def _hear_out(self) -> None:
+        state, chain = self._state, self._state.chain
+        if state.listening is None or state.own is None:
+            return
+        place = (chain.epoch, chain.height, state.view)
+        if state.listening.is_over(state.own, state.validators.q, place, state.clock, state.timers):
+            state.listening = None
 
     def _send_decisions(self, height: int, link: int) -> None:
         """The next decided blocks, up to W of them; further ones come as a range (L4)."""

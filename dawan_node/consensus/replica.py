@@ -136,11 +136,13 @@ class Replica:
             return
         if link_validator is not None:
             self._suspicion.heard(link_validator)
+        was_listening = self._state.listening is not None
         try:
             self._dispatch(message, link_validator)
         except InvalidMessage:
             self._rejected += 1
-        if not isinstance(message, Status):  # what others say of themselves changes nothing of mine
+        has_heard = was_listening and self._state.listening is None
+        if has_heard or not isinstance(message, Status):  # else what others say of themselves changes nothing of mine
             self._advance()
 
     def link_up(self, validator: int, now_ms: int) -> None:

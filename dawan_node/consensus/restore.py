@@ -132,6 +132,8 @@ class Restorer:
             if number == chain.epoch:
                 self._restore_view(epoch)
                 self._restore_votes(epoch)
+                if epoch.prepares or epoch.commits or epoch.view_change is not None:
+                    self._state.listening = None  # the log knows what this key has said
                 if self._state.own is None:
                     self._set_aside(epoch)
 

@@ -8,6 +8,7 @@
 | ``halted`` | ``halt`` below, by whoever holds the proof |
 | ``view``, ``target``, ``base``, ``entries``, ``new_view`` | ``view_changer``; reset by ``enter_epoch`` below |
 | ``backoff`` | ``view_changer`` (up), ``suspicion`` (down) |
+| ``listening`` | ``repair`` and ``restore`` (its end); begun by ``enter_epoch`` below |
 | ``log``, ``tree``, ``prepared``, ``own_records``, ``accepted_at`` | ``agreement``; emptied by the others |
 
 Nothing here decides anything; it answers questions (*may I vote?*) that several parts ask.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from dawan_node.consensus.block_tree import BlockTree
 from dawan_node.consensus.chain import Chain
 from dawan_node.consensus.config import Head, ReplicaConfig
+from dawan_node.consensus.listening import Listening
 from dawan_node.consensus.message_log import MessageLog
 from dawan_node.consensus.proof import proof_of
 from dawan_node.consensus.ready import AlarmKind, Evidence, EvidenceKind, Outbox
@@ -91,6 +93,8 @@ class ReplicaState:
         self._evidence: dict[tuple[int, int, EvidenceKind], Evidence] = {}
         self._first_primary = (-1, 0)
         self.own = self._own_index()
+        #: Not None: my log knows no word of mine in this epoch, and the others have not been heard yet.
+        self.listening = Listening() if self._has_to_listen else None
 
     # --- questions ---------------------------------------------------------------------------------------------
 
@@ -132,10 +136,15 @@ class ReplicaState:
         return self.validators.n == 1
 
     @property
+    def _has_to_listen(self) -> bool:
+        return self.config.listens_first and self.own is not None and not self.is_alone
+
+    @property
     def may_sign(self) -> bool:
         """Whether any vote or VIEW-CHANGE may be signed now (L3, U12)."""
         return (
             self.own is not None
+            and self.listening is None
             and self.halted is None
             and self.quarantine is None
             and self.chain.is_certified
@@ -237,7 +246,10 @@ class ReplicaState:
 
     def enter_epoch(self) -> None:
         """Reset what belongs to one epoch; the chain has entered it."""
+        last = self.own_records.get(self.chain.height)
+        took_part = last is not None and (RecordKind.COMMIT, self.chain.block_hash) in last.by_block
         self.own = self._own_index()
+        self.listening = Listening() if self._has_to_listen and not took_part else None
         self.outbox.validators = self.validators
         self.view = self.target = 0
         self.new_view = None

@@ -115,6 +115,14 @@ def from_pem(text: str) -> list[bytes]:
         raise UntrustedCertificate("malformed", f"not a PEM certificate: {error}") from None
 
 
+def only_one(pem: str) -> bytes:
+    """The one certificate of a text that has to hold exactly one, DER. Raises UntrustedCertificate."""
+    found = from_pem(pem)
+    if len(found) != 1:
+        raise UntrustedCertificate("malformed", f"{len(found)} certificates where the node's own one is expected")
+    return found[0]
+
+
 def fingerprint(certificate: bytes) -> bytes:
     """SHA-256 of the DER bytes: what the signed hello binds a node key to."""
     return sha256(certificate)

@@ -188,7 +188,7 @@ def restore_ledger(
     OperatorError or StorageError."""
     genesis = ledger.genesis
     signer_of = None if key is None else partial(key.channel, genesis.chain_id)
-    config = ReplicaConfig(genesis.chain_id, genesis.created_ms, own_key=watched)
+    config = ReplicaConfig(genesis.chain_id, genesis.created_ms, own_key=watched, listens_first=True)
     try:
         parts = restore_channel(genesis, ledger.executor, ledger.store, log_records, signer_of, config, now_ms)
         return replace(parts, keeping=ledger.keeping)

@@ -30,7 +30,7 @@ from typing import Final, Literal, NoReturn
 import msgspec
 
 from dawan_node.crypto import keystore
-from dawan_node.crypto.certificates import CertifiedKey, from_pem, to_pem
+from dawan_node.crypto.certificates import CertifiedKey, only_one, to_pem
 from dawan_node.crypto.possession import prove_possession, proves_possession
 from dawan_node.crypto.signatures import ED25519, PrivateKey, check_public_key, verify
 from dawan_node.errors import ConfigError, InvalidKey, UntrustedCertificate
@@ -81,10 +81,7 @@ class ValidatorRequest(Part, frozen=True):
     @property
     def tls_certificate(self) -> bytes:
         """``certificate`` as DER. Raises UntrustedCertificate."""
-        found = from_pem(self.certificate)
-        if len(found) != 1:
-            raise UntrustedCertificate("malformed", f"{len(found)} certificates where the node's own one is expected")
-        return found[0]
+        return only_one(self.certificate)
 
     def signing_bytes(self) -> bytes:
         """What both signatures cover. Raises UntrustedCertificate when the certificate cannot be read."""

@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 
 from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence
+from dawan_node.testing.simulator.forgetting import run_stories
 from dawan_node.testing.simulator.node import Liar, Life
 from dawan_node.testing.simulator.plan import plan_of
 from dawan_node.testing.simulator.scene import Scene, run_checked
 from dawan_node.testing.simulator.shrink import shrink
 from dawan_node.testing.simulator.stage import run_plan
 from dawan_node.testing.simulator.world import Violation
+from tests.long_and_short import seeds
 
 #: Seeds that once violated something, with what it was; they stay.
 REGRESSIONS = {
@@ -40,6 +42,13 @@ def _quiet() -> object:
 def test_seeds_that_once_failed_pass(seed: int) -> None:
     (outcome,) = run_seeds([seed])
     assert not outcome.violation
+
+
+@pytest.mark.parametrize("seed", seeds(2, 200))
+def test_a_home_put_back_as_init_made_it_never_signs_twice_and_finds_out(seed: int) -> None:
+    told = run_stories(range(seed, seed + 1))
+    assert not told.violations
+    assert told.stories == 1
 
 
 def test_a_seed_gives_the_same_trace_in_another_process_under_another_hash_seed() -> None:

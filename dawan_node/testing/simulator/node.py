@@ -277,6 +277,7 @@ class Life:
             scene.genesis.created_ms,
             scene.timers,
             verify_ed25519 if scene.is_real else fake_verify,
+            listens_first=True,
         )
         make_signer = None if node.is_silenced else node.make_signer
         parts = restore_channel(scene.genesis, executor, store, records, make_signer, config, node.clock.wall_ms())

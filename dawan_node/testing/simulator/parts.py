@@ -13,6 +13,7 @@ from typing import Final
 
 from dawan_node.testing import bounded_search, twins
 from dawan_node.testing.gossip_network import scenarios
+from dawan_node.testing.simulator import forgetting
 from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence, spread
 from dawan_node.testing.simulator.planted import run_planted
 from dawan_node.testing.simulator.scene import Scene
@@ -21,6 +22,8 @@ from dawan_node.testing.simulator.scene import Scene
 COMPARED: Final = 50
 #: Seeds of mutating liars lie apart from the others.
 BYZZFUZZ_FIRST: Final = 5_000_000
+#: Stories of a home that was put back.
+FORGETTING_EXTENDED: Final = 1_000
 #: Twins: scenarios handed to a process at once, how many the extended run plays, how many show the checker's teeth.
 TWINS_CHUNK: Final = 100
 TWINS_EXTENDED: Final = 60_000
@@ -152,6 +155,25 @@ def _search_one(task: tuple[bounded_search.Bounds, float]) -> bounded_search.Sea
         return bounded_search.run(task[0], seconds=task[1])
 
 
+def _forgetting(setting: Setting) -> tuple[bool, list[str]]:
+    """Homes put back as ``init`` made them (``forgetting``)."""
+    count = FORGETTING_EXTENDED
+    chunks = iter([range(first, min(first + 20, count)) for first in range(0, count, 20)])
+    told = forgetting.Told()
+    for part in spread(_forgetting_range, chunks, setting.jobs):
+        told.add(part)
+    return not told.violations and told.needed > 0, [
+        *told.violations[:5],
+        f"{told.stories} homes put back, {told.found_out} found out ({told.needed} of them had to),"
+        f" {len(told.violations)} violations",
+    ]
+
+
+def _forgetting_range(seeds: range) -> forgetting.Told:
+    with silence():
+        return forgetting.run_stories(seeds)
+
+
 def _gossip(setting: Setting) -> tuple[bool, list[str]]:
     """Sixty nodes spread blocks and transactions, with attackers (docs/gossip.md)."""
     chosen = scenarios.SCENARIOS if setting.is_extended else scenarios.DEFAULT
@@ -170,6 +192,7 @@ PARTS: Final[dict[str, Part]] = {
     "byzzfuzz": Part(_byzzfuzz),
     "determinism": Part(_determinism),
     "planted": Part(lambda setting: run_planted(setting.bugs, setting.is_extended, setting.jobs)),
+    "forgetting": Part(_forgetting, is_default=False),
     "rate": Part(_rate, is_default=False),
     "search": Part(_search, is_default=False),
     "twins": Part(_twins),
