@@ -2,12 +2,12 @@
 
     python -m benchmarks.catch_up [--blocks 3000] [--txs 1] [--peers 3] [--json FILE]
 
-A chain is made first (``dawan_node.testing.long_chain``: real signatures, certificates and state). Then a new validator
-of it, with an empty database and a write-ahead log on disk, catches up from processes that serve it as ``--peers``
-validators through the real serving code and its budgets, over local sockets. Nothing else is left out: light ranges,
-bodies, execution, one log record and one synced database write per block. Printed are blocks and transactions per
-second from the first head to the last block, the processor time of the node and of one server, and what executing and
-storing alone took in the worker thread, which is as fast as it could go.
+The chain (``dawan_node.testing.long_chain``: real signatures, certificates and state) is made first, or taken from the
+cache outside the repository. Then a new validator of it, with an empty database and a write-ahead log on disk, catches
+up from processes that serve it as ``--peers`` validators through the real serving code and its budgets, over local
+sockets. Nothing else is left out: light ranges, bodies, execution, log records and synced database writes. Printed are
+blocks and transactions per second from the first head to the last block, bytes received, the processor time of the node
+and of one server, and what executing and storing alone took in the worker thread, which is as fast as it could go.
 
 Read it like this: ``busy`` is the share of the time that the worker thread executed or stored. Near 100 % catch-up is
 as fast as execution; the rest is time that the pipeline left it idle, or that other threads held the interpreter.
@@ -20,7 +20,9 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -43,12 +45,16 @@ from dawan_node.node.syncing import RETRY_MS
 from dawan_node.node.verifier import Mode, Verifier
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.peers import PeerId, Role
+from dawan_node.primitives.genesis import ValidatorEntry
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.wal import Wal
 from dawan_node.sync import BusyReply, HeadMessage, LightRequest, decode_sync_message
-from dawan_node.testing.long_chain import Keys, Plan, build
+from dawan_node.testing.long_chain import Keys, Plan
+from dawan_node.testing.long_chain_homes import cached, keys_of
 
 HISTORY = 10_000
+#: It signed nothing of the chain: a key that forgot its votes would only observe (amendment U6).
+LATE = "mo1"
 
 
 def now_ms() -> int:
@@ -58,13 +64,12 @@ def now_ms() -> int:
 # Serving, in a process of its own
 
 
-def serve(database: Path, socket: Path, ready: Any) -> None:
+def serve(database: Path, chain_id: bytes, socket: Path, ready: Any) -> None:
     """Answer requests as one validator does, until killed."""
-    asyncio.run(_serve(database, socket, ready))
+    asyncio.run(_serve(database, chain_id, socket, ready))
 
 
-async def _serve(database: Path, socket: Path, ready: Any) -> None:
-    chain_id = Keys.of_kit().genesis.chain_id
+async def _serve(database: Path, chain_id: bytes, socket: Path, ready: Any) -> None:
     store = ChannelStore.open(database, chain_id, history=HISTORY)
     serving = Serving(Bodies(), Mempool(MempoolLimits(), 3_600_000), store, now_ms)
     worker = ThreadPoolExecutor(1)
@@ -132,9 +137,25 @@ class Sockets:
         raise RuntimeError(f"{peer_name} is accused: {why}")
 
 
+def give(database: Path, folder: Path) -> None:
+    """A database of its own: tables never change and are shared, all else is copied."""
+
+    def link_or_copy(source: str, target: str) -> None:
+        if source.endswith(".ldb"):
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+
+    try:
+        shutil.copytree(database, folder, copy_function=link_or_copy)
+    except shutil.Error:  # on another file system
+        shutil.rmtree(folder)
+        shutil.copytree(database, folder)
+
+
 async def catch_up(folder: Path, keys: Keys, sockets: dict[str, Path], blocks: int) -> dict[str, float]:
     """Seconds, and the times of the stages."""
-    validators = list(keys.genesis.validators)
+    validators = late_first(keys)
     by_key = {key.public_key: key for key in keys.validators}
     own, *others = validators
     peers = [PeerId(entry.name, entry.org, Role.VALIDATOR, entry.public_key) for entry in others][: len(sockets)]
@@ -148,6 +169,8 @@ async def catch_up(folder: Path, keys: Keys, sockets: dict[str, Path], blocks: i
     log_writer.add_channel(channel.checkpoint)
     tasks = [asyncio.create_task(work) for work in (channel.run(), log_writer.run())]
     longest = 0.0
+    received = 0
+    said_s = time.monotonic()
 
     async def watch_loop() -> None:
         nonlocal longest
@@ -157,8 +180,11 @@ async def catch_up(folder: Path, keys: Keys, sockets: dict[str, Path], blocks: i
             longest = max(longest, time.monotonic() - began - 0.01)
 
     async def listen(peer: PeerId, reader: asyncio.StreamReader) -> None:
+        nonlocal received
         while True:
-            channel.on_message(peer, Topic.SYNC, await receive(reader))
+            payload = await receive(reader)
+            received += len(payload)
+            channel.on_message(peer, Topic.SYNC, payload)
 
     started, started_cpu = time.monotonic(), time.process_time()
     for peer in peers:
@@ -167,6 +193,10 @@ async def catch_up(folder: Path, keys: Keys, sockets: dict[str, Path], blocks: i
     tasks.append(asyncio.create_task(watch_loop()))
     while channel.head.height < blocks:
         await asyncio.sleep(0.02)
+        if time.monotonic() - said_s > 10:
+            said_s = time.monotonic()
+            stage = {name: us // 1_000_000 for name, (us, _) in metrics.stages.table().items() if us > 1_000_000}
+            print(f"  {said_s - started:.0f} s: height {channel.head.height:,} {stage}", file=sys.stderr)
         for task in tasks:
             if task.done():
                 task.result()
@@ -180,7 +210,12 @@ async def catch_up(folder: Path, keys: Keys, sockets: dict[str, Path], blocks: i
     channel.close()
     log_writer.close()
     stages = {name: us / 1_000_000 for name, (us, _) in metrics.stages.table().items()}
-    return {"seconds": seconds, "cpu_s": cpu, "longest_ms": 1_000 * longest} | stages
+    return {"seconds": seconds, "cpu_s": cpu, "longest_ms": 1_000 * longest, "received": received} | stages
+
+
+def late_first(keys: Keys) -> list[ValidatorEntry]:
+    """The validators of the chain, the one that catches up before the others."""
+    return sorted(keys.genesis.validators, key=lambda entry: entry.name != LATE)
 
 
 def main() -> None:
@@ -190,20 +225,20 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=3, choices=(2, 3), help="validators to catch up from")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    keys = Keys.of_kit()
+    chain = cached(Plan(options.blocks, options.txs, away=(LATE,)), report=lambda line: print(line, file=sys.stderr))
+    keys = keys_of(chain.network)
     with tempfile.TemporaryDirectory(prefix="catch-up-") as name:
         folder = Path(name)
-        away = (keys.genesis.validators[0].name,)  # the one that catches up
-        build(Plan(options.blocks, options.txs, away=away), keys, folder / "made" / "db")
-        names = [entry.name for entry in keys.genesis.validators][1 : 1 + options.peers]
+        names = [entry.name for entry in late_first(keys)][1 : 1 + options.peers]
         sockets = {peer: folder / f"{peer}.sock".replace(" ", "-") for peer in names}
         spawn = multiprocessing.get_context("spawn")
         servers = []
         for peer, socket in sockets.items():
             database = folder / f"served-{len(servers)}"
-            shutil.copytree(folder / "made", database)
+            give(chain.database.parent, database)
             ready = spawn.Event()
-            servers.append(spawn.Process(target=serve, args=(database / "db", socket, ready), name=peer, daemon=True))
+            arguments = (database / "db", keys.genesis.chain_id, socket, ready)
+            servers.append(spawn.Process(target=serve, args=arguments, name=peer, daemon=True))
             servers[-1].start()
             ready.wait(30)
         try:
@@ -216,6 +251,7 @@ def main() -> None:
     seconds = figures["seconds"]
     print(f"{options.blocks} blocks of {options.txs} transactions from {options.peers} peers in {seconds:.1f} s")
     print(f"  {options.blocks / seconds:,.0f} blocks/s, {options.blocks * options.txs / seconds:,.0f} transactions/s")
+    print(f"  {figures['received']:,.0f} bytes received, {figures['received'] / options.blocks:,.0f} per block")
     print(f"  node {figures['cpu_s']:.1f} s of processor time, each server {figures['server_cpu_s']:.1f} s")
     print(f"  worker busy {100 * busy / seconds:.0f} % (execute and store {busy:.1f} s)")
     print(f"  longest block of the loop {figures['longest_ms']:.0f} ms")

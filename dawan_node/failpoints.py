@@ -70,6 +70,7 @@ FAILPOINTS: Final[dict[str, str]] = {
     "apply.before_execute": "a block is about to be executed",
     "apply.after_execute": "a block is executed, its result known to nobody",
     "apply.before_decided": "a decision is durable in the log, its block is not stored",
+    "apply.before_group": "several blocks of catch-up are durable in the log, none is stored; one batch will hold them",
     "apply.before_commit": "a decided block is executed, its batch not built",
     "apply.after_commit": "a decided block is durable, the applier's head is the old one",
     # Snapshots: making and offering one

@@ -89,6 +89,7 @@ from dawan_node.consensus.signer import VoteSigner
 from dawan_node.consensus.state import ReplicaState
 from dawan_node.consensus.suspicion import Suspicion
 from dawan_node.consensus.view_changer import ViewChanger
+from dawan_node.crypto.signatures import Verify
 from dawan_node.errors import InvalidMessage
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
@@ -293,6 +294,12 @@ class Replica:
     def validators(self) -> ValidatorSet:
         """The validators of the current epoch: ``Outgoing.to`` and ``link_validator`` are indexes in it."""
         return self._state.validators
+
+    @property
+    def verify(self) -> Verify:
+        """Checks a signature as this replica does, which then need not do it again: for catch-up, whose certificates
+        it is given."""
+        return self._state.verifier.is_valid
 
     @property
     def halted(self) -> HaltedRecord | None:

@@ -40,9 +40,10 @@ class Verifier:
 
     def signature(self, public_key: bytes, tag: bytes, data: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is ``public_key``'s over ``tag LF data``."""
-        return self._is_valid(public_key, domain_separated(tag, data), signature)
+        return self.is_valid(public_key, domain_separated(tag, data), signature)
 
-    def _is_valid(self, public_key: bytes, signed: bytes, signature: bytes) -> bool:
+    def is_valid(self, public_key: bytes, signed: bytes, signature: bytes) -> bool:
+        """``crypto.signatures.Verify``, remembered."""
         key = (public_key, signature, signed)
         if key in self._seen:
             self._seen.move_to_end(key)
@@ -64,11 +65,11 @@ class Verifier:
             certificate.block_hash,
             certificate.result_hash,
         )
-        verify_quorum(validators, certificate.bitmap, certificate.signatures, COMMIT_TAG, vote, self._is_valid)
+        verify_quorum(validators, certificate.bitmap, certificate.signatures, COMMIT_TAG, vote, self.is_valid)
 
     def prepared_certificate(self, certificate: PreparedCertificate, validators: ValidatorSet) -> None:
         """Require q valid PREPAREs of ``validators``, the set of the certificate's epoch. Raises InvalidCertificate."""
         vote = prepare_vote_bytes(
             self._chain_id, certificate.epoch, certificate.view, certificate.height, certificate.block_hash
         )
-        verify_quorum(validators, certificate.bitmap, certificate.signatures, PREPARE_TAG, vote, self._is_valid)
+        verify_quorum(validators, certificate.bitmap, certificate.signatures, PREPARE_TAG, vote, self.is_valid)

@@ -56,6 +56,8 @@ REPLAY_INDEX: Final = "by_time"
 #: Replay entries one block deletes at most. Each block adds one, so any number above one drains what an idle day
 #: left behind, and no block after such a day does noticeably more work than another.
 REPLAY_DELETIONS_MAX: Final = 64
+#: What is looked at first: as a rule one of these is old enough and the other is not.
+_REPLAY_GLANCE: Final = 2
 
 #: Steps of one query; reads only, and a page of a thousand large entities stays below.
 QUERY_STEPS_MAX: Final = 20_000
@@ -401,15 +403,26 @@ def _record_nonces(block: BlockLayer, header: Header, nonces: Sequence[tuple[byt
     name = (GOVERNANCE, REPLAY_COLLECTION, REPLAY_INDEX)
     index = SortedIndex()
     horizon = header.timestamp_ms - TX_LIFETIME_MS_CEILING
-    for index_key, height_key in block.parent.index_scan(*name, b"", b"", REPLAY_DELETIONS_MAX):
-        if int.from_bytes(index_key[:8], "big") >= horizon:
-            break
+    for index_key, height_key in _expired_replay(block.parent, horizon):
         block.values[(GOVERNANCE, REPLAY_COLLECTION, height_key)] = None
         index.put(index_key, None)
     height_key = header.height.to_bytes(8, "big")
     block.values[(GOVERNANCE, REPLAY_COLLECTION, height_key)] = replay_value(nonces)
     index.put(header.timestamp_ms.to_bytes(8, "big") + height_key, height_key)
     block.indexes[name] = index
+
+
+def _expired_replay(parent: StateReader, horizon: int) -> list[tuple[bytes, bytes]]:
+    """The oldest replay entries, below ``horizon``, at most ``REPLAY_DELETIONS_MAX`` of them.
+
+    Every block looks, and as a rule finds none or one: a first glance at few saves reading the rest.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for limit in (_REPLAY_GLANCE, REPLAY_DELETIONS_MAX):
+        found = parent.index_scan(GOVERNANCE, REPLAY_COLLECTION, REPLAY_INDEX, b"", b"", limit)
+        if len(found) < limit or int.from_bytes(found[-1][0][:8], "big") >= horizon:
+            break
+    return [entry for entry in found if int.from_bytes(entry[0][:8], "big") < horizon]
 
 
 def _update_tree(

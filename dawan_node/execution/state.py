@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 StateKey = tuple[str, str, bytes]  # module, collection, primary key
@@ -59,9 +60,9 @@ class SortedIndex:
 
     __slots__ = ("_entries", "_keys")
 
-    def __init__(self) -> None:
-        self._entries: dict[bytes, bytes | None] = {}
-        self._keys: list[bytes] = []
+    def __init__(self, entries: Mapping[bytes, bytes | None] = MappingProxyType({})) -> None:
+        self._entries: dict[bytes, bytes | None] = dict(entries)
+        self._keys: list[bytes] = sorted(self._entries)
 
     def put(self, key: bytes, primary_key: bytes | None) -> None:
         """Set or, with None, remove an entry."""
@@ -103,7 +104,9 @@ def merged_scan(
     if not mine:
         return below(prefix, after, limit)
     merged: list[tuple[bytes, bytes]] = []
-    lower = _entries_below(below, prefix, after, min(limit, _PAGE))
+    # As many more as are removed here are read at once, rather than in another page.
+    removed = sum(1 for _, primary_key in mine if primary_key is None)
+    lower = _entries_below(below, prefix, after, min(limit + removed, _PAGE))
     entry = next(lower, None)
     for key, primary_key in mine:
         while entry is not None and entry[0] < key and len(merged) < limit:
@@ -176,8 +179,34 @@ class Overlay:
         return self._parent.nonce_used(public_key, nonce) if until is None else until
 
 
+class GrowingOverlay(Overlay):
+    """The state after a row of blocks, as one layer that takes in one block after the other.
+
+    A long branch read block by block would be asked for every key in every block. Whoever reads this means the state
+    after the last block taken in: what rests on an earlier one needs an overlay of its own.
+    """
+
+    __slots__ = ("_entries", "_nodes", "_state")
+
+    def __init__(self, parent: StateReader) -> None:
+        self._state: Final[dict[StateKey, bytes | None]] = {}
+        self._entries: Final[dict[IndexKey, bytes | None]] = {}
+        self._nodes: Final[dict[bytes, bytes | None]] = {}
+        super().__init__(parent, Changes(self._state, self._entries, self._nodes))
+
+    def take(self, changes: Changes) -> None:
+        """Become the state after the next block."""
+        self._state.update(changes.state)
+        self._entries.update(changes.indexes)
+        self._nodes.update(changes.nodes)
+        self._nonces.update({(public_key, nonce): until for public_key, nonce, until in changes.nonces})
+        if self._indexes is not None:
+            for (module, collection, index, key), primary_key in changes.indexes.items():
+                self._indexes.setdefault((module, collection, index), SortedIndex()).put(key, primary_key)
+
+
 def _by_index(changes: Mapping[IndexKey, bytes | None]) -> dict[IndexName, SortedIndex]:
-    indexes: dict[IndexName, SortedIndex] = {}
+    entries: dict[IndexName, dict[bytes, bytes | None]] = {}
     for (module, collection, index, key), primary_key in changes.items():
-        indexes.setdefault((module, collection, index), SortedIndex()).put(key, primary_key)
-    return indexes
+        entries.setdefault((module, collection, index), {})[key] = primary_key
+    return {name: SortedIndex(changed) for name, changed in entries.items()}

@@ -23,7 +23,7 @@ from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.mempool_watch import FORWARDED_MS, PATIENCE_MS, MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, Accuser
 from dawan_node.node.admission import Admission, SignatureChecks
-from dawan_node.node.applier import Applier
+from dawan_node.node.applier import AppliedHead, Applier
 from dawan_node.node.block_spreading import BlockSpreading
 from dawan_node.node.bodies import BODIES_RECORD
 from dawan_node.node.budget import (
@@ -158,7 +158,7 @@ class Channel:
             self.name,
             self.chain_id,
             self._anchor(parts.head),
-            parts.verify,
+            parts.replica.verify,
             self.driver,
             self._serving,
             self._worker,
@@ -385,7 +385,7 @@ class Channel:
             self.pool.shorten(configuration.param("tx_lifetime_ms_max"), latest_ms)
         ends_epoch = block.result.next_valset_hash != header.valset_hash
         self.epoch = header.epoch + ends_epoch
-        self.head = self.driver.applied_head
+        self.head = AppliedHead(header.height, block.block_hash, header.timestamp_ms, block.result)
         self.admission.block_time_ms = header.timestamp_ms
         peers = self._links.connected(self.chain_id)
         voters = {peer.name for peer in peers if self._index_of(peer) >= 0}

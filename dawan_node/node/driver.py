@@ -30,7 +30,7 @@ from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
 from dawan_node.mempool_watch import MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
-from dawan_node.node.applier import AppliedHead, Applier, Executed, Stored, UnknownBranch
+from dawan_node.node.applier import Applier, Decision, Executed, Stored, UnknownBranch, storage_groups
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.clock import Clock
 from dawan_node.node.event_bus import CommittedBlock
@@ -185,28 +185,27 @@ class Driver:
         self._wake.set()
 
     @property
-    def applied_head(self) -> AppliedHead:
-        """The last block in the store. Read it in ``Listener.committed``, when the worker is between two blocks."""
-        return self._applier.head
-
-    @property
     def is_syncing(self) -> bool:
         """Whether blocks of catch-up are on their way through the worker."""
         return bool(self._syncing)
 
     def apply_synced(self, blocks: Sequence[SyncedBlock]) -> None:
         """Execute proven blocks of catch-up, in order; each goes on as a decision of the replica if it is still the
-        next one. Decoding and executing is one job for all of them, and one fsync makes their decisions durable."""
+        next one. Decoding and executing is one job for all of them; one fsync makes their decisions durable, and one
+        more their blocks."""
         self._syncing.extend(blocks)
 
-        def job() -> list[tuple[BlockBody, Executed]]:
-            done = []
+        def job() -> list[tuple[BlockBody, Executed] | None]:
+            done: list[tuple[BlockBody, Executed] | None] = []
             for block in blocks:
+                if block.header.height <= self._applier.head.height:
+                    done.append(None)  # consensus was faster; what stands on it may still be of use
+                    continue
                 body = BlockBody.certified(block.block_hash, block.envelopes)
                 try:
                     done.append((body, self._applier.execute(block.block_hash, block.header, body.transactions)))
                 except UnknownBranch:
-                    break  # consensus was faster, or a block below was not taken
+                    break  # a block below was not taken
             return done
 
         self._worker.submit(job, partial(self._synced_executed, blocks))
@@ -368,8 +367,8 @@ class Driver:
             self._gatherer.want(acquire, self._clock.monotonic_ms())
         for execute in ready.execute:
             self._execute(execute)
-        for decided in ready.decide:
-            self._commit(decided)
+        for group in storage_groups(ready.decide):
+            self._commit(group)
         if ready.sync is not None:
             self._listener.wanted_range(ready.sync.height, ready.sync.holders)
         for alarm in ready.alarms:
@@ -494,21 +493,24 @@ class Driver:
             self._gatherer.forget(block_hash)
         self._worker.submit(partial(self._applier.discard, tuple(block_hashes)), _nothing)
 
-    def _commit(self, decided: Decided) -> None:
-        body = self._bodies.get(decided.block_hash)
-        assert body is not None, "a block is decided only after its bodies were acquired"
-        job = partial(
-            self._applier.commit,
-            decided.block_hash,
-            decided.header,
-            decided.result,
-            decided.certificate,
-            decided.links,
-            body.transactions,
-        )
-        self._worker.submit(job, partial(self._committed, decided, body))
+    def _commit(self, group: Sequence[Decided]) -> None:
+        bodies = [self._bodies.get(decided.block_hash) for decided in group]
+        held = [body for body in bodies if body is not None]
+        assert len(held) == len(group), "a block is decided only after its bodies were acquired"
+        decisions = [Decision.of(decided, body.transactions) for decided, body in zip(group, held, strict=True)]
+        self._worker.submit(partial(self._applier.commit_all, decisions), partial(self._committed, group, held))
 
-    def _committed(self, decided: Decided, body: BlockBody, stored: Stored) -> None:
+    def _committed(self, group: Sequence[Decided], bodies: Sequence[BlockBody], stored: Sequence[Stored]) -> None:
+        for decided, body, outcome in zip(group, bodies, stored, strict=True):
+            self._publish(decided, body, outcome)
+        height = group[-1].header.height
+        self._add(lambda: self.replica.applied(height))
+        if self._syncing and self._syncing[0].header.height <= height:
+            while self._syncing and self._syncing[0].header.height <= height:
+                self._syncing.popleft()
+            self._listener.synced(None)
+
+    def _publish(self, decided: Decided, body: BlockBody, stored: Stored) -> None:
         with self._stages.measure("publish", len(body.transactions)):
             self._in_flight.pop(decided.block_hash, None)
             self._executed.discard(decided.block_hash)
@@ -526,11 +528,6 @@ class Driver:
                 self._rules = stored.next_rules
             self._listener.committed(stored.block, self._rules.validators)
         self._judge_children(decided.block_hash)
-        self._add(lambda: self.replica.applied(decided.header.height))
-        if self._syncing and self._syncing[0].header.height <= decided.header.height:
-            while self._syncing and self._syncing[0].header.height <= decided.header.height:
-                self._syncing.popleft()
-            self._listener.synced(None)
 
     def _forget(self, block_hash: bytes) -> None:
         self._in_flight.pop(block_hash, None)
@@ -542,19 +539,22 @@ class Driver:
 
     # Catch-up
 
-    def _synced_executed(self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed]]) -> None:
+    def _synced_executed(
+        self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed] | None]
+    ) -> None:
         self._add(partial(self._decide_synced, blocks, done))
 
-    def _decide_synced(self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed]]) -> None:
+    def _decide_synced(self, blocks: Sequence[SyncedBlock], done: Sequence[tuple[BlockBody, Executed] | None]) -> None:
         """Hand synced blocks to the replica. They come back in ``Ready.decide``."""
-        for block, (body, executed) in zip(blocks, done, strict=False):
-            if not any(block is each for each in self._syncing):
+        waiting = {id(block) for block in self._syncing}
+        for block, outcome in zip(blocks, done, strict=False):
+            if outcome is None or id(block) not in waiting:
                 continue  # consensus decided it meanwhile, or one below it was not taken
-            reason = self._decide_one(block, body, executed)
+            reason = self._decide_one(block, *outcome)
             if reason is not None:
                 self._refuse_synced(reason)
                 return
-        if any(block is each for block in blocks[len(done) :] for each in self._syncing):
+        if any(id(block) in waiting for block in blocks[len(done) :]):
             self._refuse_synced("it stands on a block that was not taken")
 
     def _decide_one(self, block: SyncedBlock, body: BlockBody, executed: Executed) -> str | None:

@@ -90,6 +90,7 @@ class SnapshotKeeper:
         #: (height, id, encoded manifest) of what is offered, newest first.
         self._offered: list[tuple[int, bytes, bytes]] = []
         self._store.on_commit = self.committed
+        self._store.ends_batch = self.is_due
         self._reload()
 
     @property
@@ -97,9 +98,13 @@ class SnapshotKeeper:
         """Of the snapshots offered."""
         return tuple(height for height, _, _ in self._offered)
 
+    def is_due(self, height: int) -> bool:
+        """Whether a snapshot is made at this height, if none is being made then."""
+        return self._every > 0 and height % self._every == 0
+
     def committed(self, height: int) -> None:
         """A block is durable and nothing newer is."""
-        if self._every and height % self._every == 0 and self._pinned is None and not self._is_making:
+        if self.is_due(height) and self._pinned is None and not self._is_making:
             self._pinned = height, self._store.snapshot()
 
     def tick(self) -> None:

@@ -94,6 +94,8 @@ class Syncing:
         self.catch_up: Final = CatchUp(chain_id, anchor, self._limits(), verify)
         #: How many answers are being read for each peer.
         self.served: Final[Counter[str]] = Counter()
+        #: Who has answered since the last line of progress.
+        self._helped: Final[set[str]] = set()
         #: Asked, when set, whether blocks are the way to go.
         self.other_way: FarBehind | None = None
         #: Called when a peer has said how far it is; the channel connects it.
@@ -112,6 +114,8 @@ class Syncing:
             self.catch_up.head(peer, message, is_validator, now_ms)
             self.on_head(peer, message.height)
         else:
+            if not isinstance(message, BusyReply):
+                self._helped.add(peer)
             self.catch_up.arrived(peer, message, now_ms)
         self._pump()
 
@@ -190,6 +194,8 @@ class Syncing:
         """Repeat to all peers how far we are, so that a lost message costs no more than the time between two."""
         self._links.broadcast(self._chain_id, Topic.SYNC, self._head_message())
         status, rate = self.catch_up.status(), self.rate()
+        helpers = self._helped | {peer for peer, _, _ in status.requests}
+        self._helped.clear()
         if status.active:
             log.info(
                 "syncing",
@@ -200,7 +206,8 @@ class Syncing:
                     verified=status.verified,
                     blocks_per_s=rate.blocks_per_s,
                     eta_s="unknown" if rate.eta_s is None else rate.eta_s,
-                    peers=",".join(sorted({peer for peer, _, _ in status.requests})) or "none",
+                    # While what has come is executed nobody may be asked for more: that is no lack of peers.
+                    peers=",".join(sorted(helpers)) or "nobody",
                 ),
             )
 

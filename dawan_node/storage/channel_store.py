@@ -1,13 +1,15 @@
 """The database of one channel: blocks and state, always at the same height.
 
-A decided block is written together with everything it leads to in *one* synced batch. So after any crash the
-database is at exactly one height, and "is this block committed" has one answer. Opening verifies what can be verified
+A decided block is written together with everything it leads to in *one* synced batch; of blocks that catch-up brings
+several may share one. So after any crash the database is at exactly one height, and "is this block committed" has one
+answer. Opening verifies what can be verified
 without executing anything again; the write-ahead log holds the head a second time, outside, and the node compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,11 +17,21 @@ from dawan_node.errors import DataRefusal, DataRefused, OperatorError, StorageEr
 from dawan_node.primitives.block import Result
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import WALK_HEADERS_MAX, BlockStore, DecidedBlock, StoredHead, epoch_put
-from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore
+from dawan_node.storage.kv import KeyValueSnapshot, KeyValueStore, StagedWrites
 from dawan_node.storage.leveldb import DatabaseSign, LevelDBStore, read_sign
 from dawan_node.storage.migration import migrate
 from dawan_node.storage.retention import Retention
 from dawan_node.storage.state_store import CACHE_BYTES, HISTORY_BLOCKS, StateChanges, StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class BlockToStore:
+    """A decided block and what it leads to. ``next_members``: the validators from the next height on, when the block
+    ends its epoch."""
+
+    block: DecidedBlock
+    changes: StateChanges
+    next_members: tuple[tuple[str, bytes], ...] = ()
 
 
 class ChannelStore:
@@ -30,8 +42,11 @@ class ChannelStore:
         self.blocks = BlockStore(store)
         self.state = StateStore(store, history=history, cache_bytes=cache_bytes)
         self.retention = Retention(store, self.blocks, self.state)
-        #: Called in the committing thread after each block is durable, while nothing newer is in the store.
+        #: Called in the committing thread after each batch is durable, with the height of its last block, while nothing
+        #: newer is in the store.
         self.on_commit: Callable[[int], None] = lambda height: None
+        #: Whether a batch must end with this height, so that the store is seen as it was there.
+        self.ends_batch: Callable[[int], bool] = lambda height: False
 
     @classmethod
     def create(cls, path: Path, genesis: Result, changes: StateChanges, created_ms: int) -> None:
@@ -115,21 +130,31 @@ class ChannelStore:
     def commit(
         self, block: DecidedBlock, changes: StateChanges, next_members: tuple[tuple[str, bytes], ...] = ()
     ) -> None:
-        """Write a decided block and its state durably, all or nothing. When this returns, clients may be told.
+        """``commit_all`` of one block."""
+        self.commit_all([BlockToStore(block, changes, next_members)])
 
-        ``next_members``: the validators from the next height on, when the block ends its epoch.
+    def commit_all(self, group: Sequence[BlockToStore]) -> None:
+        """Write decided blocks, each on the one before, and the state they lead to durably: all or nothing, or where
+        ``ends_batch`` says so the lower ones first. When this returns, clients may be told.
 
-        Raises ``StorageError`` when the disk fails: whether the block is there is then known only after a reopen.
-        Raises ``ValueError`` for a block that does not follow the head, which is a mistake of the caller.
+        Raises ``StorageError`` when the disk fails: whether the blocks are there is then known only after a reopen.
+        Raises ``ValueError`` for a block that does not follow the one below, which is a mistake of the caller.
         """
-        height = block.header.height
-        puts = self.blocks.puts_for(block)
-        puts += self.state.puts_for(height, changes, block.header.timestamp_ms)
-        if next_members:
-            puts.append(epoch_put(block.header.epoch + 1, height + 1, next_members))
-        self._store.write(puts, sync=True)
-        self.state.committed(height)
-        self.on_commit(height)
+        staged = StagedWrites(self._store)
+        blocks = BlockStore(staged)
+        for position, each in enumerate(group, start=1):
+            header = each.block.header
+            puts = blocks.puts_for(each.block)
+            puts += self.state.puts_for(header.height, each.changes, header.timestamp_ms, staged)
+            if each.next_members:
+                puts.append(epoch_put(header.epoch + 1, header.height + 1, each.next_members))
+            staged.stage(puts)
+            if position == len(group) or self.ends_batch(header.height):
+                self._store.write(staged.puts(), sync=True)
+                self.state.committed(header.height)
+                self.on_commit(header.height)
+                staged = StagedWrites(self._store)
+                blocks = BlockStore(staged)
 
     def snapshot(self) -> KeyValueSnapshot:
         """Every record of the database as of this moment, for a backup. Close it."""

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from heapq import merge
+from operator import itemgetter
+from typing import Protocol, TypeVar
 
 from dawan_node.errors import StorageError
 
 Put = tuple[bytes, bytes | None]
+
+_Value = TypeVar("_Value")
 
 
 class KeyValueReader(Protocol):
@@ -141,6 +145,54 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the store is closed")
+
+
+class StagedWrites:
+    """Batches that shall become one: reads see them laid over a store, which does not have them yet.
+
+    So a group of blocks is worked out one after the other, each on what the one before leaves, and written as one batch
+    that is there as a whole or not at all. A ``KeyValueReader`` for one thread.
+    """
+
+    def __init__(self, store: KeyValueReader) -> None:
+        self._store = store
+        # By first byte, the kind of record: what is iterated over is of one kind, and few of the changes are.
+        self._kinds: dict[bytes, dict[bytes, bytes | None]] = {}
+
+    def stage(self, batch: Iterable[Put]) -> None:
+        """Lay ``batch`` over what is there."""
+        for key, value in batch:
+            self._kinds.setdefault(key[:1], {})[key] = value
+
+    def puts(self) -> list[Put]:
+        """Everything staged, as one batch."""
+        return [put for kind in self._kinds.values() for put in kind.items()]
+
+    def changed(self, key: bytes, otherwise: bytes | _Value | None) -> bytes | _Value | None:
+        """What was staged for ``key``, or ``otherwise``."""
+        return self._kinds.get(key[:1], {}).get(key, otherwise)
+
+    def get(self, key: bytes) -> bytes | None:
+        kind = self._kinds.get(key[:1])
+        return self._store.get(key) if kind is None or key not in kind else kind[key]
+
+    def iterate(
+        self, *, prefix: bytes = b"", start: bytes | None = None, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        low, high = range_of(prefix, start, stop)
+        kinds = [self._kinds.get(prefix[:1], {})] if prefix else list(self._kinds.values())
+        inside = [put for kind in kinds for put in kind.items() if low <= put[0] and (high is None or put[0] < high)]
+        below = self._store.iterate(prefix=prefix, start=start, stop=stop, reverse=reverse)
+        return _newest(merge(sorted(inside, reverse=reverse), below, key=itemgetter(0), reverse=reverse))
+
+
+def _newest(entries: Iterator[Put]) -> Iterator[tuple[bytes, bytes]]:
+    """The first entry of each key, where that is not a removal."""
+    last: bytes | None = None
+    for key, value in entries:
+        if key != last and value is not None:
+            yield key, value
+        last = key
 
 
 class MemorySnapshot:

@@ -20,7 +20,7 @@ import msgspec
 from dawan_node.errors import DawanError, StorageError
 from dawan_node.primitives.replay import REPLAY_ENTRY
 from dawan_node.storage import schema
-from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put
+from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put, StagedWrites
 from dawan_node.storage.read_cache import MISSING, Missing, ReadCache
 
 # Design section 6: values and proofs of about the last three hours at one block a second.
@@ -88,6 +88,10 @@ class StateStore:
         self._cache = ReadCache(cache_bytes)
         self._head = _read_head(store)
         self._pending: StateHead | None = None
+        #: No use that expired up to here is left. Only a hint where to begin: otherwise LevelDB would step over all
+        #: that was removed since it last tidied up, ten thousands of entries, in every commit.
+        self._expired_ms = -1
+        self._fresh: dict[bytes, bytes | None] = {}  # the current values that came with what is pending
         # (beginning of current keys, beginning of image keys) of each collection and index met so far: a few dozen.
         self._scopes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
@@ -127,40 +131,48 @@ class StateStore:
         """The state at the head of this moment, consistent however long it is read. Close it."""
         return self._view(None)
 
-    def puts_for(self, height: int, changes: StateChanges, decided_timestamp_ms: int) -> list[Put]:
+    def puts_for(
+        self, height: int, changes: StateChanges, decided_timestamp_ms: int, staged: StagedWrites | None = None
+    ) -> list[Put]:
         """Entries that carry the state from the head to the block at ``height``, whose time is given.
 
-        The first ``height`` of an empty database may be any (0, or that of a snapshot). Call ``committed`` when the
-        batch is durable. Raises ``ValueError`` when ``height`` does not follow the head or a value is empty.
+        With ``staged``, the entries of blocks between, which will be written in the same batch, are in there. The first
+        ``height`` of an empty database may be any (0, or that of a snapshot). Call ``committed`` when the batch is
+        durable. Raises ``ValueError`` when ``height`` does not follow or a value is empty.
         """
-        before = self._head
+        reader = self._store if staged is None else staged
+        staged_head = staged is not None and staged.changed(schema.STATE_HEAD_KEY, None) is not None
+        before = self._pending if staged_head else self._head
         if before is not None and height != before.height + 1:
             raise ValueError(f"state of height {height} does not follow the head at {before.height}")
         if any(b"" in values.values() for values in (changes.state, changes.indexes, changes.nodes)):
             raise ValueError("an entity, a primary key or a node is empty")
         fresh: dict[bytes, bytes | None] = {}
         puts: list[Put] = []
+        if not staged_head:
+            self._fresh = {}
         if before is None or self._history == 0:
             keys, _, values = self._columns(changes)
             fresh.update(zip(keys, values, strict=True))
             puts += fresh.items()
             oldest = height
         else:
-            self._write_with_images(changes, fresh, puts, height)
-            oldest = self._prune(puts, before.history_from, height)
-        self._expire_nonces(puts, decided_timestamp_ms)
-        self._write_nonces(puts, changes.nonces)
+            self._write_with_images(changes, fresh, puts, height, staged)
+            oldest = self._prune(reader, puts, before.history_from, height)
+        self._expire_nonces(reader, puts, decided_timestamp_ms)
+        self._write_nonces(reader, puts, changes.nonces)
         head = StateHead(height, oldest, decided_timestamp_ms)
         puts.append((schema.STATE_HEAD_KEY, _encoder.encode(head)))
         self._pending = head
-        self._cache.begin_commit(fresh)
+        self._fresh.update(fresh)
+        self._cache.begin_commit(self._fresh)
         return puts
 
     def committed(self, height: int) -> None:
         """The entries of the last ``puts_for`` are durable: the head is now at ``height``."""
         if self._pending is None or self._pending.height != height:
             raise ValueError(f"no entries for height {height} were made")
-        self._head, self._pending = self._pending, None
+        self._head, self._pending, self._fresh = self._pending, None, {}
         self._cache.end_commit()
 
     def entities(self, module: str, collection: str) -> Iterator[tuple[bytes, bytes]]:
@@ -201,7 +213,12 @@ class StateStore:
         return StateView(snapshot, head, wanted)
 
     def _write_with_images(
-        self, changes: StateChanges, fresh: dict[bytes, bytes | None], puts: list[Put], height: int
+        self,
+        changes: StateChanges,
+        fresh: dict[bytes, bytes | None],
+        puts: list[Put],
+        height: int,
+        staged: StagedWrites | None,
     ) -> None:
         """Entries of the new values, and of what was there before. A value that stays the same is left out.
 
@@ -210,6 +227,8 @@ class StateStore:
         """
         keys, images, values = self._columns(changes)
         before = self._cache.get_many(keys)
+        if staged is not None and self._fresh:
+            before = [staged.changed(key, old) for key, old in zip(keys, before, strict=True)]
         for position in [position for position, value in enumerate(before) if value is MISSING]:
             # Not remembered in the cache: this commit is about to change it.
             before[position] = self._store.get(keys[position])
@@ -239,12 +258,12 @@ class StateStore:
         images += [schema.node_image(path) for path in changes.nodes]
         return keys, images, [*changes.state.values(), *changes.indexes.values(), *changes.nodes.values()]
 
-    def _prune(self, puts: list[Put], history_from: int, height: int) -> int:
+    def _prune(self, reader: KeyValueReader, puts: list[Put], history_from: int, height: int) -> int:
         """Remove the images of blocks that fall out of history; returns the oldest height that stays readable."""
         oldest = min(max(history_from, height - self._history), history_from + _PRUNED_BLOCKS_PER_COMMIT)
         for pruned in range(history_from + 1, oldest + 1):
             suffix = schema.height_bytes(pruned)
-            data = self._store.get(schema.IMAGE_LIST + suffix)
+            data = reader.get(schema.IMAGE_LIST + suffix)
             if data is None:
                 continue
             try:
@@ -255,22 +274,29 @@ class StateStore:
             puts.append((schema.IMAGE_LIST + suffix, None))
         return oldest
 
-    def _expire_nonces(self, puts: list[Put], now_ms: int) -> None:
-        expired = self._store.iterate(prefix=schema.NONCE_EXPIRY, stop=schema.NONCE_EXPIRY + _after(now_ms))
-        for _, (key, _) in zip(range(_EXPIRED_NONCES_PER_COMMIT), expired, strict=False):
+    def _expire_nonces(self, reader: KeyValueReader, puts: list[Put], now_ms: int) -> None:
+        start = schema.NONCE_EXPIRY + _after(self._expired_ms)
+        expired = reader.iterate(prefix=schema.NONCE_EXPIRY, start=start, stop=schema.NONCE_EXPIRY + _after(now_ms))
+        keys = [key for _, (key, _) in zip(range(_EXPIRED_NONCES_PER_COMMIT), expired, strict=False)]
+        for key in keys:
             puts.append((key, None))
             puts.append((schema.NONCE + key[1 + schema.HEIGHT_BYTES :], None))
+        if len(keys) < _EXPIRED_NONCES_PER_COMMIT:
+            self._expired_ms = max(self._expired_ms, now_ms)
 
-    def _write_nonces(self, puts: list[Put], nonces: Iterable[tuple[bytes, bytes, int]]) -> None:
+    def _write_nonces(
+        self, reader: KeyValueReader, puts: list[Put], nonces: Iterable[tuple[bytes, bytes, int]]
+    ) -> None:
         for public_key, nonce, valid_until_ms in nonces:
             if len(nonce) != schema.NONCE_BYTES:
                 raise ValueError(f"a nonce of {len(nonce)} bytes")
             suffix = schema.nonce_suffix(public_key, nonce)
             key = schema.NONCE + suffix
             # An expired use that still waits for its removal must not take the new one with it.
-            earlier = self._store.get(key)
+            earlier = reader.get(key)
             if earlier is not None:
                 puts.append((schema.NONCE_EXPIRY + earlier + suffix, None))
+            self._expired_ms = min(self._expired_ms, valid_until_ms - 1)
             valid_until = schema.height_bytes(valid_until_ms)
             puts.append((key, valid_until))
             puts.append((schema.NONCE_EXPIRY + valid_until + suffix, b""))

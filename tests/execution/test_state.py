@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawan_node.execution.state import Changes, Overlay, SortedIndex, merged_scan
+from dawan_node.execution.state import Changes, GrowingOverlay, Overlay, SortedIndex, merged_scan
 from dawan_node.testing.memory_state import MemoryState
 
 keys = st.binary(min_size=0, max_size=3).map(lambda key: bytes(byte % 3 for byte in key))
@@ -33,6 +33,32 @@ def test_a_scan_through_any_layers_is_the_scan_of_the_merged_state(layers, prefi
                 model[key] = value
     assert reader.index_scan("m", "c", "i", prefix, after, limit) == scan_of(model, prefix, after, limit)
     assert reader.index_scan("m", "c", "other", prefix, after, limit) == []
+
+
+@given(st.lists(entries, max_size=5), keys, keys, st.integers(1, 5), st.booleans())
+def test_a_layer_that_grows_answers_as_layers_on_one_another_do(layers, prefix, after, limit, is_scanned_between):
+    store = MemoryState()
+    store.apply(Changes(indexes={("m", "c", "i", bytes([0, n])): b"s" for n in range(3)}, nonces=[(b"k", b"9", 9)]))
+    stacked, growing = store, GrowingOverlay(store)
+    for number, layer in enumerate(layers):
+        changes = Changes(
+            {("m", "c", key): value for key, value in layer.items()},
+            {("m", "c", "i", key): value for key, value in layer.items()},
+            layer,
+            [(b"k", bytes([number]), number)],
+        )
+        stacked = Overlay(stacked, changes)
+        growing.take(changes)
+        if is_scanned_between:
+            growing.index_scan("m", "c", "i", b"", b"", 1)
+    assert growing.index_scan("m", "c", "i", prefix, after, limit) == stacked.index_scan(
+        "m", "c", "i", prefix, after, limit
+    )
+    for key in {prefix, after, *(key for layer in layers for key in layer)}:
+        assert growing.get("m", "c", key) == stacked.get("m", "c", key)
+        assert growing.tree_node(key) == stacked.tree_node(key)
+    for nonce in (b"9", b"\x00", b"\x01", b"\x04", b"\x05"):
+        assert growing.nonce_used(b"k", nonce) == stacked.nonce_used(b"k", nonce)
 
 
 def test_a_merge_asks_the_layer_below_for_further_pages_when_removals_ate_the_first():

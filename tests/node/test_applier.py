@@ -247,6 +247,25 @@ def above(bottom: Block, blocks: list[Block]) -> list[Block]:
     return found
 
 
+def test_a_fork_off_a_long_branch_sees_that_branch_as_it_was_where_it_forks(ledger: Ledger) -> None:
+    branch: list[Block] = []
+    for _ in range(10):
+        branch.append(ledger.block(ledger.transaction(), on=branch[-1] if branch else None))
+        ledger.execute(branch[-1])
+    used_below, used_above = branch[4].transactions[0], branch[7].transactions[0]
+    for at in (6, 5, 8):  # each rests on the branch up to there, whatever was read before
+        assert judge(ledger, ledger.block(used_below, on=branch[at])) is not None
+        assert (judge(ledger, ledger.block(used_above, on=branch[at])) is None) == (at < 7)
+    fork = ledger.block(used_above, on=branch[6])
+    assert ledger.execute(fork).execution.receipt_objects[0].code == 0
+    last = ledger.block(ledger.transaction(), on=branch[-1])
+    alone = Ledger()
+    for block in [*branch, last]:
+        result = alone.execute(block).execution.result
+        alone.commit(block, result)
+    assert ledger.execute(last).execution.result == result
+
+
 def test_a_long_undecided_branch_gives_the_results_that_block_by_block_gives_and_stays_quick(ledger: Ledger) -> None:
     """Catch-up executes batches ahead of the store. Layer over layer, each scan cost twice as much as the one below:
     thirty blocks would take hours."""

@@ -347,3 +347,23 @@ def test_between_making_and_committing_entries_the_database_is_what_counts() -> 
     assert state.get("m", "c", b"k") == b"new"
     state.committed(1)
     assert state.get("m", "c", b"k") == b"new"
+
+
+def test_uses_leave_when_they_expire_in_whatever_order_they_were_written() -> None:
+    """Looking for expired ones begins where the last look ended, and a use may be written below that."""
+    for seed in range(20):
+        source = random.Random(seed)
+        store = MemoryStore()
+        state = StateStore(store, history=3)
+        live: dict[bytes, int] = {}
+        now_ms = 1_000
+        for height in range(30):
+            now_ms += source.choice([1, 10, 200])
+            live = {nonce: until for nonce, until in live.items() if until > now_ms}
+            uses = [(bytes(15) + bytes([height]), now_ms + source.randrange(-50, 300)) for _ in range(2)][:1]
+            live.update(uses)
+            changes = Changes(nonces=[(b"k" * 32, nonce, until) for nonce, until in uses])
+            store.write(state.puts_for(height, changes, now_ms))
+            state.committed(height)
+            kept = [key for key, _ in store.iterate(prefix=schema.NONCE_EXPIRY)]
+            assert len(kept) == len(live) == len(list(store.iterate(prefix=schema.NONCE)))

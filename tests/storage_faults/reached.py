@@ -9,6 +9,7 @@ from dawan_node import failpoints
 #: What a node without peers never comes by.
 ONLY_IN_A_NETWORK: Final = frozenset(
     {
+        "apply.before_group",
         "apply.before_judge",
         "node.after_channels",
         "node.after_close",
