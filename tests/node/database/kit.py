@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dawan_node.crypto import keystore
+from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.node.database.audit import Audited, audit
 from dawan_node.node.database.opened import Opened, opened
 from dawan_node.node.home import Home
@@ -30,12 +32,17 @@ def keys() -> Keys:
     return Keys.of_kit()
 
 
-def home_with(folder: Path, genesis: Genesis | None = None, *, log: bool = False) -> Home:
-    """A home that knows the channel and has no database of it."""
+def home_with(
+    folder: Path, genesis: Genesis | None = None, *, log: bool = False, key: PrivateKey | None = None
+) -> Home:
+    """A home that knows the channel and has no database of it. Its key has no seat, unless one is given."""
     home = Home(folder)
     home.genesis_file(CHANNEL).parent.mkdir(parents=True)
     home.genesis_file(CHANNEL).write_bytes((genesis or keys().genesis).encoded)
     home.data.mkdir()
+    keystore.make_private_folder(home.node_key.parent)
+    seed = None if key is None else key.seed()
+    keystore.create_signing_key(home.node_key, "node", b"of the kit", cost=keystore.DEVNET, seed=seed)
     if log:
         Wal.create(home.wal)
     return home

@@ -120,6 +120,20 @@ def test_an_import_keeps_for_good_what_the_mark_tells_of_the_log(
     assert mark is not None and mark.silenced == {"aa" * 32: reason.value}
 
 
+def test_a_log_that_lacks_a_vote_of_its_own_key_does_not_hear_of_the_blocks(
+    home: Home, file: Path, tmp_path: Path
+) -> None:
+    """The home of a validator, put back as it was before it signed: the file holds what its key said since (U6)."""
+    seat = keys().validators[0]
+    other = home_with(tmp_path / "other", log=True, key=seat)
+    write_mark(other.data, DataMark(MARK_VERSION, "net", "v", seat.public_key.hex(), "ab", 0, other.wal.stat().st_ino))
+    assert imported(other, file).height == 12
+    with closing(Wal.open(other.wal)) as log:
+        assert log.records() == (), "its key would vote again"
+    mark = read_mark(other.data)
+    assert mark is not None and mark.silenced == {seat.public_key.hex(): Silence.OWN_KEY_ELSEWHERE.value}
+
+
 def test_a_chain_may_come_in_parts_that_overlap(home: Home, tmp_path: Path) -> None:
     other = home_with(tmp_path / "other")
     for number, (first, last, skipped) in enumerate([(1, 5, 0), (4, 9, 2), (10, 12, 0)]):
