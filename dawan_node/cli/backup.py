@@ -191,18 +191,46 @@ _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 
 @backup.command()
 @click.argument("folder", type=_FOLDER)
+@click.option("--deep", is_flag=True, help="Also put each ledger together and do what `db verify` does: slow.")
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder for that, twice the size of the largest ledger (default: the system's temporary folder).",
+)
 @output_option
-def verify(folder: Path, output: str) -> None:
+def verify(folder: Path, deep: bool, scratch: Path | None, output: str) -> None:
     """Read every byte of the backup in FOLDER and compare; exit code 1 if one is not as it was written."""
     from dawan_node.node.backups.manifest import check_files, read_manifest
 
     manifest = read_manifest(folder)
     count = sum(1 for _ in check_files(folder, manifest))
+    executed = _verify_deep(folder, manifest, scratch) if deep else {}
     if output == "json":
-        print_json({"folder": str(folder), "files_checked": count, **_plain(manifest)})
+        deep_facts = {"blocks_executed": executed} if deep else {}
+        print_json({"folder": str(folder), "files_checked": count, **deep_facts, **_plain(manifest)})
         return
     heights = ", ".join(f"{channel.channel} at height {channel.height:,}" for channel in manifest.channels)
     click.echo(f"{folder} is whole: {count} files of network {manifest.network}, {heights}.")
+    for channel, blocks in executed.items():
+        click.echo(f"{channel} is right: {blocks:,} blocks executed again.")
+
+
+def _verify_deep(folder: Path, manifest: Manifest, scratch: Path | None) -> dict[str, int]:
+    """Blocks executed again by channel. Raises CommandFailed at the first ledger that is not right."""
+    from dawan_node.cli.db_verify import show_progress
+    from dawan_node.node.backups.deep import verify_ledgers
+
+    executed: dict[str, int] = {}
+    for channel, result in verify_ledgers(folder, manifest, scratch, show_progress):
+        if result.finding is not None:
+            raise CommandFailed(
+                ExitCode.FAILED,
+                f"{result.finding.fault.value}: the ledger of {channel} was not right when it was backed up",
+                result.finding.text,
+                "Use another backup; and run `dawan-node db verify` on the node that this one is of.",
+            )
+        executed[channel] = result.blocks
+    return executed
 
 
 @backup.command()

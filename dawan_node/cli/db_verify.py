@@ -19,7 +19,8 @@ _scratch_option = click.option(
 )
 
 
-def _progress(height: int, last: int, seconds: float) -> None:
+def show_progress(height: int, last: int, seconds: float) -> None:
+    """One line of progress."""
     rate = height / seconds if seconds else 0.0
     left = (last - height) / rate if rate else 0.0
     click.echo(f"block {height:,} of {last:,}, {rate:,.0f} blocks/s, {left:,.0f} s to go", err=True)
@@ -28,10 +29,17 @@ def _progress(height: int, last: int, seconds: float) -> None:
 @click.command()
 @_channel_option
 @click.option("--no-signatures", is_flag=True, help="Leave out the signatures of transactions (certificates stay).")
+@click.option(
+    "--processes",
+    type=click.IntRange(0, 64),
+    help="Processes that check signatures beside the one that executes (default: one for each core beyond the first).",
+)
 @_scratch_option
 @home_option
 @output_option
-def verify(channel: str | None, no_signatures: bool, scratch: Path | None, home: Path, output: str) -> None:
+def verify(
+    channel: str | None, no_signatures: bool, processes: int | None, scratch: Path | None, home: Path, output: str
+) -> None:
     """Check a channel's database from end to end; exit code 1 and the first fault if it is not right.
 
     Headers, certificates against the validators of their epoch, transactions and their signatures, receipts, indexes;
@@ -48,7 +56,9 @@ def verify(channel: str | None, no_signatures: bool, scratch: Path | None, home:
     result: Any = None
     try:
         with opened(own, name) as database:
-            result = audit(database, signatures=not no_signatures, folder=scratch, progress=_progress)
+            result = audit(
+                database, signatures=not no_signatures, processes=processes, folder=scratch, progress=show_progress
+            )
         finding = result.finding
     except StorageError as error:
         if result is not None or str(own.database(name)) not in str(error):
@@ -69,6 +79,10 @@ def verify(channel: str | None, no_signatures: bool, scratch: Path | None, home:
     if output != "json":
         rate = result.blocks / result.seconds if result.seconds else 0.0
         since = f"from the state at height {result.base:,}" if result.base else "from genesis"
+        if result.base:
+            since += (
+                f" ({result.milestones:,} older certificates and {result.nonces_below:,} older nonces are right too)"
+            )
         click.echo(
             f"{name} is right: {result.blocks:,} blocks with {result.transactions:,} transactions and "
             f"{result.certificates:,} certificates executed again {since} to {result.height:,}; "
@@ -92,7 +106,7 @@ def replay(to: int | None, channel: str | None, scratch: Path | None, home: Path
     own = load_home(home)
     name = choose_channel(own, channel)
     with opened(own, name) as database:
-        done = run(database, to, folder=scratch, progress=_progress)
+        done = run(database, to, folder=scratch, progress=show_progress)
     same = done.result == done.stored
     facts = {
         "channel": name,

@@ -18,7 +18,7 @@ so that an inner hash is one call over a slice. Writing a block touches each cha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from dawan_node.errors import StorageError
@@ -121,6 +121,39 @@ def outside(
             below = _parse(_required(read, path))
             children += [(path + _SLOT[slot], below[slot]) for slot in range(15, -1, -1) if below[slot] is not None]  # type: ignore[misc]
     return leaves, subtrees
+
+
+def check_stored(nodes: Iterator[tuple[bytes, bytes]], leaves: Iterator[tuple[bytes, bytes]]) -> bytes:
+    """The root, if ``nodes`` (path, node) are exactly the tree over ``leaves`` (key hash, H(value)), both ascending.
+
+    Reads each once and keeps a path's worth in memory: ascending paths are a walk from the root down, slot by slot, and
+    the leaves met on it ascend as well. Raises StorageError at the first node or leaf that does not fit.
+    """
+    first = next(nodes, None)
+    if first is None or first[0]:
+        if first is None and next(leaves, None) is None:
+            return EMPTY_ROOT
+        raise StorageError("the state tree has no root")
+    found = root(lambda _: first[1])
+    pending: list[tuple[bytes, _Child]] = [(b"", (found, first[1] if len(first[1]) == _LEAF_BYTES else None))]
+    ahead: tuple[bytes, bytes] | None = first if pending[0][1][1] is None else next(nodes, None)
+    while pending:
+        path, (child_hash, leaf) = pending.pop()
+        if leaf is not None:
+            if next(leaves, None) != (leaf[:32], leaf[32:]) or hashlib.sha256(b"\x00" + leaf).digest() != child_hash:
+                raise StorageError(f"the state tree has another leaf at {path.hex()} than there are entries")
+            continue
+        if ahead is None or ahead[0] != path:
+            raise StorageError(f"the state tree has no node at {path.hex()}")
+        node = ahead[1]
+        children = _parse(node)
+        if hashlib.sha256(b"\x01" + node[:2] + _hashes(node)).digest() != child_hash:
+            raise StorageError(f"the state tree node at {path.hex()} is not the one its parent names")
+        ahead = next(nodes, None)
+        pending += [(path + _SLOT[at], child) for at in range(15, -1, -1) if (child := children[at]) is not None]
+    if ahead is not None or next(leaves, None) is not None:
+        raise StorageError("there are nodes or entries that the state tree does not know")
+    return found
 
 
 class _Batch:

@@ -104,6 +104,15 @@ class Ledger:
         if 0 < height < oldest:
             raise ApiError.block_pruned(f"block {height}", oldest)
 
+    def require_all_blocks(self) -> None:
+        """A transaction that is not found here was never on chain, unless blocks are gone: then nobody can tell.
+
+        Raises ApiError 1301.
+        """
+        oldest = self._channel.store.blocks.kept().oldest
+        if oldest > 1:
+            raise ApiError.block_pruned(f"a transaction below height {oldest:,}", oldest)
+
     def entries_now(self) -> tuple[tuple[str, str, str, bytes], ...]:
         """Name, organisation, suite and key of the validators that vote on the next block."""
         return self._channel.executor.configuration(self._channel.store.state).validators

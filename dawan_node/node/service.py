@@ -324,12 +324,19 @@ class Service:
         waiting = found.pool.get_by_id(tx_id)
         if waiting is not None:
             return api.TxInfo(waiting.envelope, TxStatus.PENDING, None)
-        return await self._read(lambda: self._ledger(channel).stored_tx(tx_id))
+        ledger = self._ledger(channel)
+        info = await self._read(lambda: ledger.stored_tx(tx_id))
+        if info is None:
+            await self._read(ledger.require_all_blocks)
+        return info
 
     async def receipt(self, channel: str, tx_id: bytes) -> api.ReceiptInfo | None:
         """See NodeApi."""
         ledger = self._ledger(channel)
-        return await self._read(lambda: ledger.receipt(tx_id))
+        info = await self._read(lambda: ledger.receipt(tx_id))
+        if info is None and self._channel(channel).pool.get_by_id(tx_id) is None:
+            await self._read(ledger.require_all_blocks)
+        return info
 
     async def tx_status(self, channel: str, tx_id: bytes) -> TxStatus:
         """See NodeApi. A transaction this node has never seen is UNKNOWN; EXPIRED needs its bytes (amendment A8)."""
@@ -338,7 +345,8 @@ class Service:
         if waiting is not None:
             expired = found.head.timestamp_ms >= waiting.body.valid_until_ms
             return TxStatus.EXPIRED if expired else TxStatus.PENDING
-        info = await self.receipt(channel, tx_id)
+        ledger = self._ledger(channel)
+        info = await self._read(lambda: ledger.receipt(tx_id))
         return TxStatus.UNKNOWN if info is None else status_of(info.receipt)
 
     # State

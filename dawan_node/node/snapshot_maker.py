@@ -2,22 +2,20 @@
 
 It reads a database snapshot of the block's own moment in a thread of its own, and rests three times as long as it
 works, so that it never takes more than a quarter of a core from a node that votes. State is stored by name, chunks are
-in order of key hash: entries are first dealt into 256 heaps by the first byte of their key hash, kept on disk once
-they are more than memory should hold, then each heap is sorted by itself.
+in order of key hash: see ``key_heaps``.
 """
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from dawan_node.errors import StorageError
 from dawan_node.execution import state_tree
+from dawan_node.node.key_heaps import HEAP_BYTES_MAX, KeyHeaps
 from dawan_node.primitives.encoding import decoder_for, encode
 from dawan_node.primitives.proofs import state_key_hash
 from dawan_node.storage import schema
@@ -38,14 +36,11 @@ from dawan_node.sync.snapshot_format import (
     NonceUse,
 )
 
-#: Entries that wait in memory for being sorted; what is more waits on disk.
-HEAP_BYTES_MAX: Final = 32 * 1024 * 1024
 #: Entries between two looks at the clock: about a millisecond of work.
 PACE_ENTRIES: Final = 128
 #: Rest per unit of work.
 REST: Final = 3
 
-_LENGTH: Final = struct.Struct(">I")
 _HASH_BYTES: Final = 32
 _nonces_decoder: Final = decoder_for(tuple[NonceUse, ...])
 
@@ -83,7 +78,7 @@ def make_snapshot(
     finality = None if head is None or head.height == 0 else blocks.finality(head.height)
     if head is None or finality is None:
         raise StorageError("there is no block to make a snapshot of")
-    heaps = _Heaps(folder.path, heap_bytes)
+    heaps = KeyHeaps(folder.path, heap_bytes)
     entries, headers_from = 0, head.height
     for stored_key, value in view.iterate(prefix=schema.STATE):
         module, collection, key = schema.names_of_state_key(stored_key)
@@ -117,52 +112,6 @@ def _header_run(blocks: BlockStore, first: int, last: int) -> bytes:
     if len(found) != len(headers) or len(found) > RUN_HEADERS_MAX:
         raise StorageError(f"the headers from {first} to {last} are not all there")
     return HeaderRun(1, found).encode()
-
-
-class _Heaps:
-    """Entries by the first byte of their key hash, in memory or, from a certain size on, in a file each."""
-
-    def __init__(self, folder: Path, bytes_max: int) -> None:
-        self._folder = folder
-        self._bytes_max = bytes_max
-        self._heaps = [bytearray() for _ in range(256)]
-        self._files: set[int] = set()
-        self._bytes = 0
-
-    def add(self, key_hash: bytes, encoded: bytes) -> None:
-        self._heaps[key_hash[0]] += key_hash + _LENGTH.pack(len(encoded)) + encoded
-        self._bytes += len(encoded) + _HASH_BYTES + _LENGTH.size
-        if self._bytes > self._bytes_max:
-            for number, heap in enumerate(self._heaps):
-                with self._file(number).open("ab") as file:
-                    file.write(heap)
-                heap.clear()
-                self._files.add(number)
-            self._bytes = 0
-
-    def sorted(self) -> Iterator[tuple[bytes, bytes]]:
-        """(key hash, encoded entry) in order."""
-        for number, heap in enumerate(self._heaps):
-            data = bytes(heap)
-            if number in self._files:
-                data = self._file(number).read_bytes() + data
-            items: list[tuple[bytes, bytes]] = []
-            position = 0
-            while position < len(data):
-                start = position + _HASH_BYTES + _LENGTH.size
-                (length,) = _LENGTH.unpack_from(data, position + _HASH_BYTES)
-                items.append((data[position : position + _HASH_BYTES], data[start : start + length]))
-                position = start + length
-            items.sort()
-            yield from items
-
-    def remove(self) -> None:
-        """Remove the files."""
-        for number in self._files:
-            self._file(number).unlink()
-
-    def _file(self, number: int) -> Path:
-        return self._folder / f"heap-{number:02x}"
 
 
 class _Cutter:

@@ -68,6 +68,23 @@ class _Envelope(ProtocolStruct, frozen=True):
     signature: bytes
 
 
+class _BodyHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of a body; what follows is passed over."""
+
+    version: int
+    chain_id: bytes
+    nonce: Bytes16
+    valid_until_ms: Uint
+
+
+class _EnvelopeHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    body: bytes
+    suite: str
+    public_key: bytes
+
+
+_head_decoder = msgspec.msgpack.Decoder(_EnvelopeHead)
+_body_head_decoder = msgspec.msgpack.Decoder(_BodyHead)
 _body_decoder = decoder_for(Body)
 _envelope_decoder = decoder_for(_Envelope)
 
@@ -119,6 +136,11 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
             outer.signature,
         )
 
+    @property
+    def signed(self) -> bytes:
+        """What the signature is over, for whoever checks it elsewhere."""
+        return b"dawan:tx:v1\n" + self.body_bytes
+
     def verify_signature(self) -> bool:
         """Whether the signature is the key's over the body. Costs about 55 us; releases the GIL."""
         return verify_ed25519(self.public_key, b"dawan:tx:v1\n" + self.body_bytes, self.signature)
@@ -127,6 +149,19 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     def is_barrier(self) -> bool:
         """Whether this transaction must be alone in its block (amendment U11)."""
         return (self.body.module, self.body.command) in BARRIER_COMMANDS
+
+
+def nonce_use(envelope: bytes) -> tuple[bytes, bytes, int]:
+    """Public key, nonce and ``valid_until_ms`` of an envelope that was decoded before, without checking it again.
+
+    A twentieth of the work of ``Transaction.decode``. Raises InvalidTransaction.
+    """
+    try:
+        outer = _head_decoder.decode(envelope)
+        body = _body_head_decoder.decode(outer.body)
+    except msgspec.MsgspecError as error:
+        raise InvalidTransaction(Code.E_MALFORMED, "E_MALFORMED", str(error)) from None
+    return outer.public_key, body.nonce, body.valid_until_ms
 
 
 def transaction_id(suite: str, public_key: bytes, body_bytes: bytes) -> bytes:

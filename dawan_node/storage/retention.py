@@ -20,7 +20,7 @@ from dawan_node import failpoints
 from dawan_node.errors import InvalidEncoding, InvalidTransaction, StorageError
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.receipt import Receipt
-from dawan_node.primitives.transaction import Transaction
+from dawan_node.primitives.transaction import nonce_use
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import BlockStore, KeptRecord, certificate_put, kept_put
 from dawan_node.storage.kv import KeyValueStore, Put
@@ -42,10 +42,9 @@ def is_milestone(height: int) -> bool:
 def nonces_of(envelopes: tuple[bytes, ...]) -> list[tuple[bytes, bytes, int]]:
     """(public key, nonce, valid_until_ms) of each transaction in block order. Raises ``StorageError``."""
     try:
-        transactions = [Transaction.decode(envelope) for envelope in envelopes]
+        return [nonce_use(envelope) for envelope in envelopes]
     except InvalidTransaction as error:
         raise StorageError(f"a transaction in the database cannot be read: {error}") from None
-    return [(tx.public_key, tx.body.nonce, tx.body.valid_until_ms) for tx in transactions]
 
 
 class Retention:

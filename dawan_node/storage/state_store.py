@@ -63,6 +63,11 @@ class StateChanges(Protocol):
     def nonces(self) -> Sequence[tuple[bytes, bytes, int]]: ...
 
 
+#: One record that a block changes: key, new value, its history's key without the height, value before. Values of None
+#: are "not there". A plain tuple, because there are fifteen thousand in a block.
+Changed = tuple[bytes, bytes | None, bytes, bytes | None]
+
+
 class StateHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Where the state is: at ``height``, whose block has ``timestamp_ms``, with history back to ``history_from``."""
 
@@ -225,21 +230,27 @@ class StateStore:
         This handles every change of a block, fifteen thousand and more, column by column: a step over a whole column
         runs in C, and a call per change would cost more than all the rest.
         """
-        keys, images, values = self._columns(changes)
-        before = self._cache.get_many(keys)
-        if staged is not None and self._fresh:
-            before = [staged.changed(key, old) for key, old in zip(keys, before, strict=True)]
-        for position in [position for position, value in enumerate(before) if value is MISSING]:
-            # Not remembered in the cache: this commit is about to change it.
-            before[position] = self._store.get(keys[position])
-        rows = [row for row in zip(keys, values, images, before, strict=True) if row[1] != row[3]]
+        rows = self.changed(changes, staged)
         if not rows:
             return
         suffix = schema.height_bytes(height)
         fresh.update((key, value) for key, value, _, _ in rows)
         puts += fresh.items()
-        puts += [(image + suffix, old or b"") for _, _, image, old in rows]  # type: ignore[misc]
+        puts += [(image + suffix, old or b"") for _, _, image, old in rows]
         puts.append((schema.IMAGE_LIST + suffix, _encoder.encode([image for _, _, image, _ in rows])))
+
+    def changed(self, changes: StateChanges, staged: StagedWrites | None = None) -> list[Changed]:
+        """What ``changes`` would change, without what stays the same. Not while a commit is under way, but for that of
+        the blocks in ``staged``."""
+        keys, images, values = self._columns(changes)
+        before = self._cache.get_many(keys)
+        if staged is not None and self._fresh:
+            before = [staged.changed(key, old) for key, old in zip(keys, before, strict=True)]
+        for position in [position for position, value in enumerate(before) if value is MISSING]:
+            # Not remembered in the cache: a commit is about to change it.
+            before[position] = self._store.get(keys[position])
+        rows = zip(keys, values, images, before, strict=True)
+        return [row for row in rows if row[1] != row[3]]  # type: ignore[misc]
 
     def _columns(self, changes: StateChanges) -> tuple[list[bytes], list[bytes], list[bytes | None]]:
         """Current key, image key without height, and new value of everything that changes."""
@@ -283,6 +294,12 @@ class StateStore:
             puts.append((schema.NONCE + key[1 + schema.HEIGHT_BYTES :], None))
         if len(keys) < _EXPIRED_NONCES_PER_COMMIT:
             self._expired_ms = max(self._expired_ms, now_ms)
+
+    def nonce_puts(self, nonces: Iterable[tuple[bytes, bytes, int]]) -> list[Put]:
+        """Entries that make these nonces used, for a state whose blocks are not executed here."""
+        puts: list[Put] = []
+        self._write_nonces(self._store, puts, nonces)
+        return puts
 
     def _write_nonces(
         self, reader: KeyValueReader, puts: list[Put], nonces: Iterable[tuple[bytes, bytes, int]]

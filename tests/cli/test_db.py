@@ -117,6 +117,7 @@ def test_a_ledger_survives_its_machine(network: Path, home: Home, tmp_path: Path
     assert "BK_EXISTS" in run("backup", "create", "--name", "one", "--home", home.path).stderr
     assert "one" in done("backup", "list", "--home", home.path)
     assert "is whole" in done("backup", "verify", folder)
+    assert "trade is right: 6 blocks executed again" in done("backup", "verify", folder, "--deep")
     new = tmp_path / "new"
     done(
         "init", "--home", new, "--name", "gz1", "--org", "gz", "--ca", home.keys / "ca", "--passphrase-file", passphrase

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawan_node.errors import StorageError
-from dawan_node.execution.state_tree import EMPTY_ROOT, nibbles_of, prove, root, update
+from dawan_node.execution.state_tree import EMPTY_ROOT, check_stored, nibbles_of, prove, root, update
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.proofs import state_key_hash, verify_state_path
 
@@ -180,3 +180,29 @@ def test_the_state_root_of_the_format_vectors():
 @pytest.mark.skipif(not VECTORS.exists(), reason=f"NOT RUN: the shared format vectors are not at {VECTORS}")
 def test_the_constant_above_is_the_one_in_the_shared_vectors():
     assert json.loads(VECTORS.read_text())["state_root"] == VECTOR_ENTRIES_ROOT.hex()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 17, 300])
+def test_a_stored_tree_is_checked_in_one_pass_against_its_entries(count: int) -> None:
+    leaves = sorted((sha(b"key %d" % number), sha(b"value %d" % number)) for number in range(count))
+    tree = Tree()
+    whole = tree.update(dict(leaves)) if leaves else EMPTY_ROOT
+
+    def checked(nodes: dict[bytes, bytes], entries: list[tuple[bytes, bytes]]) -> bytes:
+        return check_stored(iter(sorted(nodes.items())), iter(entries))
+
+    assert checked(tree.nodes, leaves) == whole
+    wrong: list[tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]] = [
+        (tree.nodes | {b"\x00" * 9: bytes(64)}, leaves),
+        (tree.nodes, [*leaves, (b"\xff" * 32, bytes(32))]),
+    ]
+    for path, node in list(tree.nodes.items())[-3:]:
+        wrong.append(({other: tree.nodes[other] for other in tree.nodes if other != path}, leaves))
+        if path:  # the root's own hash is for the caller to compare
+            wrong.append((tree.nodes | {path: node[:-1] + bytes([node[-1] ^ 1])}, leaves))
+            wrong.append((tree.nodes | {path: node[:4] + bytes([node[4] ^ 1]) + node[5:]}, leaves))
+    if leaves:
+        wrong += [(tree.nodes, leaves[1:]), (tree.nodes, [(leaves[0][0], bytes(32)), *leaves[1:]])]
+    for nodes, entries in wrong:
+        with pytest.raises(StorageError):
+            checked(nodes, entries)

@@ -12,7 +12,7 @@ from dawan_node.crypto.signatures import ED25519
 from dawan_node.errors import InvalidGenesis, InvalidTransaction
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis, ModuleEntry, ParamEntry
-from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, sign_transaction
+from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, nonce_use, sign_transaction
 
 
 def _body(**fields: Any) -> Body:
@@ -82,6 +82,18 @@ def test_two_signatures_of_one_body_share_the_tx_id_but_not_the_leaf_hash(recipe
     a, b = Transaction.decode(good), Transaction.decode(forged)
     assert a.tx_id == b.tx_id and a.leaf_hash != b.leaf_hash
     assert a.verify_signature() and not b.verify_signature()
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"nonce": b"n" * 16, "valid_until_ms": 2**53 - 1, "args": {"d": {"e": [b"x"]}}}]
+)
+def test_the_nonce_is_cut_out_of_an_envelope_as_decoding_gives_it(recipe: ModuleType, fields: dict[str, Any]) -> None:
+    envelope = sign_transaction(recipe.seeded_key("supplier"), _body(**fields))
+    found = Transaction.decode(envelope)
+    assert nonce_use(envelope) == (found.public_key, found.body.nonce, found.body.valid_until_ms)
+    for broken in (envelope[:-70], _envelope([1, bytes(32), bytes(15), 1]), b""):
+        with pytest.raises(InvalidTransaction):
+            nonce_use(broken)
 
 
 def test_only_governance_enact_is_a_barrier(recipe: ModuleType) -> None:

@@ -34,7 +34,7 @@ from dawan_node.node.public_files import replace_files
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.storage.kv import Put
+from dawan_node.storage.kv import KeyValueStore, Put
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
 from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.wal import WalMissing, WalRecord, inspect
@@ -168,10 +168,7 @@ def _restore_channel(folder: Path, home: Home, channel: BackedUpChannel, own_key
     """Write the database; what the log may be told of its head, None when ``own_key`` ever had a seat here."""
     kv = LevelDBStore.open(home.database(channel.channel), create=True)
     with closing(kv):
-        for batch in _batches(read_records(folder / f"{channel.channel}.records")):
-            kv.write(batch, sync=False)
-        last: list[Put] = []
-        kv.write(last, sync=True)
+        write_records(folder / f"{channel.channel}.records", kv)
         chain_id = bytes.fromhex(channel.chain_id[2:])
         try:
             store = ChannelStore.over(kv, chain_id)
@@ -218,6 +215,14 @@ def _seated_keys(executor: Executor, store: ChannelStore) -> set[bytes]:
         keys.update(term.public_key for term in page)
         if cursor is None:
             return keys
+
+
+def write_records(path: Path, kv: KeyValueStore) -> None:
+    """Put a file of records into an empty database, durably. Raises NotRecords or StorageError."""
+    for batch in _batches(read_records(path)):
+        kv.write(batch, sync=False)
+    last: list[Put] = []
+    kv.write(last, sync=True)
 
 
 def _batches(records: Iterator[tuple[bytes, bytes]]) -> Iterator[list[Put]]:

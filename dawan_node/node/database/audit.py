@@ -20,10 +20,12 @@ from dawan_node.crypto import merkle
 from dawan_node.errors import InvalidInput, InvalidProof, InvalidTransaction, OperatorError, StorageError
 from dawan_node.execution.channel import validator_set
 from dawan_node.execution.executor import Execution
+from dawan_node.node.database.below_base import BelowBase, KeptBelow
 from dawan_node.node.database.finding import Fault, Finding, Wrong
 from dawan_node.node.database.kept_state import check_indexes, root_of, split
 from dawan_node.node.database.opened import Opened
 from dawan_node.node.database.scratch import Scratch, image_list, scratch
+from dawan_node.node.database.signature_queue import Place, SignatureQueue, first_of
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
@@ -40,7 +42,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What an audit did. ``base`` is the height whose state it started from; ``finding`` is None when all is right."""
+    """What an audit did. ``base`` is the height whose state it started from, ``milestones`` and ``nonces_below`` what
+    was kept of blocks below it; ``finding`` is None when all is right."""
 
     height: int
     base: int
@@ -50,6 +53,8 @@ class Audited:
     state_records: int
     invariants: int
     seconds: float
+    milestones: int
+    nonces_below: int
     finding: Finding | None
 
 
@@ -69,22 +74,28 @@ def audit(
     database: Opened,
     *,
     signatures: bool = True,
+    processes: int | None = None,
     folder: Path | None = None,
     progress: Progress = lambda height, last, seconds: None,
 ) -> Audited:
-    """Check everything. The scratch state goes below ``folder``. Raises OperatorError, or StorageError when the
-    *scratch* fails; whatever is wrong with the database itself is in the answer."""
+    """Check everything. The scratch state goes below ``folder``; ``processes`` check signatures beside this one
+    (default: one for each core beyond the first, 0 none). Raises OperatorError, or StorageError when the *scratch*
+    fails; whatever is wrong with the database itself is in the answer."""
     started = time.monotonic()
     work: _Audit | None = None
     finding: Finding | None = None
     try:
         store = _structure(database)
-        with scratch(folder) as state:
-            work = _Audit(database, store, state, signatures)
-            work.start()
-            work.run(work.head, progress, started)
-            work.compare_state()
-            work.check_invariants()
+        with scratch(folder) as state, SignatureQueue(processes) as queue:
+            work = _Audit(database, store, state, signatures, queue)
+            try:
+                work.start()
+                work.run(work.head, progress, started)
+                queue.settle()
+                work.compare_state()
+                work.check_invariants()
+            except Wrong as wrong:
+                finding = first_of(wrong, queue)
     except Wrong as wrong:
         finding = wrong.finding
     except StorageError as error:
@@ -94,7 +105,7 @@ def audit(
         finding = Finding(Fault.UNREADABLE, 0 if work is None else work.height, text)
     seconds = time.monotonic() - started
     if work is None:
-        return Audited(0, 0, 0, 0, 0, 0, 0, seconds, finding)
+        return Audited(0, 0, 0, 0, 0, 0, 0, seconds, 0, 0, finding)
     return Audited(
         work.head,
         work.base,
@@ -104,6 +115,8 @@ def audit(
         work.records,
         work.invariants,
         seconds,
+        work.below.milestones,
+        work.below.nonces,
         finding,
     )
 
@@ -121,8 +134,8 @@ def replay(
     """
     started = time.monotonic()
     store = ChannelStore.over(database.kv, database.genesis.chain_id)
-    with scratch(folder) as state:
-        work = _Audit(database, store, state, signatures=False)
+    with scratch(folder) as state, SignatureQueue(0) as queue:
+        work = _Audit(database, store, state, signatures=False, queue=queue)
         wanted = work.head if to is None else to
         if not work.base <= wanted <= work.head:
             raise OperatorError(
@@ -160,7 +173,9 @@ def _structure(database: Opened) -> ChannelStore:
 class _Audit:
     """One run over one database."""
 
-    def __init__(self, database: Opened, store: ChannelStore, state: Scratch, signatures: bool) -> None:
+    def __init__(
+        self, database: Opened, store: ChannelStore, state: Scratch, signatures: bool, queue: SignatureQueue
+    ) -> None:
         self._kv: Final = database.kv
         self._genesis: Final = database.genesis
         self._executor: Final = database.executor
@@ -168,11 +183,13 @@ class _Audit:
         self._store: Final = store
         self._scratch: Final = state
         self._signatures: Final = signatures
+        self._queue: Final = queue
         self.head: Final = store.head.height
         self.base: Final = _base(self._kv, store)
         self._history_from: Final = 0 if store.state.head is None else store.state.head.history_from
         self.height = self.base
         self.blocks = self.transactions = self.certificates = self.records = self.invariants = 0
+        self.below = KeptBelow(0, 0)
         self._validators: ValidatorSet = self._genesis.validator_set
         self._epoch = 0
         self._epoch_first = 1
@@ -190,7 +207,7 @@ class _Audit:
         header = _needed(self._blocks.header(self.base), "header", self.base)
         self._time_ms = header.timestamp_ms
         self._scratch.rewind(self._kv, self.base, self._time_ms)
-        root = root_of(self._scratch.kv)
+        root = root_of(self._scratch.kv, self._scratch.folder)
         if root != self._result.state_root:
             raise Wrong(
                 Fault.STATE,
@@ -198,6 +215,7 @@ class _Audit:
                 f"the oldest kept state has root {root.hex()[:16]}, certified is {self._result.state_root.hex()[:16]}",
             )
         check_indexes(self._executor.registry, self._scratch.kv)
+        self.below = BelowBase(self._kv, self._genesis, self._scratch, header, self._queue).check()
         self._enter_epoch(header, self._result, validator_set(self._executor.configuration(self._scratch.state)))
 
     def run(self, last: int, progress: Progress, started: float) -> None:
@@ -239,10 +257,10 @@ class _Audit:
             stored, made = self._kv.iterate(prefix=kind), self._scratch.kv.iterate(prefix=kind)
             for key in _first_differences(stored, made, self._count):
                 raise Wrong(Fault.STATE, self.head, f"the stored {what} {_name(key)} is not the one the blocks lead to")
+        live = [_live_nonces(kv, self._time_ms) for kv in (self._kv, self._scratch.kv)]
+        for key in _first_differences(live[0], live[1], self._count):
+            raise Wrong(Fault.STATE, self.head, f"the stored nonce {key.hex()} is not the one the blocks lead to")
         if self.base == 0:
-            live = [_live_nonces(kv, self._time_ms) for kv in (self._kv, self._scratch.kv)]
-            for key in _first_differences(live[0], live[1], self._count):
-                raise Wrong(Fault.STATE, self.head, f"the stored nonce {key.hex()} is not the one the blocks lead to")
             counted = sum(1 for _ in self._kv.iterate(prefix=schema.TX_INDEX))
             if counted != self.transactions:
                 raise Wrong(
@@ -272,8 +290,9 @@ class _Audit:
         proof = self._blocks.finality(header.height)
         if proof is None:
             raise Wrong(Fault.CERTIFICATE, header.height, "the block has no certificate")
+        check = self._queue.checker(header.height)
         try:
-            proof.verify(self._genesis.chain_id, self._epoch, self._validators, first=self._epoch_first)
+            proof.verify(self._genesis.chain_id, self._epoch, self._validators, first=self._epoch_first, check=check)
         except InvalidProof as error:
             raise Wrong(Fault.CERTIFICATE, header.height, str(error)) from None
         self.certificates += 1
@@ -289,8 +308,9 @@ class _Audit:
         if self._blocks.height_of(header.hash) != height:
             raise Wrong(Fault.INDEX, height, "the hash index does not know the block")
         for index, transaction in enumerate(transactions):
-            if self._signatures and not transaction.verify_signature():
-                raise Wrong(Fault.SIGNATURE, height, f"the signature of transaction {index} does not verify")
+            if self._signatures:
+                place = Place(Fault.SIGNATURE, height, f"transaction {index}")
+                self._queue.add(place, transaction.public_key, transaction.signed, transaction.signature)
             if self._blocks.find_tx(transaction.tx_id) != (height, index):
                 raise Wrong(Fault.INDEX, height, f"the transaction index does not know transaction {index}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from dawan_node.errors import StorageError
 from dawan_node.execution import state_tree
@@ -15,40 +16,34 @@ from dawan_node.execution.executor import REPLAY_INDEX
 from dawan_node.execution.keys import prefix_of
 from dawan_node.execution.registry import Registry
 from dawan_node.node.database.finding import Fault, Wrong
+from dawan_node.node.key_heaps import KeyHeaps
+from dawan_node.primitives.proofs import state_key_hash
 from dawan_node.storage import schema
 from dawan_node.storage.kv import KeyValueReader
-
-#: Entities hashed into a tree at once: some ten megabytes.
-_TREE_BATCH = 20_000
 
 IndexName = tuple[str, str, str]
 
 
-def root_of(kv: KeyValueReader) -> bytes:
-    """The root of the tree over all entities, computed from nothing but them."""
-    nodes: dict[bytes, bytes | None] = {}
-    batch: dict[bytes, bytes | None] = {}
-    root = state_tree.EMPTY_ROOT
+def root_of(kv: KeyValueReader, folder: Path) -> bytes:
+    """The root of the tree over all entities, if the stored tree is that tree; sorts them in ``folder``.
 
-    def add() -> None:
-        nonlocal root
-        root, changed = state_tree.update(nodes.get, batch)
-        nodes.update(changed)
-        batch.clear()
-
-    for key, value in kv.iterate(prefix=schema.STATE):
-        names, primary_key = split(key, 2)
-        name = f"{names[0]}\0{names[1]}\0".encode() + primary_key
-        batch[hashlib.sha256(name).digest()] = hashlib.sha256(value).digest()
-        if len(batch) == _TREE_BATCH:
-            add()
-    if batch:
-        add()
-    if {path: node for path, node in nodes.items() if node is not None} != {
-        key[1:]: value for key, value in kv.iterate(prefix=schema.NODE)
-    }:
-        raise Wrong(Fault.STATE, 0, "the stored tree of the oldest kept state is not the one its entities make")
-    return root
+    Raises Wrong, or StorageError when the disk does not take what is sorted.
+    """
+    heaps = KeyHeaps(folder)
+    try:
+        for key, value in kv.iterate(prefix=schema.STATE):
+            names, primary_key = split(key, 2)
+            heaps.add(state_key_hash(names[0], names[1], primary_key), hashlib.sha256(value).digest())
+        nodes = ((key[1:], node) for key, node in kv.iterate(prefix=schema.NODE))
+        try:
+            return state_tree.check_stored(nodes, heaps.sorted())
+        except StorageError as error:
+            text = f"the stored tree of the oldest kept state is not the one its entities make: {error}"
+            raise Wrong(Fault.STATE, 0, text) from None
+    except OSError as error:
+        raise StorageError(f"database {folder} cannot sort its entities: {error}") from error
+    finally:
+        heaps.remove()
 
 
 def check_indexes(registry: Registry, kv: KeyValueReader) -> None:

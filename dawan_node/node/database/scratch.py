@@ -53,8 +53,10 @@ class Unsynced:
 class Scratch:
     """A state without history over a store of its own."""
 
-    def __init__(self, kv: KeyValueStore) -> None:
+    def __init__(self, kv: KeyValueStore, folder: Path) -> None:
+        """``folder`` is for whatever else is needed on disk meanwhile."""
         self.kv: Final = kv
+        self.folder: Final = folder
         self.state = StateStore(kv, history=0)
 
     def apply(self, height: int, changes: Changes, timestamp_ms: int) -> None:
@@ -65,22 +67,7 @@ class Scratch:
     def images(self, changes: Changes) -> dict[bytes, bytes]:
         """What a store with history would keep of a block with ``changes`` on this state: image key without height ->
         what was there before it, empty for nothing. What stays the same is left out."""
-        found: dict[bytes, bytes] = {}
-        for (module, collection, key), value in changes.state.items():
-            scope = schema.scope(module, collection)
-            before = self.kv.get(schema.STATE + scope + key)
-            if before != value:
-                found[schema.STATE_IMAGE + scope + schema.ordered(key)] = before or b""
-        for (module, collection, index, key), value in changes.indexes.items():
-            scope = schema.scope(module, collection, index)
-            before = self.kv.get(schema.INDEX + scope + key)
-            if before != value:
-                found[schema.INDEX_IMAGE + scope + schema.ordered(key)] = before or b""
-        for path, value in changes.nodes.items():
-            before = self.kv.get(schema.NODE + path)
-            if before != value:
-                found[schema.node_image(path)] = before or b""
-        return found
+        return {image: before or b"" for _, _, image, before in self.state.changed(changes)}
 
     def rewind(self, source: KeyValueReader, height: int, timestamp_ms: int) -> None:
         """Become the state of ``source`` after the block at ``height``, which its images must reach.
@@ -149,7 +136,7 @@ def scratch(folder: Path | None = None, opening: Callable[..., Any] = LevelDBSto
     try:
         kv = opening(place / "scratch" / "db", create=True)
         try:
-            yield Scratch(kv)
+            yield Scratch(kv, place)
         finally:
             kv.close()
     finally:

@@ -15,6 +15,7 @@ import pytest
 
 from dawan_node.crypto import keystore
 from dawan_node.errors import OperatorError
+from dawan_node.node.backups.deep import verify_ledgers
 from dawan_node.node.backups.live import LiveBackups, token_file
 from dawan_node.node.backups.making import About, Cancelled, Pace, backup_folder, check_name, create, list_backups
 from dawan_node.node.backups.manifest import MANIFEST, Manifest, check_files, read_manifest
@@ -22,7 +23,7 @@ from dawan_node.node.backups.restoring import restore
 from dawan_node.node.backups.steps import steps_to_vote
 from dawan_node.node.config import NodeSection
 from dawan_node.node.database.audit import audit
-from dawan_node.node.database.finding import FileRefused
+from dawan_node.node.database.finding import Fault, FileRefused
 from dawan_node.node.database.opened import channels_of, opened
 from dawan_node.node.home import Home
 from dawan_node.node.restore import open_channel
@@ -31,6 +32,7 @@ from dawan_node.node.setup import initialise
 from dawan_node.node.signer import NodeSigner
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.rpc.api import ApiError
+from dawan_node.storage import schema
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.data_mark import MARK_VERSION, DataMark, read_mark, write_mark
 from dawan_node.storage.kv import KeyValueSnapshot
@@ -117,6 +119,21 @@ def test_one_changed_byte_anywhere_is_found(copy: Path) -> None:
         path.write_bytes(data)
     assert changed > 500
     assert list(check_files(copy, read_manifest(copy)))
+
+
+def test_only_a_deep_look_finds_a_ledger_that_was_wrong_before_it_was_backed_up(home: Home, tmp_path: Path) -> None:
+    copy = Home(shutil.copytree(home.path, tmp_path / "home"))
+    with closing(LevelDBStore.open(copy.database(CHANNEL))) as kv:
+        key, value = next(kv.iterate(prefix=schema.INDEX))
+        kv.write([(key, value + b"?")], sync=True)
+    folder = backed_up(copy)
+    manifest = read_manifest(folder)
+    assert list(check_files(folder, manifest))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    ((channel, found),) = verify_ledgers(folder, manifest, scratch, lambda *_: None)
+    assert channel == CHANNEL and found.finding is not None and found.finding.fault is Fault.STATE
+    assert not list(scratch.iterdir())
 
 
 def test_what_is_missing_added_or_cut_off_is_found(copy: Path) -> None:

@@ -96,6 +96,6 @@ def alter(home: Home, change: Callable[[LevelDBStore], list[Put]]) -> None:
         kv.write(change(kv), sync=True)
 
 
-def verified(home: Home, **options: bool) -> Audited:
+def verified(home: Home, **options: bool | int) -> Audited:
     with opened(home, CHANNEL) as database:
         return audit(database, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,15 +14,18 @@ from dawan_node.errors import OperatorError, StorageError
 from dawan_node.node.database.audit import replay
 from dawan_node.node.database.finding import Fault
 from dawan_node.node.database.opened import Opened, opened
+from dawan_node.node.database.signature_queue import SignatureQueue
 from dawan_node.node.home import Home
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
+from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import DecidedBlock
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.retention import nonces_of
 from dawan_node.storage.state_store import StateHead
 from dawan_node.testing.long_chain import Author, Maker, Plan, certify
 from tests.node.database.kit import (
@@ -196,7 +200,9 @@ def next_block(maker: Maker, author: Author) -> tuple[Header, list[Transaction]]
     return header, transactions
 
 
-def test_a_wrong_signature_under_a_certificate_is_found_unless_left_out(home: Home) -> None:
+def test_a_wrong_signature_under_a_certificate_is_found_unless_left_out(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forge(maker: Maker, author: Author, _: Opened) -> None:
         envelopes = author.envelopes(72, 78)
         maker.decide([flipped(envelopes[0]), *envelopes[1:]], PLAN.time_ms(13, keys().genesis.created_ms))
@@ -205,6 +211,8 @@ def test_a_wrong_signature_under_a_certificate_is_found_unless_left_out(home: Ho
     found = verified(home).finding
     assert found is not None and (found.fault, found.height) == (Fault.SIGNATURE, 13)
     assert verified(home, signatures=False).finding is None
+    monkeypatch.setattr("dawan_node.node.database.audit.SignatureQueue", partial(SignatureQueue, here_first=0))
+    assert verified(home, processes=1).finding == found, "also where another process checks"
 
 
 def test_what_no_validator_would_have_accepted_is_found(home: Home) -> None:
@@ -234,6 +242,8 @@ def forget_bodies(home: Home, below: int) -> None:
     def change(kv: LevelDBStore) -> list[Put]:
         puts: list[Put] = []
         for height in range(1, below):
+            uses = nonces_of(schema.unpack_list(present(kv, at(schema.ENVELOPES, height))))
+            puts.append((at(schema.NONCE_LIST, height), encode([list(use) for use in uses])))
             puts += [(at(schema.ENVELOPES, height), None), (at(schema.RECEIPTS, height), None)]
             suffix = schema.height_bytes(height)
             puts += [
@@ -285,6 +295,44 @@ def test_what_retention_leaves_is_right_and_an_altered_entity_in_it_is_found(hom
     alter(home, altered_value(schema.STATE))
     wrong = verified(home).finding
     assert wrong is not None and wrong.fault is Fault.STATE
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (schema.NONCE_LIST, Fault.STATE),
+        (schema.NONCE, Fault.STATE),
+        (schema.CERTIFICATE, Fault.CERTIFICATE),
+        (schema.HEADER, Fault.HEADER),
+        (schema.HASH_INDEX, Fault.INDEX),
+    ],
+)
+def test_what_is_kept_below_the_base_is_checked(home: Home, kind: bytes, fault: Fault) -> None:
+    with_another_epoch(home)
+    with opened(home, CHANNEL) as database:
+        retention = ChannelStore.over(database.kv, database.genesis.chain_id).retention
+        while retention.step(20):
+            pass
+    found = verified(home)
+    assert (found.milestones, found.nonces_below) == (1, 12 * 6 + 7), "the barrier block, and all that is in force"
+
+    def change(kv: LevelDBStore) -> list[Put]:
+        milestone, certificate = next(kv.iterate(prefix=schema.CERTIFICATE))
+        if kind == schema.CERTIFICATE:
+            return [(milestone, flipped(certificate, -20))]
+        if kind == schema.HASH_INDEX:
+            return [(kind + Header.decode(present(kv, schema.HEADER + milestone[1:])).hash, None)]
+        key, value = next(kv.iterate(prefix=kind))
+        if kind == schema.NONCE_LIST:
+            return [(key, flipped(value))]
+        if kind == schema.HEADER:
+            return [(at(kind, 7), present(kv, at(kind, 8)))]
+        return [(key, None)]
+
+    alter(home, change)
+    wrong = verified(home).finding
+    assert wrong is not None and wrong.fault is fault, wrong
+    assert kind != schema.NONCE_LIST or "not those it used" in wrong.text
 
 
 def test_replay_ends_where_it_is_told(home: Home) -> None:
