@@ -279,9 +279,12 @@ class SnapshotFetching:
 
     def _choose(self, fetch: SnapshotFetch, chosen: Chosen) -> bool:
         """Whether to fetch what was chosen; then it is kept before any part."""
-        if self._is_for_pruned and any(oldest <= self._height + 1 for oldest in fetch.oldest_blocks()):
-            self._fetch = None  # somebody has the next block: it is only slow
-            self._not_before_ms = self._clock.monotonic_ms() + RETRY_MS
+        now_ms = self._clock.monotonic_ms()
+        says_so = any(oldest <= self._height + 1 for oldest in fetch.oldest_blocks())
+        if self._is_for_pruned and says_so and now_ms - self._moved_ms < RETRY_MS:
+            # Somebody has the next block and is only slow. If it lies, it has sent none the next time either.
+            self._fetch = None
+            self._not_before_ms = now_ms + RETRY_MS
             return False
         height = Manifest.decode(chosen.manifest).header.height
         log.info("snapshot_chosen", extra=fields(channel=self._name, height=height, parts=fetch.progress[1]))

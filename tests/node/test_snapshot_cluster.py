@@ -7,18 +7,22 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dawan_node.consensus.report import Mode
 from dawan_node.node.keeping import Keeping
+from dawan_node.node.snapshot_fetching import RETRY_MS
 from dawan_node.p2p.framing import Topic
 from dawan_node.primitives.codes import Code
 from dawan_node.storage.snapshot_files import SnapshotFolders
-from dawan_node.sync.snapshot_messages import PartReply, decode_snapshot_message, is_snapshot_message
+from dawan_node.sync.snapshot_messages import PartReply, SnapshotOffer, decode_snapshot_message, is_snapshot_message
 from tests.node.channel_cluster import Cluster, memory_folder, simulate, until
 from tests.node.snapshot_kit import contents
 
 OBSERVER = "gz8"
+
+Carry = Callable[[str, str, Topic, bytes], bool]
 
 
 @pytest.fixture
@@ -207,27 +211,58 @@ def test_without_any_snapshot_the_node_says_so_and_goes_on_by_blocks(folder: Pat
     simulate(folder, 5, scenario, observers=1, keeping=eager)
 
 
-def test_a_node_whose_next_block_nobody_keeps_takes_a_snapshot_however_little_behind(folder: Path) -> None:
-    def pruning(folder: Path) -> Keeping:
-        return Keeping(folder, retain_blocks=1, retain_blocks_min=1, snapshot_every=10, snapshot_behind=1_000)
+def pruning(folder: Path) -> Keeping:
+    """Ten blocks or so are kept, and a snapshot is taken for nothing but want of them."""
+    return Keeping(folder, retain_blocks=1, retain_blocks_min=1, snapshot_every=10, snapshot_behind=1_000)
 
+
+async def pruned(cluster: Cluster) -> None:
+    """22 blocks without the observer, of which the first ten are nowhere any more."""
+    await cluster.stop(OBSERVER)
+    await grow(cluster, 22)
+    cluster.clock.start_ms += 3_700_000  # a transaction lives for an hour at most
+    await cluster.commit("gz1")
+    await until(
+        lambda: all(node.channel.store.blocks.kept().oldest == 11 for node in cluster.alive),
+        30,
+        "pruning up to the older snapshot",
+        cluster.describe,
+    )
+
+
+def test_a_node_whose_next_block_nobody_keeps_takes_a_snapshot_however_little_behind(folder: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
-        await cluster.stop(OBSERVER)
-        await grow(cluster, 22)
-        cluster.clock.start_ms += 3_700_000  # a transaction lives for an hour at most
-        await cluster.commit("gz1")
-        await until(
-            lambda: all(node.channel.store.blocks.kept().oldest == 11 for node in cluster.alive),
-            30,
-            "pruning up to the older snapshot",
-            cluster.describe,
-        )
+        await pruned(cluster)
         cluster.start(OBSERVER)
         await reopened(cluster, OBSERVER)
         await level(cluster, OBSERVER)
         assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest == 21
 
     simulate(folder, 7, scenario, observers=1, keeping=pruning)
+
+
+def test_a_peer_that_says_it_keeps_blocks_and_sends_none_holds_up_a_snapshot_for_a_minute_only(folder: Path) -> None:
+    def boasting(carry: Carry) -> Carry:
+        def changed(sender: str, receiver: str, topic: Topic, payload: bytes) -> bool:
+            if sender == "gz1" and topic is Topic.SYNC and is_snapshot_message(payload):
+                message = decode_snapshot_message(payload)
+                if isinstance(message, SnapshotOffer):
+                    payload = msgspec.structs.replace(message, oldest=1).encode()
+            return carry(sender, receiver, topic, payload)
+
+        return changed
+
+    async def scenario(cluster: Cluster) -> None:
+        await pruned(cluster)
+        cluster.carry = boasting(cluster.carry)  # type: ignore[method-assign]
+        cluster.start(OBSERVER)
+        began_ms = cluster.clock.monotonic_ms()
+        await until(lambda: OBSERVER in cluster.reopens, 120, "snapshot", cluster.describe)
+        assert cluster.clock.monotonic_ms() - began_ms > RETRY_MS, "an honest one may only be slow"
+        await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+
+    simulate(folder, 9, scenario, observers=1, keeping=pruning)
 
 
 def test_every_transaction_sent_again_after_snapshots_and_pruning_is_on_chain_once(folder: Path) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import pytest
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.sync.snapshot_fetch import TIMEOUT_MS, SnapshotFetch
+from dawan_node.sync.snapshot_fetch import GIVE_UP_MS, TIMEOUT_MS, SnapshotFetch
 from dawan_node.sync.snapshot_format import Chunk, HeaderRun
 from dawan_node.sync.snapshot_messages import (
     EpochQuery,
     EpochReply,
     PartQuery,
     PartReply,
+    SnapshotOffer,
     SnapshotQuery,
     SnapshotRequest,
     decode_snapshot_message,
 )
-from tests.sync.chain import CHAIN_ID
-from tests.sync.snapshot_world import TRUE, TRUSTED
+from tests.sync.chain import CHAIN_ID, set_of
+from tests.sync.snapshot_world import SECOND, TRUE, TRUSTED
 
 
 class Fetching:
@@ -27,10 +29,11 @@ class Fetching:
 
     def __init__(self, *peers: str) -> None:
         self.fetch = SnapshotFetch(CHAIN_ID, 0, TRUSTED, 0)
+        self.now_ms = 0
         self.asked: list[tuple[str, SnapshotRequest]] = []
         self.blamed: list[str] = []
         for peer in peers:
-            self.fetch.peer_up(peer, 0)
+            self.fetch.peer_up(peer, self.now_ms)
         self.pump()
 
     def pump(self) -> None:
@@ -38,7 +41,7 @@ class Fetching:
         self.asked += ready.requests
         self.blamed += [blame.peer for blame in ready.blames]
         for arrived in ready.arrived:
-            self.fetch.checked(arrived, arrived.rule.verify(arrived.data), 0)
+            self.fetch.checked(arrived, arrived.rule.verify(arrived.data), self.now_ms)
             self.pump()
 
     def answer(self, kind: type[SnapshotRequest]) -> None:
@@ -51,11 +54,11 @@ class Fetching:
     def deliver(self, peer: str, request: SnapshotRequest) -> None:
         reply = TRUE.answer(request)
         if isinstance(reply, EpochReply):
-            self.fetch.epochs_arrived(peer, reply, 0)
+            self.fetch.epochs_arrived(peer, reply, self.now_ms)
         elif isinstance(reply, PartReply):
-            self.fetch.part_arrived(peer, reply, 0)
+            self.fetch.part_arrived(peer, reply, self.now_ms)
         else:
-            self.fetch.offer_arrived(peer, reply, 0)
+            self.fetch.offer_arrived(peer, reply, self.now_ms)
         self.pump()
 
     def to_parts(self) -> Fetching:
@@ -110,6 +113,32 @@ def test_the_only_holder_is_asked_again_for_the_epochs_when_it_has_rested() -> N
     assert node.blamed == ["a"] and node.fetch.chosen is not None, "late is no lie"
 
 
+def test_what_is_on_its_way_of_a_snapshot_that_is_let_go_does_not_keep_its_peer_from_being_asked() -> None:
+    node = Fetching("a")
+    ((_, query),) = node.asked
+    other = msgspec.structs.replace(TRUE.manifest, chunk_bytes=2)
+    node.fetch.offer_arrived("a", SnapshotOffer(query.id, 1, (TRUE.manifest.encode(), other.encode())), 0)
+    node.pump()
+    node.answer(EpochQuery)
+
+    def headers() -> bytes:
+        """Bring them; the name of the snapshot that they belong to."""
+        _, part = node.asked.pop()
+        assert isinstance(part, PartQuery) and part.part == 0
+        node.asked.clear()
+        node.fetch.part_arrived("a", PartReply(part.id, TRUE.part(TRUE.layout, 0)), node.now_ms)
+        node.pump()
+        return part.snapshot
+
+    first = headers()
+    for node.now_ms, asked in ((GIVE_UP_MS - 10_000, 0), (GIVE_UP_MS - 8_000, 2), (GIVE_UP_MS, 1)):
+        node.asked.clear()
+        node.fetch.tick(node.now_ms)
+        node.pump()
+        assert len(node.asked) == asked and node.blamed == ["a", "a"]
+    assert headers() != first and len(node.asked) == 2
+
+
 def test_a_false_part_of_a_peer_that_has_left_is_fetched_again_and_the_peer_named() -> None:
     node = Fetching("a").to_parts()
     ((_, query),) = node.asked
@@ -136,6 +165,7 @@ def test_a_true_part_of_a_peer_that_has_left_is_taken() -> None:
     node.fetch.part_arrived("a", TRUE.answer(query), 0)  # type: ignore[arg-type]
     (arrived,) = node.fetch.ready().arrived
     node.fetch.peer_gone("a", 0)
+    assert node.fetch.progress == (0, TRUE.layout.parts), "it is not verified yet"
     node.fetch.checked(arrived, arrived.rule.verify(arrived.data), 0)
     assert node.fetch.progress == (1, TRUE.layout.parts)
 
@@ -168,3 +198,26 @@ def test_a_lone_subtree_counts_where_it_hangs_and_nowhere_else() -> None:
 def test_what_is_no_snapshot_message_is_refused(payload: bytes) -> None:
     with pytest.raises(InvalidMessage, match="snapshot message"):
         decode_snapshot_message(payload)
+
+
+def test_a_kept_choice_names_every_certificate_in_it_with_the_set_that_signed_it() -> None:
+    node = Fetching("a")
+    node.answer(SnapshotQuery)
+    ((peer, query),) = node.asked
+    node.fetch.epochs_arrived(peer, EpochReply(query.id, TRUE.epochs()), 0)
+    chosen = node.fetch.ready().chosen
+    assert chosen is not None
+    first, second = (validators for _, validators in chosen.certificates(TRUSTED.validators))
+    assert (first, second) == (TRUSTED.validators, set_of(SECOND))
+    for certificate, validators in chosen.certificates(TRUSTED.validators):
+        certificate.verify(CHAIN_ID, validators)
+    assert [each.height for each, _ in chosen.certificates(first)] == [10, 40]
+    proof = chosen.epochs[0]
+    for changes in (
+        {"manifest": b""},
+        {"epochs": (msgspec.structs.replace(proof, finality=b""),)},
+        {"epochs": (msgspec.structs.replace(proof, members=proof.members[:1] * 2),)},
+        {"epochs": (msgspec.structs.replace(proof, members=(("unheard-of", b"key"),)),)},
+    ):
+        with pytest.raises(InvalidMessage, match="kept snapshot"):
+            msgspec.structs.replace(chosen, **changes).certificates(TRUSTED.validators)
