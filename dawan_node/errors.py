@@ -10,6 +10,7 @@
     │   ├── InvalidProof          a finality, transaction or state proof that does not verify
     │   ├── InvalidGenesis        a genesis no channel may start from
     │   ├── InvalidMessage        a peer's frame or consensus message
+    │   │   ├── ForgedBlock       a gossiped block that proves nothing: its sender is left alone at once for long
     │   │   ├── HandshakeRefused  (p2p.handshake) a peer that is not who it should be, with the remedy
     │   │   └── ManifestRefused   (sync.snapshot_fetch) a snapshot whose parts are not what it says
     │   ├── UntrustedCertificate  an X.509 certificate or revocation list that does not count; stable reason
@@ -97,6 +98,14 @@ class InvalidGenesis(InvalidInput):
 
 class InvalidMessage(InvalidInput):
     """A frame or protocol message of a peer that is malformed or not allowed."""
+
+
+class ForgedBlock(InvalidMessage):
+    """A block that a peer sent on as final and that is not.
+
+    Honest nodes prove a block before they pass it on, so this is no bad day of a peer, and each costs as many bytes as
+    the largest message there is.
+    """
 
 
 class UntrustedCertificate(InvalidInput):

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from dawan_node.crypto.signatures import Verify
-from dawan_node.errors import InvalidEncoding, InvalidMessage
+from dawan_node.errors import ForgedBlock, InvalidEncoding, InvalidMessage
 from dawan_node.node.budget import BODY_US, LIGHT_BLOCK_US, REQUEST_US, PeerBudgets
 from dawan_node.node.channel_parts import Links
 from dawan_node.node.clock import Clock
@@ -57,6 +57,7 @@ class SpreadBlock(ProtocolStruct, frozen=True):
     envelopes: Body
 
 
+_block_decoder: Final = msgspec.msgpack.Decoder(Block)
 _decoder: Final = msgspec.msgpack.Decoder(SpreadBlock)
 
 
@@ -123,7 +124,7 @@ class BlockSpreading:
         self._store: Final = store
         self._anchor = anchor
         self.scores: Final = Scores(clock.monotonic_ms())
-        self.tree: Final = BlockSpread(anchor.height, follows, self.scores)
+        self.tree: Final = BlockSpread(anchor.height, follows, self.scores, links.round_trip_ms)
         self._kept: dict[int, bytes] = {}  # BLOCK messages by height, the lowest leaves first
         self._waiting: dict[int, list[str]] = {}  # height being read from disk -> who gets it
         self._proven: dict[int, tuple[str, SpreadBlock]] = {}  # not stored yet
@@ -168,13 +169,14 @@ class BlockSpreading:
     def _on_block(self, peer: str, message: Block, now_ms: int) -> None:
         height = message.height
         if not self.tree.on_block(peer, height, now_ms):
+            self._check_again(peer, message)
             return
         try:
             block = decode_spread_block(message.block)
             is_proven = prove(self._chain_id, self._anchor, height, block, self._verify)
-        except InvalidMessage:
+        except InvalidMessage as error:
             self.tree.refused(peer, height)
-            raise
+            raise ForgedBlock(str(error)) from None
         if not is_proven:
             self.tree.put_off(peer, height)
             return
@@ -182,6 +184,20 @@ class BlockSpreading:
         self._proven[height] = (peer, block)
         self.tree.accepted(peer, height, now_ms)
         self._hand_over()
+
+    def _check_again(self, peer: str, message: Block) -> None:
+        """A block that is here already: whoever sends another one under its height forges, at one body each."""
+        kept = self._kept.get(message.height)
+        if kept is None or kept == message.encode():
+            return
+        try:
+            block = decode_spread_block(message.block)
+            own = decode_spread_block(_block_decoder.decode(kept).block)
+            if (block.light.header, block.envelopes) != (own.light.header, own.envelopes):
+                raise InvalidMessage(f"another block than the final one, gossiped as {message.height}")
+        except InvalidMessage as error:
+            self.tree.refused(peer, message.height)
+            raise ForgedBlock(str(error)) from None
 
     # What the channel tells
 

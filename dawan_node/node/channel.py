@@ -192,6 +192,7 @@ class Channel:
             role,
             self._receive,
             self._knows,
+            self.pool.__contains__,
             self.blocks.on_message,
             self.blocks.scores.of,
             self._serving,

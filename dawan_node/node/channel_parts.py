@@ -37,6 +37,10 @@ class Links(Protocol):
         """Peers of the channel."""
         ...
 
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        """How far away a peer is; None where that is not known."""
+        ...
+
     def report_violation(self, peer_name: str, why: str) -> None:
         """Close a peer that sent what no honest peer sends."""
         ...

@@ -17,10 +17,12 @@ from dawan_node.node.runtime import Runtime
 from dawan_node.node.serving import Serving
 from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.gossip import (
+    Audience,
     BlockMessage,
     IHave,
     IWant,
     Origin,
+    Reminders,
     TransactionBatcher,
     Txs,
     WantList,
@@ -35,6 +37,8 @@ WANTED_MAX: Final = 20_000
 #: An announced transaction comes by another way, normally in two hops; then its announcers are asked in turn.
 WANT_GRACE_MS: Final = 250
 WANT_PATIENCE_MS: Final = 500
+#: Transactions of clients that are announced again, as many as are asked for at most.
+REMINDED_MAX: Final = WANTED_MAX
 
 Receive = Callable[[Sequence[bytes], str], Coroutine[Any, Any, None]]
 
@@ -48,6 +52,7 @@ class Spreading:
         role: Role,
         receive: Receive,
         knows: Callable[[bytes], bool],
+        is_pending: Callable[[bytes], bool],
         on_block: Callable[[str, BlockMessage], None],
         points: Callable[[str], int],
         serving: Serving,
@@ -58,11 +63,13 @@ class Spreading:
         stages: StageTimes,
     ) -> None:
         """``receive`` takes envelopes and the peer they came from; ``knows``: a transaction is here, by leaf hash;
+        ``is_pending``: it waits for a block;
         ``on_block`` takes what is about blocks, ``points`` says what this node thinks of a peer."""
         self._chain_id: Final = chain_id
         self._role: Final = role
         self._receive: Final = receive
         self._knows: Final = knows
+        self._is_pending: Final = is_pending
         self._on_block: Final = on_block
         self._points: Final = points
         self._serving: Final = serving
@@ -74,6 +81,7 @@ class Spreading:
         self._batcher: Final = TransactionBatcher()
         self._batcher_names: tuple[str, ...] = ()
         self._wants: Final = WantList(WANTED_MAX, WANT_GRACE_MS, WANT_PATIENCE_MS)
+        self._reminders: Final = Reminders(REMINDED_MAX)
 
     def on_message(self, peer: str, payload: bytes) -> None:
         """One payload on topic GOSSIP. Raises InvalidMessage."""
@@ -96,13 +104,21 @@ class Spreading:
             self._on_block(peer, message)
 
     def tick(self, now_ms: int) -> None:
-        """Ask for what was announced and did not come."""
+        """Ask for what was announced and did not come, and announce again what no block has brought."""
         for peer, leaves in self._wants.due(self._knows, now_ms).items():
             self._links.send(peer, self._chain_id, Topic.GOSSIP, IWant(leaves).encode())
+        forgotten = self._reminders.due(self._is_pending, now_ms)
+        if forgotten:
+            listeners = self._listeners(Origin.CLIENT, "")
+            names = listeners.push + listeners.announce
+            self._links.broadcast(self._chain_id, Topic.GOSSIP, IHave(forgotten).encode(), names)
 
     def spread(self, transactions: Sequence[Transaction], origin: Origin, source: str) -> None:
         """New in the pool, from peer ``source`` (empty: a client of this node): push them on."""
-        listeners = audience(self._role, origin, source, self._links.connected(self._chain_id), self._points)
+        listeners = self._listeners(origin, source)
+        if origin is Origin.CLIENT and self._role is Role.OBSERVER:
+            now_ms = self._clock.monotonic_ms()
+            self._reminders.sent((transaction.leaf_hash for transaction in transactions), now_ms)
         with self._stages.measure("gossip", len(transactions)):
             if listeners.announce:
                 leaves = [transaction.leaf_hash for transaction in transactions]
@@ -115,6 +131,9 @@ class Spreading:
                     self._push(self._batcher.add(transaction.envelope, now_ms))
                 if self._batcher.deadline_ms is not None and not waits:
                     self._runtime.later(max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush)
+
+    def _listeners(self, origin: Origin, source: str) -> Audience:
+        return audience(self._role, origin, source, self._links.connected(self._chain_id), self._points)
 
     def _flush(self) -> None:
         self._push(self._batcher.flush())

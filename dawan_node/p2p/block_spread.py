@@ -10,11 +10,15 @@ validators all have a block at about the same time and are the roots of one tree
 nearest to them. When the tree is whole, a node receives each block once, one hop after its parent, and from its other
 links a few bytes.
 
-Repair. A block that was announced and is not here after ``patience`` is asked for, of the best announcer that was not
-asked yet (WANT), and when that one does not answer, of two others at once, again and again. A parent that let this
-happen twice in a row is dropped for whoever helped. One lost message therefore changes nothing in the tree, and a
-silent, slow or lying parent costs two late blocks. A peer that is asked to push and has ``CHILDREN_MAX`` children
-declines (PRUNE), as one does that is pushed a block it has already: the link is lazy again. PRUNE ends pushing in both
+Repair. A block that was announced and is not here when the parent usually would have brought it is asked for, of the
+two best announcers at once (WANT), and of the next as soon as one of them is late. How long is usual, is measured
+(``waits``): how far the parent is behind the first announcement, and how long answers take beyond the round trip. So
+on quick lines a lost message costs little more than the two crossings of a question and its answer.
+
+A parent that let this happen twice in a row, or once in four blocks for some time, is dropped for whoever helped. One
+lost message therefore changes nothing in the tree, a silent, slow or lying parent costs two late blocks, and one that
+keeps now and then a block to itself four. A peer that is asked to push and has ``CHILDREN_MAX`` children declines
+(PRUNE), as one does that is pushed a block it has already: the link is lazy again. PRUNE ends pushing in both
 directions.
 
 What a peer says is bounded: heights more than ``AHEAD_MAX`` above this node's are left to catch-up, a peer's
@@ -24,26 +28,46 @@ for with points (``scores``). A node that votes takes no blocks here: it only gi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
 from dawan_node.p2p.gossip import TokenBucket
 from dawan_node.p2p.scores import Deed, Scores
+from dawan_node.p2p.waits import Wait
 
 #: Blocks a node pushes at most so many times: at 1,000 transactions a second of 400 bytes, 3 MB/s, which a validator
 #: on a 50 Mbit/s line can spare. Seven validators with eight children each are more than 54 members.
 CHILDREN_MAX: Final = 8
-#: Announced and not here for so long: ask. A parent one hop further from the validators than the announcer needs one
-#: more hop; on lines of this region a hop takes 5 to 50 ms with the check of its certificate.
+#: Announced and not here for so long: ask. This much as long as nothing is known of the parent: one that is a hop
+#: further from the validators than the announcer needs a hop more, on lines of this region 5 to 50 ms with the check.
 PATIENCE_MS: Final = 100
-#: ... at most so long, where hops turn out to be longer: it doubles when an asked-for block was on its way after all.
+#: ... at least so long, however punctual it was: what a busy event loop delays is not lost.
+PATIENCE_MS_MIN: Final = 25
+#: ... and at most so long, where hops turn out to be longer. Up to ``PATIENCE_MS`` what was measured counts. Beyond it
+#: the limit grows by half with each later block, and shrinks by an eighth with each that took less than half of it: a
+#: parent that had to mend a loss of its own now and then is no slow one, and must not make all below it wait.
 PATIENCE_MS_MAX: Final = 2_000
-#: Asked and not here after so long (a round trip, and the block's time on a line of 10 Mbit/s): ask another.
-ANSWER_MS: Final = 150
-#: Blocks in a row that had to be asked for elsewhere before another parent is looked for: one may be bad luck.
-MISSES_MAX: Final = 2
+#: Asked and not here after the round trip and so much more: ask another. As long as nothing is known: the block's
+#: time on a line of 10 Mbit/s.
+ANSWER_MS: Final = 100
+ANSWER_MS_MIN: Final = 20
+#: The round trip where none is known: to the far end of the region and back.
+ROUND_TRIP_MS: Final = 100
+#: A peer that is asked for the same block again gets twice the time, so often: a large block on a slow line is on its
+#: way, and more questions would only bring it more often.
+ANSWER_DOUBLINGS_MAX: Final = 4
+#: Questions at once for one block that is late, or where questions stayed without an answer lately: one in ten messages
+#: may be lost, and a question with its answer are two.
+ASKED_AT_ONCE: Final = 2
+#: "Lately": until so many answers have come in time. Where a tenth of messages is lost, one in five does not.
+UNANSWERED_REMEMBERED: Final = 16
+#: A block that had to be asked for elsewhere costs the parent so much trust, a punctual one gives back 1, and at the
+#: limit another parent is looked for: after two late blocks in a row, where one may be bad luck, or after four of the
+#: thirteen that one brings who keeps every fourth.
+MISS_COST: Final = 5
+MISSES_COST_MAX: Final = 2 * MISS_COST
 #: Blocks held ahead of a missing one. A gap is mended in one or two round trips, a few blocks; whoever lacks more is
 #: behind, and that is catch-up's business.
 AHEAD_MAX: Final = 8
@@ -53,10 +77,11 @@ DECLINED_MS: Final = 10_000
 #: come for one block in ten on bad lines. The burst is what a second of silence on a link may hold back.
 WORDS_PER_S: Final = 60
 WORDS_BURST: Final = 240
-#: A peer so many heights behind for so long has nothing to give.
+#: A peer so many heights behind for so long has nothing to give; after twice as long its link is better used for
+#: another.
 LAG_BLOCKS: Final = 16
-LAG_MS: Final = 10_000
-#: Answers to blocks of the last heights are remembered, to tell a late answer from an unasked push.
+LAG_MS: Final = 5_000
+#: Questions about so many of the last heights are remembered, to tell a late answer from an unasked push.
 REMEMBERED: Final = 4 * AHEAD_MAX
 
 
@@ -92,29 +117,46 @@ class _Peer:
 class _Missing:
     """A height that somebody has and this node lacks."""
 
+    since_ms: int
     ask_at_ms: int
     announcers: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # in this round
-    waits_for: list[str] = field(default_factory=list)
-    asked_ever: set[str] = field(default_factory=set)
+    waits_for: dict[str, int] = field(default_factory=dict)  # peer -> when its answer is late
+    asked_ms: dict[str, list[int]] = field(default_factory=dict)  # peer -> when it was asked, each time
+
+
+def _no_round_trip(peer: str) -> int | None:
+    return None
 
 
 class BlockSpread:
     """One channel's tree, as this node sees it. Feed it what happens, then carry out ``take()``."""
 
-    def __init__(self, height: int, follows: bool, scores: Scores) -> None:
-        """``height`` is that of the last block here; ``follows``: this node does not vote and wants blocks."""
+    def __init__(
+        self,
+        height: int,
+        follows: bool,
+        scores: Scores,
+        round_trip_ms: Callable[[str], int | None] = _no_round_trip,
+    ) -> None:
+        """``height`` is that of the last block here; ``follows``: this node does not vote and wants blocks;
+        ``round_trip_ms`` tells a peer's, in milliseconds, None where it is not known yet."""
         self.follows = follows
         self._scores = scores
+        self._round_trip_ms = round_trip_ms
         self._peers: dict[str, _Peer] = {}
         self._base = height  # everything up to here is here
         self._held: set[int] = set()  # proven, above a gap
         self._checking: dict[int, str] = {}
         self._missing: dict[int, _Missing] = {}
-        self._answers: dict[int, set[str]] = {}  # height -> who was asked for it
+        self._settled: dict[int, _Missing] = {}  # what was asked about the last heights
         self._parent: str | None = None
-        self._misses = 0
-        self._patience_ms = PATIENCE_MS
+        self._mistrust = 0  # of the parent
+        self._missed = 0  # the height that it was last late with
+        self._parent_lag = _parent_lag()
+        self._patience_ms_max = PATIENCE_MS
+        self._answer_lag = Wait(ANSWER_MS, ANSWER_MS_MIN, PATIENCE_MS_MAX)
+        self._unanswered = 0  # answers until the last silence is forgotten
         self._children: dict[str, None] = {}
         self._orders: list[Order] = []
         self._floods: list[str] = []
@@ -134,10 +176,8 @@ class BlockSpread:
         for missing in self._missing.values():
             if peer in missing.announcers:
                 missing.announcers.remove(peer)
-            if peer in missing.waits_for:
-                missing.waits_for.remove(peer)
-                if not missing.waits_for:
-                    missing.ask_at_ms = 0
+            if missing.waits_for.pop(peer, None) is not None:
+                missing.ask_at_ms = 0
 
     def set_voters(self, voters: Iterable[str]) -> None:
         """Other validators are in office."""
@@ -153,15 +193,25 @@ class BlockSpread:
         if state is None:
             return
         self._learn(state, height)
-        if not self.follows or height > self._base + AHEAD_MAX or self._scores.is_distrusted(peer):
+        if self.follows and not self._scores.is_distrusted(peer):
+            self._announced(peer, height, now_ms)
+
+    def _announced(self, peer: str, height: int, now_ms: int) -> None:
+        if height > self._base + AHEAD_MAX:
+            return
+        if self._parent is None and self._base <= height + AHEAD_MAX and height <= self._base:
+            # It is not the first, but those before it declined: pushed by a later one a block comes sooner than asked
+            # for at an earlier one.
+            if self._may_push(peer, now_ms) and peer not in self._children and self._scores.of(peer) >= 0:
+                self._adopt(peer, 0)
             return
         for each in range(self._base + 1, height + 1):
             if each in self._held or each in self._checking:
                 continue
             missing = self._missing.get(each)
             if missing is None:
-                wait_ms = 0 if self._parent is None else self._patience_ms
-                missing = self._missing[each] = _Missing(now_ms + wait_ms)
+                wait_ms = 0 if self._parent is None else min(self._parent_lag.ms, self._patience_ms_max)
+                missing = self._missing[each] = _Missing(now_ms, now_ms + wait_ms)
             if peer not in missing.announcers:
                 missing.announcers.append(peer)
             if missing.ask_at_ms <= now_ms:
@@ -215,10 +265,11 @@ class BlockSpread:
             return False
         if height <= self._base or height in self._held or height in self._checking:
             self._learn(state, height)
-            self._came_again(peer, height)
+            self._came_again(peer, height, now_ms)
             return False
         if height > self._base + AHEAD_MAX:
             return False
+        self._time(peer, self._missing.get(height), now_ms)
         self._checking[height] = peer
         return True
 
@@ -231,14 +282,17 @@ class BlockSpread:
         if state is not None:
             self._learn(state, height)
         self._scores.note(peer, Deed.FIRST)
-        self._judge_parent(peer)
+        self._judge_parent(peer, height, now_ms)
         self._held.add(height)
         self._settle(height)
         self._pass_on(height, peer)
+        if height - 1 > self._base and state is not None:
+            self._announced(peer, height - 1, now_ms)  # whoever has a block has those below it: a push was lost
 
     def refused(self, peer: str, height: int) -> None:
         """The block that ``peer`` brought is none: no honest node passes such a thing on."""
-        self._checking.pop(height, None)
+        if self._checking.get(height) == peer:
+            del self._checking[height]
         self._blame(peer, Deed.INVALID)
         if self._parent == peer:
             self._drop_parent()
@@ -247,7 +301,7 @@ class BlockSpread:
         """Nothing can be said of the block yet: another epoch's validators signed it."""
         self._checking.pop(height, None)
         missing = self._missing.get(height)
-        if peer != self._parent and (missing is None or peer not in missing.asked_ever):
+        if peer != self._parent and (missing is None or peer not in missing.asked_ms):
             self._blame(peer, Deed.DUPLICATE)
 
     def committed(self, height: int, is_announced: bool = True) -> None:
@@ -331,77 +385,110 @@ class BlockSpread:
         state.knows = max(state.knows, height)
 
     def _ask(self, height: int, missing: _Missing, now_ms: int) -> None:
-        for silent in missing.waits_for:
+        for silent in [name for name, late_ms in missing.waits_for.items() if late_ms <= now_ms]:
+            del missing.waits_for[silent]
+            self._unanswered = UNANSWERED_REMEMBERED
             self._blame(silent, Deed.SILENT)
             if silent == self._parent:
                 self._drop_parent()
-        missing.waits_for.clear()
         missing.announcers = [name for name in missing.announcers if not self._scores.is_distrusted(name)]
         if not missing.announcers:
             del self._missing[height]  # only liars had it; whoever else has it will say so
             return
-        missing.ask_at_ms = now_ms + max(ANSWER_MS, self._patience_ms)
-        for _ in range(2 if missing.asked_ever else 1):
+        # Where nobody pushes, asking is the usual way, and nothing is late yet.
+        is_late = self._parent is not None or missing.asked_ms or self._unanswered
+        at_once = ASKED_AT_ONCE if is_late else 1
+        while len(missing.waits_for) < at_once:
             fresh = [name for name in missing.announcers if name not in missing.asked]
             if not fresh:
                 missing.asked.clear()
                 fresh = [name for name in missing.announcers if name not in missing.waits_for]
-            if fresh:
-                self._ask_one(height, missing, fresh, now_ms)
+            if not fresh:
+                break
+            self._ask_one(height, missing, fresh, now_ms)
+        missing.ask_at_ms = min(missing.waits_for.values())
 
     def _ask_one(self, height: int, missing: _Missing, fresh: Sequence[str], now_ms: int) -> None:
-        # Whoever has brought something before comes first, whoever has failed of late comes last; of equals the first
-        # to announce, which is the nearest.
-        peer = max(fresh, key=lambda name: min(1, self._scores.of(name)))
+        # Whoever has brought something before comes first, whoever has failed of late comes last; of equals the
+        # nearest, and of equally near ones the first to announce.
+        peer = min(fresh, key=lambda name: (-min(1, self._scores.of(name)), self._trip_ms(name)))
+        times = missing.asked_ms.setdefault(peer, [])
+        wait_ms = (self._trip_ms(peer) + self._answer_lag.ms) << min(ANSWER_DOUBLINGS_MAX, len(times))
         missing.asked.append(peer)
-        missing.asked_ever.add(peer)
-        missing.waits_for.append(peer)
-        if self._parent is None and now_ms >= self._peers[peer].declined_until_ms:
+        times.append(now_ms)
+        missing.waits_for[peer] = now_ms + wait_ms
+        if self._parent is None and self._may_push(peer, now_ms):
             self._adopt(peer, height)
         else:
             self._order(peer, Word.WANT, height)
 
+    def _may_push(self, peer: str, now_ms: int) -> bool:
+        return peer in self._peers and now_ms >= self._peers[peer].declined_until_ms
+
+    def _trip_ms(self, peer: str) -> int:
+        trip_ms = self._round_trip_ms(peer)
+        return ROUND_TRIP_MS if trip_ms is None else trip_ms
+
     def _adopt(self, peer: str, height: int) -> None:
         self._children.pop(peer, None)
-        self._parent, self._misses = peer, 0
+        self._parent, self._mistrust, self._missed = peer, 0, 0
+        self._parent_lag, self._patience_ms_max = _parent_lag(), PATIENCE_MS
         self._order(peer, Word.GRAFT, height)
 
     def _drop_parent(self) -> None:
-        self._parent, self._misses = None, 0
+        self._parent = None
 
-    def _judge_parent(self, source: str) -> None:
-        """``source`` was the first to bring a block."""
+    def _judge_parent(self, source: str, height: int, now_ms: int) -> None:
+        """``source`` was the first to bring the block at ``height``."""
         if source == self._parent:
-            self._misses = 0
-            self._patience_ms = max(PATIENCE_MS, self._patience_ms - self._patience_ms // 16)
-            return
-        if source not in self._peers:
+            self._mistrust = max(0, self._mistrust - 1)
             return
         if self._parent is not None:
-            self._misses += 1
-            if self._misses < MISSES_MAX:
+            self._mistrust, self._missed = self._mistrust + MISS_COST, height
+            if self._mistrust < MISSES_COST_MAX:
                 return
             self._blame(self._parent, Deed.LATE)
             self._order(self._parent, Word.PRUNE)
-        self._adopt(source, 0)
+            self._drop_parent()
+        if self._may_push(source, now_ms):
+            self._adopt(source, 0)
 
-    def _came_again(self, peer: str, height: int) -> None:
-        was_asked = peer in self._answers.get(height, ())
-        if peer == self._parent:
-            if self._answers.get(height):
-                # It was on its way, and somebody else was asked too soon.
-                self._patience_ms = min(PATIENCE_MS_MAX, 2 * self._patience_ms)
-            return
-        if not was_asked:
+    def _came_again(self, peer: str, height: int, now_ms: int) -> None:
+        question = self._missing.get(height) or self._settled.get(height)
+        self._time(peer, question, now_ms)
+        if question is not None and peer in question.asked_ms:
+            self._scores.note(peer, Deed.ANSWERED)
+        elif peer == self._parent:
+            if height == self._missed:
+                # It was on its way, and somebody else was quicker or asked too soon.
+                self._mistrust = max(0, self._mistrust - MISS_COST)
+                self._missed = 0
+        else:
             self._order(peer, Word.PRUNE)
             self._blame(peer, Deed.DUPLICATE)
+
+    def _time(self, peer: str, question: _Missing | None, now_ms: int) -> None:
+        """``peer`` has sent the block that there was a ``question`` about: learn how long that took."""
+        times = question.asked_ms.get(peer, ()) if question is not None else ()
+        if len(times) == 1:  # of one that was asked twice, nobody knows which question it answers
+            self._answer_lag.note(now_ms - times[0] - self._trip_ms(peer))
+            self._unanswered = max(0, self._unanswered - 1)
+        if not times and peer == self._parent:
+            lag_ms = now_ms - question.since_ms if question is not None else 0
+            self._parent_lag.note(lag_ms)
+            limit_ms = self._patience_ms_max
+            if lag_ms > limit_ms:
+                self._patience_ms_max = min(PATIENCE_MS_MAX, limit_ms + limit_ms // 2)
+            elif 2 * lag_ms < limit_ms:
+                self._patience_ms_max = max(PATIENCE_MS, limit_ms - limit_ms // 8)
 
     def _settle(self, height: int) -> None:
         """``height`` is here: forget the questions about it and move on as far as there is no gap."""
         answered = self._missing.pop(height, None)
-        self._answers[height] = answered.asked_ever if answered is not None else set()
-        while len(self._answers) > REMEMBERED:
-            del self._answers[min(self._answers)]
+        if answered is not None:
+            self._settled[height] = answered
+        while len(self._settled) > REMEMBERED:
+            del self._settled[min(self._settled)]
         while self._base + 1 in self._held:
             self._base += 1
         self._held = {each for each in self._held if each > self._base}
@@ -428,3 +515,8 @@ class BlockSpread:
 
     def _blame(self, peer: str, deed: Deed) -> None:
         self._scores.note(peer, deed)
+
+
+def _parent_lag() -> Wait:
+    """How far a parent is behind the first announcement; nothing is known of it."""
+    return Wait(PATIENCE_MS, PATIENCE_MS_MIN, PATIENCE_MS_MAX)

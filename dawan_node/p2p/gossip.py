@@ -18,7 +18,8 @@ validators, once. What came from a validator was pushed to all of them already a
 pushes what its clients send to one validator and tells the others its hash: normally it reaches them from that
 validator before they ask, and when that one is down or silent, they ask. Observers are not told of transactions
 (design section 8 lets them be told lazily): blocks bring them, once; a pending transaction is the business of the
-node its client chose. Repair after loss is the mempool's business (amendment L7).
+node its client chose. As long as no block brings it, that node tells its validators of it again (``Reminders``), and
+after some seconds the mempool sends it to all of them (amendment L7).
 
 Answers are cheaper to ask for than to give, so every list has a limit and each peer's requests go through a
 ``TokenBucket``.
@@ -26,6 +27,7 @@ Answers are cheaper to ask for than to give, so every list has a limit and each 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -379,3 +381,45 @@ class WantList:
 
     def __len__(self) -> int:
         return len(self._open)
+
+
+#: No block has brought a transaction after so long: its validators are told of it once more, of a push, announcement,
+#: question or answer that was lost. A few blocks' time; then twice, four and eight times as long.
+REMIND_FIRST_MS: Final = 1_000
+#: So often. After 15 s, a transaction waits for something else than gossip, and the mempool sends it again all along.
+REMINDERS_MAX: Final = 4
+
+
+class Reminders:
+    """Transactions of this node's clients that are announced again until a block has brought them.
+
+    32 bytes each, to the few validators an observer is linked to. Bounded: at most ``capacity`` transactions; what is
+    sent beyond is left to the mempool, which sends whole transactions again, later (amendment L7).
+    """
+
+    __slots__ = ("_capacity", "_due")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._due: list[tuple[int, bytes, int]] = []  # a heap of (when, leaf, how often before)
+
+    def sent(self, leaves: Iterable[bytes], now_ms: int) -> None:
+        """``leaves`` were sent for the first time."""
+        for leaf in leaves:
+            if len(self._due) < self._capacity:
+                heapq.heappush(self._due, (now_ms + REMIND_FIRST_MS, leaf, 0))
+
+    def due(self, is_pending: Callable[[bytes], bool], now_ms: int) -> list[bytes]:
+        """What to announce now, at most one message's worth; what does not wait any more is forgotten."""
+        leaves: list[bytes] = []
+        while self._due and self._due[0][0] <= now_ms and len(leaves) < LEAVES_MAX:
+            _, leaf, times = heapq.heappop(self._due)
+            if not is_pending(leaf):
+                continue
+            leaves.append(leaf)
+            if times + 1 < REMINDERS_MAX:
+                heapq.heappush(self._due, (now_ms + (REMIND_FIRST_MS << (times + 1)), leaf, times + 1))
+        return list(dict.fromkeys(leaves))
+
+    def __len__(self) -> int:
+        return len(self._due)

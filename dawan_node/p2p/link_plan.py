@@ -120,6 +120,10 @@ class LinkPlan:
         """A dial to ``peer`` led to nothing."""
         self._unreached_until_ms[peer] = now_ms + UNREACHED_MS
 
+    def shunned(self, peer: str, until_ms: int) -> None:
+        """``peer`` broke the protocol and is left alone for a while: its place is another's."""
+        self._resting_until_ms[peer] = max(until_ms, self._resting_until_ms.get(peer, until_ms))
+
     def reached(self, peer: str) -> None:
         """A link to ``peer`` is up."""
         self._unreached_until_ms.pop(peer, None)

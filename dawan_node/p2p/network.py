@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from dawan_node.crypto.certificates import CertifiedKey, NodeCertificate
-from dawan_node.errors import ConfigError, InvalidInput, InvalidMessage, UntrustedCertificate
+from dawan_node.errors import ConfigError, ForgedBlock, InvalidInput, InvalidMessage, UntrustedCertificate
 from dawan_node.p2p.dialling import Diallers
 from dawan_node.p2p.door import Door, DoorLimits, listening_socket
 from dawan_node.p2p.failure import Attempt, explain_attempt, explain_failure
@@ -287,6 +287,11 @@ class Network:
         """The peers with a link that share the channel, in order of name."""
         return tuple(link.peer for _, link in sorted(self._links.items()) if chain_id in link.chain_ids)
 
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        """How long the last ping to ``peer_name`` took to be answered; None while none was."""
+        link = self._links.get(peer_name)
+        return None if link is None else link.rtt_ms
+
     def report_violation(self, peer_name: str, why: str) -> None:
         """``peer_name`` sent what no honest peer sends, as was found out later: close it, leave it alone a while."""
         if self._book.find(peer_name) is not None:
@@ -411,7 +416,7 @@ class Network:
             ended = await link.run()
             reason = explain_failure(ended) if isinstance(ended, OSError) else str(ended)
             if isinstance(ended, InvalidInput) and self._book.find(name) == link.peer:
-                self._strike(name, reason)
+                self._strike(name, reason, isinstance(ended, ForgedBlock))
         finally:
             met.stream.abort()
             self._meetings.release(met.stream)
@@ -510,8 +515,10 @@ class Network:
         if self._links.get(link.peer.name) is link:
             self._handler.on_message(link.peer, frame.chain_id, frame.topic, frame.payload)
 
-    def _strike(self, name: str, why: str) -> None:
-        shunned_ms = self._book.strike(name, self._clock.monotonic_ms(), why)
+    def _strike(self, name: str, why: str, is_forgery: bool = False) -> None:
+        now_ms = self._clock.monotonic_ms()
+        shunned_ms = self._book.strike(name, now_ms, why, is_forgery)
+        self._plan.shunned(name, now_ms + shunned_ms)
         _log(logging.WARNING, "peer_violation", peer=name, reason=why, shunned_ms=shunned_ms)
 
     def _view(self, name: str, now_ms: int) -> PeerView:

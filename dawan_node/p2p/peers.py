@@ -275,14 +275,18 @@ class PeerBook:
         """Whatever failed before is no reason to wait: begin with the first back-off again."""
         self._dial_soon(self._entries[name], now_ms)
 
-    def strike(self, name: str, now_ms: int, why: str) -> int:
-        """``name`` broke the protocol; returns for how many milliseconds it is left alone."""
+    def strike(self, name: str, now_ms: int, why: str, is_forgery: bool = False) -> int:
+        """``name`` broke the protocol; returns for how many milliseconds it is left alone.
+
+        After a forgery at once for the longest time: whoever forges does so again, and each time costs a block's bytes.
+        """
         entry = self._entries[name]
         forgiven = (now_ms - entry.last_strike_ms) // STRIKE_FORGIVEN_MS
         entry.strikes = max(0, entry.strikes - forgiven) + 1
         entry.last_strike_ms = now_ms
         entry.last_failure = why
-        shunned_ms = min(STRIKE_MAX_MS, STRIKE_FIRST_MS << min(entry.strikes - 1, _EXPONENT_MAX))
+        growing_ms = STRIKE_FIRST_MS << min(entry.strikes - 1, _EXPONENT_MAX)
+        shunned_ms = STRIKE_MAX_MS if is_forgery else min(STRIKE_MAX_MS, growing_ms)
         entry.shunned_until_ms = now_ms + shunned_ms
         return shunned_ms
 

@@ -27,10 +27,11 @@ class Deed(IntEnum):
     """What a peer did, and what that is worth."""
 
     FIRST = 1  # brought a block that was not here yet
+    ANSWERED = 1  # brought one that it was asked for, though another was quicker
     DUPLICATE = -1  # brought one that was here, unasked
     LATE = -2  # was to push a block, and it had to be asked for elsewhere
     SILENT = -3  # said it had a block, was asked, and did not answer in time
-    LAGGING = -4  # is far behind everybody else for a while
+    LAGGING = -8  # is far behind everybody else for a while
     SPAM = -5  # announces what cannot be, or more than there is
     INVALID = -64  # brought what no honest peer brings
 

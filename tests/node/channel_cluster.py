@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -153,8 +154,11 @@ class Links:
         return tuple(name for name in targets if self.send(name, chain_id, topic, payload))
 
     def connected(self, chain_id: bytes) -> tuple[PeerId, ...]:
-        cluster = self._cluster
-        return tuple(node.peer for node in cluster.nodes.values() if cluster.is_linked(self._name, node.name))
+        nodes, is_linked = self._cluster.nodes.values(), self._cluster.is_linked
+        return tuple(node.peer for node in nodes if is_linked(self._name, node.name))
+
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        return None
 
     def report_violation(self, peer_name: str, why: str) -> None:
         self._cluster.trouble.append(f"{self._name} accuses {peer_name}: {why}")
@@ -541,8 +545,7 @@ class Cluster:
         """Where everybody stands, for a test that failed."""
         lines = [*self.trouble]
         for node in self.alive:
-            channel = node.channel
-            status = channel.driver.replica.status()
+            channel, status = node.channel, node.channel.driver.replica.status()
             lines.append(
                 f"{node.name}: {status.state} view {status.view}>{status.target} height {channel.head.height}"
                 f" pool {len(channel.pool)} in flight {[(s.height, s.phase, s.have) for s in status.in_flight]}"
@@ -593,8 +596,5 @@ def simulate(folder: Path, seed: int, scenario: Scenario, **options: Any) -> Clu
 @contextmanager
 def memory_folder() -> Iterator[Path]:
     """A folder for databases whose syncs cost nothing, where there is such a place: runs of hundreds of blocks."""
-    import tempfile
-
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         yield Path(folder)

@@ -212,6 +212,9 @@ class RecordingLinks:
     def connected(self, chain_id: bytes) -> tuple[PeerId, ...]:
         return ()
 
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        return None
+
     def report_violation(self, peer_name: str, why: str) -> None:
         raise AssertionError(f"{peer_name} is accused: {why}")
 

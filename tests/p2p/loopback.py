@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -126,14 +127,14 @@ class TurnedClock(SystemClock):
         return super().wall_ms() + round(self.ahead.total_seconds() * 1_000)
 
 
-async def until(condition: Callable[[], object], what: str = "") -> None:
+async def until(condition: Callable[[], object], what: str = "", seconds: float = DEADLINE_S) -> None:
     """Poll ``condition`` up to a deadline."""
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.002)
     except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE_S:g} s: {what or condition}") from None
+        raise AssertionError(f"not within {seconds:g} s: {what or condition}") from None
 
 
 class Loopback:
@@ -184,6 +185,15 @@ class Loopback:
 def address(network: Network) -> str:
     assert network.listen_address is not None
     return network.listen_address
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; held together so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def state_of(network: Network, name: str) -> PeerState:

@@ -6,14 +6,15 @@ import pytest
 
 from dawan_node.p2p.block_spread import (
     AHEAD_MAX,
-    ANSWER_MS,
+    ANSWER_MS_MIN,
     CHILDREN_MAX,
     DECLINED_MS,
     LAG_BLOCKS,
     LAG_MS,
-    MISSES_MAX,
     PATIENCE_MS,
+    PATIENCE_MS_MIN,
     REMEMBERED,
+    ROUND_TRIP_MS,
     WORDS_BURST,
     BlockSpread,
     Order,
@@ -74,7 +75,7 @@ def test_a_node_that_votes_gives_its_own_blocks_and_takes_none() -> None:
     assert spread.take() == [Order("child", Word.PRUNE)]
 
 
-def test_a_block_that_does_not_come_is_asked_for_after_the_patience_of_one_then_of_two_others() -> None:
+def test_a_block_that_does_not_come_is_asked_for_after_the_patience_of_two_then_of_others() -> None:
     spread = with_parent("a", "b", "c", "d")
     for peer in ("b", "c", "d"):
         spread.on_have(peer, 2, 10)
@@ -82,14 +83,52 @@ def test_a_block_that_does_not_come_is_asked_for_after_the_patience_of_one_then_
     assert spread.take() == []
     assert spread.next_deadline() == 10 + PATIENCE_MS
     spread.tick(10 + PATIENCE_MS)
-    assert spread.take() == [Order("b", Word.WANT, 2)]
-    spread.tick(10 + PATIENCE_MS + ANSWER_MS)
+    assert spread.take() == [Order("b", Word.WANT, 2), Order("c", Word.WANT, 2)]
+    spread.tick(10 + PATIENCE_MS + ROUND_TRIP_MS + ANSWER_MS_MIN)
+    assert spread.take() == [Order("d", Word.WANT, 2), Order("b", Word.WANT, 2)]
+
+
+def test_the_nearest_are_asked_first_and_given_up_after_their_own_round_trip() -> None:
+    far = {"a": 10, "b": 90, "c": 14, "d": 50}
+    spread = BlockSpread(0, True, Scores(0), far.get)
+    for peer in far:
+        spread.peer_up(peer, False, 0)
+    spread.on_have("a", 1, 0)
+    receive(spread, "a", 1, 10)
+    spread.take()
+    for peer in ("b", "c", "d"):
+        spread.on_have(peer, 2, 100)
+    spread.tick(100 + PATIENCE_MS)
     assert spread.take() == [Order("c", Word.WANT, 2), Order("d", Word.WANT, 2)]
+    assert spread.next_deadline() == 100 + PATIENCE_MS + 14 + ANSWER_MS_MIN
+    spread.tick(100 + PATIENCE_MS + 14 + ANSWER_MS_MIN)
+    assert spread.take() == [Order("b", Word.WANT, 2)]
+
+
+def test_whoever_is_asked_for_the_same_block_again_gets_twice_the_time() -> None:
+    spread = with_parent("a", "b")
+    spread.on_have("b", 2, 0)
+    now = PATIENCE_MS
+    for doubled in range(3):
+        spread.tick(now)
+        assert spread.take() == [Order("b", Word.WANT, 2)]
+        deadline = spread.next_deadline()
+        assert deadline == now + ((ROUND_TRIP_MS + ANSWER_MS_MIN) << doubled)
+        now = deadline
+
+
+def test_answers_that_take_longer_than_the_round_trip_are_waited_for_longer() -> None:
+    spread = follower("a", "b")
+    spread.on_have("a", 1, 0)
+    receive(spread, "a", 1, ROUND_TRIP_MS + 200)  # a line that takes 200 ms for a block
+    spread.on_have("b", 2, 1_000)
+    spread.tick(1_000 + PATIENCE_MS)
+    assert spread.next_deadline() == 1_000 + PATIENCE_MS + ROUND_TRIP_MS + 200 + 4 * 100
 
 
 def test_one_late_block_leaves_the_tree_as_it_is_and_the_second_makes_the_helper_the_parent() -> None:
     spread = with_parent("a", "b")
-    for height in range(2, 2 + MISSES_MAX):
+    for height in (2, 3):
         assert spread.parent == "a"
         spread.on_have("b", height, 0)
         spread.tick(PATIENCE_MS)
@@ -101,18 +140,63 @@ def test_one_late_block_leaves_the_tree_as_it_is_and_the_second_makes_the_helper
     ]
 
 
+def test_a_parent_that_keeps_every_fourth_block_to_itself_is_replaced_soon() -> None:
+    spread = with_parent("flatterer", "b")
+    lost = 0
+    for height in range(2, 100):
+        if spread.parent == "b":
+            break
+        if height % 4:
+            receive(spread, "flatterer", height)
+        else:
+            lost += 1
+            spread.on_have("b", height, 0)
+            spread.tick(PATIENCE_MS_MIN)
+            receive(spread, "b", height, PATIENCE_MS_MIN)
+    assert spread.parent == "b"
+    assert lost == 4
+
+
 def test_a_block_that_was_asked_for_too_soon_makes_the_node_more_patient_and_punctual_ones_less() -> None:
     spread = with_parent("a", "b")
     spread.on_have("b", 2, 0)
     spread.tick(PATIENCE_MS)
-    receive(spread, "b", 2)
-    assert not spread.on_block("a", 2, 0)  # it was on its way
+    receive(spread, "b", 2, PATIENCE_MS)
+    assert not spread.on_block("a", 2, 150)  # it was on its way
     spread.on_have("b", 3, 1_000)
-    assert spread.next_deadline() == 1_000 + 2 * PATIENCE_MS
-    for height in range(3, 40):
+    assert spread.next_deadline() == 1_000 + PATIENCE_MS * 3 // 2
+    for height in range(3, 60):
         receive(spread, "a", height)
-    spread.on_have("b", 40, 2_000)
-    assert spread.next_deadline() == 2_000 + PATIENCE_MS
+    spread.on_have("b", 60, 2_000)
+    assert spread.next_deadline() == 2_000 + PATIENCE_MS_MIN
+
+
+def test_a_parent_that_is_slow_on_every_block_gets_its_time_and_one_that_was_slow_once_does_not() -> None:
+    def deadline_after(*lags_ms: int) -> int:
+        spread = with_parent("a", "b")
+        for height, lag_ms in enumerate(lags_ms, 2):
+            spread.on_have("b", height, 10_000 * height)
+            receive(spread, "a", height, 10_000 * height + lag_ms)
+        spread.on_have("b", len(lags_ms) + 2, 900_000)
+        deadline = spread.next_deadline()
+        assert deadline is not None
+        return deadline - 900_000
+
+    assert deadline_after(*[800] * 20) > 800
+    assert deadline_after(*[10] * 10, 800, *[10] * 4, 800, *[10] * 4) <= PATIENCE_MS
+
+
+def test_a_parent_that_was_merely_asked_past_keeps_its_good_name() -> None:
+    spread = with_parent("a", "b")
+    for height in range(2, 10):
+        receive(spread, "b", height, 1_000 * height)
+        assert not spread.on_block("a", height, 1_000 * height + 1)
+    assert spread.parent == "a"
+    receive(spread, "b", 10, 20_000)
+    for _ in range(3):
+        assert not spread.on_block("a", 9, 20_001)  # an old one sent again makes up for nothing
+    receive(spread, "b", 11, 21_000)
+    assert spread.parent == "b"
 
 
 def test_whoever_pushes_unasked_what_is_here_is_pruned_and_loses_a_point() -> None:
@@ -141,8 +225,33 @@ def test_a_peer_that_declined_is_asked_for_single_blocks_until_some_time_has_pas
     assert spread.parent is None
     spread.on_have("a", 2, 10)
     assert spread.take() == [Order("a", Word.WANT, 2)]
+    receive(spread, "a", 1, 20)
+    assert spread.parent is None, "nor because it has brought one"
+    spread.take()
     spread.tick(DECLINED_MS)
-    assert Order("a", Word.GRAFT, 1) in spread.take()
+    assert Order("a", Word.GRAFT, 2) in spread.take()
+
+
+def test_where_the_first_decline_a_later_announcer_is_asked_to_push_but_no_child_and_no_bad_peer() -> None:
+    spread = follower("a", "child", "bad", "later")
+    spread.on_graft("child", 0, 0)
+    spread._scores.note("bad", Deed.SILENT)
+    spread.on_have("a", 1, 0)
+    spread.on_prune("a", 0)
+    receive(spread, "a", 1, 10)
+    spread.take()
+    for peer in ("child", "bad", "later"):
+        spread.on_have(peer, 1, 20)
+    assert spread.take() == [Order("later", Word.GRAFT, 0)]
+    assert spread.parent == "later"
+
+
+def test_a_pushed_block_above_a_gap_tells_that_its_bringer_has_what_is_missing() -> None:
+    spread = with_parent("a")
+    receive(spread, "a", 3, 1_000)
+    spread.take()
+    spread.tick(1_000 + PATIENCE_MS)
+    assert spread.take() == [Order("a", Word.WANT, 2)]
 
 
 def test_two_nodes_are_never_each_others_parent() -> None:
@@ -245,7 +354,7 @@ def test_what_is_remembered_is_bounded_however_long_the_chain() -> None:
     spread = with_parent("a")
     for height in range(2, 500):
         receive(spread, "a", height)
-    assert len(spread._answers) <= REMEMBERED
+    assert len(spread._settled) <= REMEMBERED
     assert not spread._held
     assert not spread._checking
 

@@ -17,6 +17,8 @@ from dawan_node.p2p.gossip import (
     BLOCK_BYTES_MAX,
     BLOCK_LEAVES_MAX,
     LEAVES_MAX,
+    REMIND_FIRST_MS,
+    REMINDERS_MAX,
     REPLY_BYTES_MAX,
     Audience,
     Block,
@@ -30,6 +32,7 @@ from dawan_node.p2p.gossip import (
     IWant,
     Origin,
     Prune,
+    Reminders,
     SeenCache,
     TokenBucket,
     TransactionBatcher,
@@ -306,6 +309,28 @@ def test_open_questions_are_bounded() -> None:
     asked = [peer for now in range(0, 20_000, 500) for peer in wants.due(lambda leaf: False, now)]
     assert asked == [f"peer{number}" for number in range(ANNOUNCERS_MAX)]
     assert len(wants) == 0
+
+
+def test_a_transaction_is_announced_again_at_growing_intervals_until_a_block_brings_it_and_not_for_ever() -> None:
+    reminders = Reminders(capacity=10)
+    pending = set(LEAVES[:2])
+    reminders.sent(LEAVES, 0)
+    assert reminders.due(pending.__contains__, REMIND_FIRST_MS - 1) == []
+    assert sorted(reminders.due(pending.__contains__, REMIND_FIRST_MS)) == sorted(pending)
+    pending.remove(LEAVES[0])
+    at = [now for now in range(0, 60_000, 250) if reminders.due(pending.__contains__, now) == [LEAVES[1]]]
+    assert at == [REMIND_FIRST_MS * (2**times - 1) for times in range(2, REMINDERS_MAX + 1)]
+    assert len(reminders) == 0
+
+
+def test_reminders_are_bounded_in_number_and_per_message() -> None:
+    many = [index.to_bytes(32, "big") for index in range(3 * LEAVES_MAX)]
+    reminders = Reminders(capacity=2 * LEAVES_MAX)
+    reminders.sent(many, 0)
+    assert len(reminders) == 2 * LEAVES_MAX
+    told = [reminders.due(lambda leaf: True, REMIND_FIRST_MS) for _ in range(3)]
+    assert [len(leaves) for leaves in told] == [LEAVES_MAX, LEAVES_MAX, 0]
+    assert set(told[0] + told[1]) == set(many[: 2 * LEAVES_MAX])
 
 
 def test_encode_is_the_shared_canonical_encoder() -> None:

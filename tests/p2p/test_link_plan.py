@@ -92,6 +92,16 @@ def test_a_peer_that_cannot_be_reached_makes_room_for_another_and_is_tried_again
     assert down in plan_of("obs0").choose(linked, UNREACHED_MS)
 
 
+def test_a_peer_that_is_shunned_makes_room_for_another_at_once_and_for_as_long() -> None:
+    plan = plan_of("obs0")
+    chosen = plan.choose((), 0)
+    liar = min(chosen)
+    plan.shunned(liar, 300_000)
+    plan.shunned(liar, 5_000)
+    assert liar not in plan.choose(chosen - {liar}, 299_999)
+    assert len(plan.choose(chosen - {liar}, 0)) == len(chosen)
+
+
 def test_when_nobody_can_be_reached_everybody_is_still_tried() -> None:
     plan = plan_of("obs0")
     for peer in EVERYBODY:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from dataclasses import replace
 
 import pytest
@@ -21,6 +20,7 @@ from tests.p2p.loopback import (
     Loopback,
     address,
     entry,
+    free_ports,
     puppet,
     state_of,
     until,
@@ -384,12 +384,3 @@ def test_an_address_that_leads_to_another_node_is_named(caplog: pytest.LogCaptur
     [record] = [each for each in caplog.records if each.getMessage() == "dial_failed"][:1]
     assert record.__dict__["fields"]["peer"] == "hk1"
     assert record.__dict__["fields"]["refusal"] == "name"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; held together so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

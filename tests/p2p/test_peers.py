@@ -122,6 +122,12 @@ def test_strikes_shun_longer_each_time_up_to_a_limit_and_are_forgiven() -> None:
     assert peers.strike("hk1", 20 * STRIKE_FORGIVEN_MS, "again") == STRIKE_FIRST_MS
 
 
+def test_whoever_forges_is_left_alone_for_the_longest_time_at_once() -> None:
+    peers = book()
+    assert peers.strike("hk1", 0, "a forged block", is_forgery=True) == STRIKE_MAX_MS
+    assert peers.state("hk1", STRIKE_MAX_MS - 1) is PeerState.SHUNNED
+
+
 def test_a_cut_peer_is_not_dialled_until_healed() -> None:
     peers = book("gz1", entry("hk1", "h:1"), entry("mo1", "m:1"))
     peers.cut(["hk1", "mo1", "nobody"])

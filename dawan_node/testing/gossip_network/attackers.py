@@ -14,6 +14,8 @@ class Attacker:
     """Follows the protocol, but dials everybody: whoever attacks wants links."""
 
     says_head = True
+    #: Whether it sends transactions on that it was given.
+    passes_on = True
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -44,6 +46,7 @@ class Silent(Attacker):
     """Takes links and says nothing."""
 
     says_head = False
+    passes_on = False
 
     def allows(self, order: Order) -> bool:
         """Nothing leaves."""
@@ -51,7 +54,9 @@ class Silent(Attacker):
 
 
 class Withholding(Attacker):
-    """Announces every block at once, is glad to be a parent, and never sends one."""
+    """Announces every block at once, is glad to be a parent, and never sends one; nor a transaction."""
+
+    passes_on = False
 
     def allows(self, order: Order) -> bool:
         """All but blocks, and never a refusal to be parent."""
@@ -92,6 +97,36 @@ class Forging(Attacker):
         return order.word is not Word.BLOCK
 
 
+class LateForging(Forging):
+    """An excellent peer, with links to everybody, until ``turns_ms``: then all forge at once."""
+
+    turns_ms: int = 12_500
+
+    def hears(self, name: str, message: object) -> bool:
+        """As an honest node, first."""
+        return self.node.network.now >= self.turns_ms and super().hears(name, message)
+
+    def tick(self) -> None:
+        """Nothing, first."""
+        if self.node.network.now >= self.turns_ms:
+            super().tick()
+
+    def allows(self, order: Order) -> bool:
+        """Everything, first."""
+        return self.node.network.now < self.turns_ms or super().allows(order)
+
+
+class Greedy(Attacker):
+    """Asks everybody to push, again and again, so that no honest node finds a place in the tree."""
+
+    def tick(self) -> None:
+        """Once a second."""
+        if self.node.network.now % 1_000 < TICK_MS:
+            payload = Graft(0).encode()
+            for name in list(self.node.links):
+                self.node.send(name, payload)
+
+
 class Spamming(Attacker):
     """Five hundred announcements a second on every link."""
 
@@ -100,6 +135,12 @@ class Spamming(Attacker):
         source = self.node.network.source
         for _ in range(TICK_MS // 2):
             self.say(Have(self.node.spread.height + source.randrange(1, 1_000)))
+
+
+class Censoring(Attacker):
+    """Spreads blocks as the best of nodes, and keeps transactions to itself."""
+
+    passes_on = False
 
 
 class Flattering(Attacker):

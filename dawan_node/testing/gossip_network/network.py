@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 from dawan_node.crypto.hashing import sha256
 from dawan_node.errors import InvalidMessage
+from dawan_node.mempool_watch import FORWARDED_MS, PATIENCE_MS
 from dawan_node.p2p.block_spread import AHEAD_MAX, BlockSpread, Order, Word
 from dawan_node.p2p.framing import Topic, encode_frame
 from dawan_node.p2p.gossip import (
+    Audience,
     Block,
     Graft,
     Have,
@@ -31,6 +33,7 @@ from dawan_node.p2p.gossip import (
     IWant,
     Origin,
     Prune,
+    Reminders,
     Txs,
     Want,
     WantList,
@@ -50,10 +53,14 @@ CROSSING_MS: Final = (5, 50)
 CHECK_MS: Final = 2
 #: The validators have a block within so long of each other.
 COMMIT_SPREAD_MS: Final = 20
-#: A node looks at its clock this often (``channel.DUTY_MS`` is longer; its timers wake it in between).
+#: A node looks at its clock when a question is due, and this often, as ``channel.DUTY_MS``.
+DUTY_MS: Final = 250
+#: Attackers do something this often.
 TICK_MS: Final = 20
 PLAN_MS: Final = 1_000
 HEAD_MS: Final = 1_000
+#: A transaction is in a block, and the block everywhere, so long after the first honest validator has it.
+INCLUDED_MS: Final = 1_000
 FRAME_BYTES: Final = len(encode_frame(Topic.GOSSIP, bytes(32), b"."))
 #: A HEAD on topic SYNC: height, hash, epoch.
 HEAD_BYTES: Final = FRAME_BYTES + 46
@@ -105,27 +112,31 @@ class Node:
         self.catching_up = False
         secret = network.source.randbytes(16)
         self.scores = Scores(0)
-        self.spread = BlockSpread(0, not self.is_validator, self.scores)
+        self.spread = BlockSpread(0, not self.is_validator, self.scores, self.round_trip_ms)
+        self.wakes_at_ms: int | None = None
         self.plan = LinkPlan(peer, secret)
         self.plan.update(network.addresses)
-        self.wants = WantList(1_000, grace_ms=300, patience_ms=500)
+        self.wants = WantList(1_000, grace_ms=250, patience_ms=500)
+        self.reminders = Reminders(1_000)
+        self.resends: dict[bytes, int] = {}  # transactions of own clients -> when the mempool sends them again
 
     # Life
 
     def start(self) -> None:
         self.is_up = True
-        for every_ms, action in ((TICK_MS, self.tick), (PLAN_MS, self.look_at_links), (HEAD_MS, self.say_head)):
+        for every_ms, action in ((DUTY_MS, self.do_duties), (PLAN_MS, self.look_at_links), (HEAD_MS, self.say_head)):
             self.network.every(every_ms, action, first_ms=self.network.source.randrange(every_ms))
+        if self.attacker is not None:
+            self.network.every(TICK_MS, self.attacker.tick, first_ms=self.network.source.randrange(TICK_MS))
 
-    def tick(self) -> None:
+    def do_duties(self) -> None:
         now = self.network.now
         self.scores.tick(now)
         self.spread.tick(now)
         for peer, leaves in self.wants.due(self.account.txs_ms.__contains__, now).items():
             self.send(peer, IWant(leaves).encode())
+        self._remind(now)
         self.carry_out()
-        if self.attacker is not None:
-            self.attacker.tick()
 
     def say_head(self) -> None:
         if self.attacker is not None and not self.attacker.says_head:
@@ -154,6 +165,11 @@ class Node:
 
     # Links
 
+    def round_trip_ms(self, name: str) -> int | None:
+        """As pings tell it."""
+        link = self.links.get(name)
+        return None if link is None else 2 * link.crossing_ms
+
     def inbound(self) -> list[PeerId]:
         return [self.network.nodes[name].peer for name, link in self.links.items() if link.opened_by == name]
 
@@ -165,11 +181,13 @@ class Node:
     def link_down(self, name: str) -> None:
         self.spread.peer_down(name)
 
-    def violated(self, name: str, why: str) -> None:
+    def violated(self, name: str, why: str, is_forgery: bool = False) -> None:
         """``name`` did what no honest peer does: its link is closed, and it is left alone for a while."""
         self.network.trouble(self, name, why)
         # As ``peers.PeerBook`` does; nothing here lasts long enough for a strike to be forgiven.
-        self.shunned_until[name] = self.network.now + min(STRIKE_MAX_MS, STRIKE_FIRST_MS << self.strikes[name])
+        shunned_ms = STRIKE_MAX_MS if is_forgery else min(STRIKE_MAX_MS, STRIKE_FIRST_MS << self.strikes[name])
+        self.shunned_until[name] = self.network.now + shunned_ms
+        self.plan.shunned(name, self.network.now + shunned_ms)
         self.strikes[name] += 1
         self.network.close(self.name, name)
 
@@ -219,12 +237,15 @@ class Node:
             case IWant():
                 self.account.tx_bytes_in += FRAME_BYTES + len(payload)
                 found = [self.network.envelopes[leaf] for leaf in message.leaves if leaf in self.account.txs_ms]
-                if found:
+                if found and self.passes_on:
                     self.send(name, Txs(found).encode())
             case Block():
                 self.account.blocks_in += 1
                 if self.spread.on_block(name, message.height, now):
                     self.network.after(CHECK_MS, partial(self._checked, name, message))
+                elif message.block != block_bytes(message.height, self.network.block_size):
+                    self.spread.refused(name, message.height)
+                    self.violated(name, "another block than the one that is here", is_forgery=True)
             case Have():
                 self.spread.on_have(name, message.height, now)
             case Graft():
@@ -241,7 +262,7 @@ class Node:
             self.spread.accepted(name, message.height, self.network.now)
         else:
             self.spread.refused(name, message.height)
-            self.violated(name, "a block that proves nothing")
+            self.violated(name, "a block that proves nothing", is_forgery=True)
         self.carry_out()
 
     def commit(self, height: int) -> None:
@@ -263,6 +284,15 @@ class Node:
                 self.send(order.peer, self.encode(order))
         for name in dict.fromkeys(self.spread.take_floods()):
             self.violated(name, "more announcements than any honest peer makes")
+        due_ms = self.spread.next_deadline()
+        if due_ms is not None and (self.wakes_at_ms is None or due_ms < self.wakes_at_ms):
+            self.wakes_at_ms = due_ms
+            self.network.after(max(0, due_ms - self.network.now), self._wake)
+
+    def _wake(self) -> None:
+        self.wakes_at_ms = None
+        self.spread.tick(self.network.now)
+        self.carry_out()
 
     def encode(self, order: Order) -> bytes:
         match order.word:
@@ -286,15 +316,49 @@ class Node:
             return
         leaves = [self.network.leaf(each) for each in new]
         self.account.txs_ms |= dict.fromkeys(leaves, self.network.now)
+        if self.is_validator and self.attacker is None:
+            for leaf in leaves:
+                self.network.reached_ms.setdefault(leaf, self.network.now)
+        if not self.passes_on:
+            return
+        if not source and not self.is_validator:
+            self.reminders.sent(leaves, self.network.now)
+            self.resends |= dict.fromkeys(leaves, self.network.now + FORWARDED_MS)
         origin = Origin.CLIENT
         if source:
             origin = Origin.VALIDATOR if self.network.nodes[source].is_validator else Origin.OBSERVER
-        peers = [self.network.nodes[name].peer for name in self.links]
-        listeners = audience(self.peer.role, origin, source, peers, self.scores.of)
+        listeners = self._listeners(origin, source)
         for name in listeners.push:
             self.send(name, Txs(new).encode())
         for name in listeners.announce:
             self.send(name, IHave(leaves).encode())
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether transactions go anywhere from here."""
+        return self.attacker is None or self.attacker.passes_on
+
+    def _listeners(self, origin: Origin, source: str) -> Audience:
+        peers = [self.network.nodes[name].peer for name in self.links]
+        return audience(self.peer.role, origin, source, peers, self.scores.of)
+
+    def _is_pending(self, leaf: bytes) -> bool:
+        return self.network.now < self.network.reached_ms.get(leaf, self.network.now) + INCLUDED_MS
+
+    def _remind(self, now: int) -> None:
+        """What no block has brought is announced again, and later sent again, as the mempool does."""
+        listeners = self._listeners(Origin.CLIENT, "")
+        if leaves := self.reminders.due(self._is_pending, now):
+            for name in listeners.push + listeners.announce:
+                self.send(name, IHave(leaves).encode())
+        for leaf, due_ms in list(self.resends.items()):
+            if not self._is_pending(leaf):
+                del self.resends[leaf]
+            elif due_ms <= now:
+                self.resends[leaf] = now + PATIENCE_MS
+                for name in self.links:
+                    if self.network.nodes[name].is_validator:
+                        self.send(name, Txs([self.network.envelopes[leaf]]).encode())
 
 
 class Network:
@@ -311,6 +375,7 @@ class Network:
         self.accused_honest: list[str] = []
         self.envelopes: dict[bytes, bytes] = {}
         self.born_ms: dict[bytes, int] = {}  # leaf hash -> when a client sent it
+        self.reached_ms: dict[bytes, int] = {}  # leaf hash -> when the first honest validator had it
         self.addresses = [
             PeerAddress(name, org, _key(name), (f"{name}.example:7100",), role) for name, (org, role) in orgs.items()
         ]

@@ -4,10 +4,12 @@ Measured over honest observers and all blocks after the warm-up:
 
 - **delay** of a block at a node: from the moment the first validator has it to the moment the node has it and has
   checked it.
-- **a hop** is one crossing of the longest link with the check: 52 ms. **A hop's worth of delay** is what one hop may
-  take when it has to be mended once: the patience, and three crossings (announcement, question, answer): 252 ms. Both
-  "within 3" are reported; without loss the first is the one to look at, while with loss of single messages no protocol
-  that sends each block about once can be in time when it is the block that is lost.
+- **a hop** is one crossing of the longest link with the check: 52 ms. What arrives within three of them is reported as
+  it is.
+- **a hop's worth of delay** is what a hop takes at the very least when its message is lost once: no transport notices
+  that in less than a crossing there and one back, and the second message takes a third one. On the longest link with
+  the check that is 152 ms. Nothing this protocol chooses is part of it, no patience and no time-out; what it waits
+  must fit in. **Three hops' worth**, 456 ms, is the limit for every scenario.
 - **redundancy**: all bytes of gossip and heads that honest observers received, frame headers included, by the bytes of
   the blocks they needed, each once.
 """
@@ -18,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from dawan_node.p2p.block_spread import PATIENCE_MS
 from dawan_node.p2p.peers import Role
 from dawan_node.testing.gossip_network import attackers
 from dawan_node.testing.gossip_network.network import (
@@ -36,7 +37,12 @@ ATTACKERS: Final = 15
 #: Validators among the attackers: f of 7.
 FOUL_VALIDATORS: Final = 2
 HOP_MS: Final = CROSSING_MS[1] + CHECK_MS
-MENDED_HOP_MS: Final = PATIENCE_MS + 3 * CROSSING_MS[1] + CHECK_MS
+MENDED_HOP_MS: Final = 3 * CROSSING_MS[1] + CHECK_MS
+#: Transactions must be at an honest validator so soon, where messages are lost and validators censor: after the push,
+#: the question, two announcements more, and the mempool's first round.
+TX_WITHIN_MS: Final = 5_000
+#: What is still on its way after the last block has so long to arrive.
+SETTLE_MS: Final = TX_WITHIN_MS + 1_000
 WARM_UP_MS: Final = 8_000
 BLOCK_EVERY_MS: Final = 250
 #: Fifty transactions of 400 bytes with header, result and certificate.
@@ -116,7 +122,7 @@ def run(scenario: Scenario, seed: int, blocks: int) -> Outcome:
     before = {node.name: node.account.bytes_in for node in network.observers}
     height, measured = _mine(network, height, blocks)
     born |= measured
-    network.run_until(network.now + 20 * MENDED_HOP_MS)
+    network.run_until(network.now + SETTLE_MS)
     return _measure(scenario, network, born, range(first, height), before)
 
 
@@ -181,18 +187,19 @@ def _measure(
 
 
 def _attack(
-    kinds: tuple[type[attackers.Attacker], ...], foul_validators: int = FOUL_VALIDATORS
+    kinds: tuple[type[attackers.Attacker], ...],
+    of_validators: tuple[type[attackers.Attacker], ...] = (attackers.Withholding, attackers.Silent),
 ) -> Callable[[Network], None]:
-    """Fifteen attackers of these kinds in turn; the validators among them withhold or are silent."""
+    """Fifteen attackers of these kinds in turn; f of the validators among them, of their own kinds in turn."""
 
     def prepare(network: Network) -> None:
         observers = [node for node in network.nodes.values() if not node.is_validator]
-        chosen = network.source.sample(observers, ATTACKERS - foul_validators)
+        chosen = network.source.sample(observers, ATTACKERS - FOUL_VALIDATORS)
         for number, node in enumerate(chosen):
             node.attacker = kinds[number % len(kinds)](node)
-        foul = network.source.sample(network.validators, foul_validators)
+        foul = network.source.sample(network.validators, FOUL_VALIDATORS)
         for number, node in enumerate(foul):
-            node.attacker = (attackers.Withholding, attackers.Silent)[number % 2](node)
+            node.attacker = of_validators[number % len(of_validators)](node)
 
     return prepare
 
@@ -224,7 +231,7 @@ def _spam(network: Network) -> tuple[str, list[str]]:
 
 def _eclipse(network: Network) -> None:
     """Attackers are up first and dial everybody; every link that observers choose leads to them, at first."""
-    _attack((attackers.Withholding, attackers.Silent), foul_validators=FOUL_VALIDATORS)(network)
+    _attack((attackers.Withholding, attackers.Silent))(network)
     foul = [node.name for node in network.nodes.values() if node.attacker is not None]
     for node in network.observers:
         node.plan._chosen = dict.fromkeys(foul)
@@ -247,13 +254,14 @@ _BLOCKS: Final = (
     Scenario("calm", judge=_links, redundancy_max=1.1),
     Scenario("10 % of messages lost", loss_percent=10, judge=_links),
     Scenario("15 attackers of all kinds", prepare=_attack(MIXED), judge=_links),
-    Scenario(
-        "15 attackers and 10 % lost", loss_percent=10, prepare=_attack(MIXED), judge=_links, within_mended_min=9_900
-    ),
+    Scenario("15 attackers and 10 % lost", loss_percent=10, prepare=_attack(MIXED), judge=_links),
     Scenario("15 withhold", prepare=_attack((attackers.Withholding,)), judge=_links),
     Scenario("15 boast", prepare=_attack((attackers.Boasting,)), judge=_links),
-    # Each reconnection brings one more forged block before it is cut; strikes make that rare, but not at once.
-    Scenario("15 forge", prepare=_attack((attackers.Forging,)), judge=_links, redundancy_max=2.0),
+    Scenario("15 forge", prepare=_attack((attackers.Forging,), (attackers.Forging,)), judge=_links),
+    Scenario(
+        "15 forge all at once, later", prepare=_attack((attackers.LateForging,), (attackers.LateForging,)), judge=_links
+    ),
+    Scenario("15 want to be pushed to by all", prepare=_attack((attackers.Greedy,)), judge=_links),
     Scenario("15 spam", prepare=_attack((attackers.Spamming,)), judge=_spam),
     Scenario("15 flatter", prepare=_attack((attackers.Flattering,)), judge=_links),
     Scenario("covert flash of 15", prepare=_attack((attackers.Turning,)), judge=_links),
@@ -267,7 +275,7 @@ def _transactions(loss_percent: int) -> Scenario:
     """Clients of every honest observer send two transactions a second for the whole time."""
 
     def prepare(network: Network) -> None:
-        _attack((attackers.Silent, attackers.Withholding))(network)
+        _attack((attackers.Silent, attackers.Withholding), (attackers.Censoring, attackers.Silent))(network)
         for number, node in enumerate(network.observers):
             network.every(500, lambda node=node, number=number: _client(network, node, number), first_ms=WARM_UP_MS)  # type: ignore[misc]
 
@@ -287,22 +295,24 @@ def _client(network: Network, node: Node, number: int) -> None:
 
 
 def _arrivals(network: Network) -> tuple[str, list[str]]:
-    """How many transactions are at all honest validators, or at one at least, and what a validator receives for each.
-
-    What single messages lose is sent again by the mempool (amendment L7), which is not part of this.
-    """
+    """How many transactions are at an honest validator, how soon, and what a validator receives for each."""
     notes, problems = _links(network)
     validators = [node for node in network.validators if node.attacker is None]
-    old = [leaf for leaf, at in network.born_ms.items() if at < network.now - 3 * MENDED_HOP_MS]
+    old = {leaf: at for leaf, at in network.born_ms.items() if at < network.now - TX_WITHIN_MS}
+    delays = [network.reached_ms.get(leaf, network.now) - at for leaf, at in old.items()]
+    soon = sum(delay <= 3 * MENDED_HOP_MS for delay in delays) * 10_000 // len(old)
+    in_time = sum(delay <= TX_WITHIN_MS for delay in delays) * 10_000 // len(old)
     copies = [sum(leaf in node.account.txs_ms for node in validators) for leaf in old]
     everywhere = sum(count == len(validators) for count in copies) * 10_000 // len(old)
-    somewhere = sum(count > 0 for count in copies) * 10_000 // len(old)
     needed = sum(len(network.envelopes[leaf]) + FRAME_BYTES for node in validators for leaf in node.account.txs_ms)
     redundancy = sum(node.account.tx_bytes_in for node in validators) / needed
-    if somewhere < 9_990:
-        problems.append(f"only {somewhere / 100:.2f} % of transactions reached a validator")
+    if in_time < 9_990:
+        problems.append(f"only {in_time / 100:.2f} % of transactions reached a validator within {TX_WITHIN_MS} ms")
+    if redundancy > 1.5:
+        problems.append(f"redundancy of transactions {redundancy:.2f}, at most 1.5")
     return (
-        f"{notes}; {len(old)} txs: {somewhere / 100:.2f} % at a validator, {everywhere / 100:.2f} % at all,"
+        f"{notes}; {len(old)} txs at a validator: {soon / 100:.2f} % within {3 * MENDED_HOP_MS} ms,"
+        f" {in_time / 100:.2f} % within {TX_WITHIN_MS} ms; {everywhere / 100:.2f} % at all,"
         f" redundancy {redundancy:.2f}",
         problems,
     )

@@ -449,6 +449,10 @@ class Links:
         """See node.channel.Links."""
         return self._network.peers_of(self._node)
 
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        """Pings are not part of the simulation."""
+        return None
+
     def report_violation(self, peer_name: str, why: str) -> None:
         """See node.channel.Links."""
         self._network.violated(self._node, peer_name, why)

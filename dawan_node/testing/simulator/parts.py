@@ -29,6 +29,11 @@ TWINS_CHUNK: Final = 100
 TWINS_EXTENDED: Final = 60_000
 TWINS_TEETH: Final = 400
 TWINS_SEED: Final = 1
+#: Gossip: blocks of a run. Thirty seconds of them are one half-life of points and six changes of links; more seeds tell
+#: more than longer runs, as each has other links, crossings and attackers.
+GOSSIP_BLOCKS: Final = 40
+GOSSIP_BLOCKS_EXTENDED: Final = 120
+GOSSIP_SEEDS_EXTENDED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +182,8 @@ def _forgetting_range(seeds: range) -> forgetting.Told:
 def _gossip(setting: Setting) -> tuple[bool, list[str]]:
     """Sixty nodes spread blocks and transactions, with attackers (docs/gossip.md)."""
     chosen = scenarios.SCENARIOS if setting.is_extended else scenarios.DEFAULT
-    seeds = range(1, 11) if setting.is_extended else (1,)
-    blocks = 400 if setting.is_extended else 40
+    seeds = range(1, 1 + (GOSSIP_SEEDS_EXTENDED if setting.is_extended else 1))
+    blocks = GOSSIP_BLOCKS_EXTENDED if setting.is_extended else GOSSIP_BLOCKS
     lines, is_good = [scenarios.HEADER], True
     tasks = [(scenario.name, seed, blocks) for scenario in chosen for seed in seeds]
     for outcome in spread(scenarios.run_named, iter(tasks), setting.jobs):
