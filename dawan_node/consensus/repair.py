@@ -104,7 +104,8 @@ class Repair:
         self._helped_at[link] = state.clock
         if chain.holds(status.height, status.block_hash) is False:
             # A lie, or a fork: then my proof of that height is half of what convicts more than f validators.
-            self._send_decisions(status.height - 1, link)
+            # Where I have no such proof, it still gets what follows.
+            self._send_decisions(status.height - (status.height in chain.recent), link)
         elif status.height < chain.height:
             self._send_decisions(status.height, link)
         if status.epoch == chain.epoch:

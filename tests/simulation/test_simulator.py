@@ -24,6 +24,7 @@ REGRESSIONS = {
     103541: "a liar that computes wrong results could not store the right one, and that was held against the code",
     105998: "an empty message could not be damaged",
     107062: "a guard restored from a checkpoint would have gone on signing in an epoch whose end it had read of",
+    705319: "who claimed another block at the genesis height, its STATUS damaged on the way, got no help",
     107520: "a replica far behind kept the prepared certificates of every view that went by",
     114295: "as 102771, above a barrier",
     200091: "a liar's proposal of a view that was over by then was taken for that of the next, honest primary",
