@@ -40,6 +40,7 @@ from dawan_node.p2p.framing import Topic
 from dawan_node.p2p.peers import PeerId, Role
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.transaction import Transaction
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.wal import Wal
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import FOUNDERS, private_key_of
@@ -200,6 +201,7 @@ class Cluster:
         self._last_ms: dict[tuple[str, str, Topic], float] = defaultdict(float)
         self._signed: dict[tuple[object, ...], object] = {}
         self._proven_durable: set[bytes] = set()
+        self._sets: dict[int, ValidatorSet] = {}  # by epoch, as the nodes came to know them
 
     def make_log(self, node: Node) -> None:
         """What ``init`` does together with the key."""
@@ -385,8 +387,8 @@ class Cluster:
     def _watch(self, sender: str, payload: bytes) -> None:
         message = decode_message(payload)
         node = self.nodes[sender]
-        index = self.author.genesis.validator_set.index_of(node.peer.public_key)
-        slot: tuple[object, ...]
+        self._sets[node.channel.epoch] = node.channel.driver.replica._state.validators
+        slot: tuple[Any, ...]
         match message:
             case PrePrepare():
                 slot = ("prepare", message.header.epoch, message.view, message.header.height)
@@ -404,9 +406,7 @@ class Cluster:
             case NewView():
                 slot = ("new-view", message.epoch, message.new_view)
                 statement, signature = payload, message.signature
-                voter = self.author.genesis.validator_set.primary(
-                    self.author.genesis.chain_id, message.epoch, message.new_view
-                )
+                voter = self._sets[message.epoch].primary(self.author.genesis.chain_id, message.epoch, message.new_view)
             case _:
                 return
         if voter in self.liar_indexes:
@@ -414,7 +414,8 @@ class Cluster:
         known = self._signed.setdefault((voter, *slot), statement)
         if known != statement:
             self.trouble.append(f"validator {voter} signed two statements for {slot}")
-        if voter == index and signature not in self._proven_durable:
+        is_own = voter == self._sets[slot[1]].index_of(node.peer.public_key)
+        if is_own and signature not in self._proven_durable:
             if any(signature in inode.durable for inode in self._log_files(node)):
                 self._proven_durable.add(signature)
             else:
@@ -464,7 +465,6 @@ class Cluster:
         await until(self._is_settled, seconds, "agreement", self.describe)
         assert not self.trouble, self.trouble
         self._compare()
-        # What was released or ended has left every table, some moments later at most.
         await until(lambda: not any(self._left_over(node) for node in self.alive), 5.0, "tidy tables", self.describe)
         return self.alive[0].channel.head.height
 

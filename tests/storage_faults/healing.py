@@ -69,6 +69,9 @@ class Line:
     def connected(self, chain_id: bytes) -> tuple[PeerId, ...]:
         return () if self.other is None else (self.other[0],)
 
+    def round_trip_ms(self, peer_name: str) -> int | None:
+        return None
+
     def report_violation(self, peer_name: str, why: str) -> None:
         self._trouble.append(f"{self._own.name} accuses {peer_name}: {why}")
 

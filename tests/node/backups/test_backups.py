@@ -122,7 +122,7 @@ def test_one_changed_byte_anywhere_is_found(copy: Path) -> None:
 
 
 def test_only_a_deep_look_finds_a_ledger_that_was_wrong_before_it_was_backed_up(home: Home, tmp_path: Path) -> None:
-    copy = Home(shutil.copytree(home.path, tmp_path / "home"))
+    copy = Home(shutil.copytree(home.path, tmp_path / "home", ignore=shutil.ignore_patterns("backups")))
     with closing(LevelDBStore.open(copy.database(CHANNEL))) as kv:
         key, value = next(kv.iterate(prefix=schema.INDEX))
         kv.write([(key, value + b"?")], sync=True)
