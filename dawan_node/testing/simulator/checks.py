@@ -296,6 +296,8 @@ class Checks:
             "refusals": (len(state._refused), 8 * w),
             "evidence": (len(state._evidence), 256),
             "bodies": (len(life.channel._bodies), RETIRED_MAX + 8 * w + 2 + BATCHES_MAX * BATCH_BLOCKS),
+            # By itself: what catch-up may hold at once would hide some hundred of them.
+            "released bodies": (len(life.channel._bodies._retired), RETIRED_MAX),
             "blocks in flight": (len(life.channel.driver._in_flight), 8 * w + 2 + BATCHES_MAX * BATCH_BLOCKS),
         }
         for what, (size, most) in bounds.items():
