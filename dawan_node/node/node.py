@@ -404,7 +404,7 @@ class Node:
         failing = self._certificates.failing()
         for channel in self.channels.values():
             status = channel.driver.replica.status()
-            if status.state in _NOT_SERVING or channel.catch_up.status().active:
+            if status.state in _NOT_SERVING or channel.catch_up.is_active:
                 failing[f"{channel.name}.state"] = f"{status.state.value}: {status.waiting_for}"
             last_ms = channel.driver.last_commit_ms
             oldest = min((part.oldest_ms for part in channel.pool.stats().by_organisation), default=None)

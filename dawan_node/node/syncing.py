@@ -230,13 +230,15 @@ class Syncing:
 
     def _pump(self) -> None:
         """Do what catch-up wants until it wants nothing."""
-        status = self.catch_up.status()
-        if status.active:
+        if self.catch_up.is_active:
+            status = self.catch_up.status()
             self._progress.at(status.height, self._clock.monotonic_ms())
+            self.catch_up.is_held = self.other_way is not None and self.other_way.far_behind(
+                status.height, status.target
+            )
         else:
             self._progress.stop()
-        if self.other_way is not None:
-            self.catch_up.is_held = status.active and self.other_way.far_behind(status.height, status.target)
+            self.catch_up.is_held = False
         while ready := self.catch_up.ready():
             for peer, request in ready.requests:
                 self._links.send(peer, self._chain_id, Topic.SYNC, request.encode())

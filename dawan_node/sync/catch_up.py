@@ -282,6 +282,11 @@ class CatchUp:
         """The height to reach: at least one honest validator has it."""
         return max(self._certified, self._peers.target(self._anchor))
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it is catching up."""
+        return self._active
+
     def claimed_height(self, peer: str) -> int:
         """The height a connected peer claims; 0 before it said anything."""
         state = self._peers.get(peer)

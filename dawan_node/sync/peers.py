@@ -87,6 +87,7 @@ class Peers:
         self._verify = verify
         self._peers: dict[str, Peer] = {}
         self._known: dict[tuple[int, bytes, int], None] = {}  # (epoch, hash, height) that a quorum signed
+        self._target: tuple[int, int] | None = None  # f and the height; None after any change it may depend on
         self.blames: list[Blame] = []
 
     def get(self, name: str) -> Peer | None:
@@ -100,6 +101,7 @@ class Peers:
     def gone(self, name: str) -> None:
         """The link is down; a new one begins anew."""
         self._peers.pop(name, None)
+        self._target = None
 
     # Claims
 
@@ -113,9 +115,11 @@ class Peers:
             return
         if head.height == anchor.height and head.block_hash != anchor.block_hash:
             # A lie, or a fork. Its link must stay up: should it be a fork, consensus proves it by both certificates.
-            peer.is_banned = True
+            peer.is_banned, self._target = True, None
             self.blame(name, f"it claims another block at height {head.height}", proven=False)
             return
+        if (head.height, is_validator) != (peer.height, peer.is_validator):  # heads are repeated each second
+            self._target = None
         peer.height, peer.block_hash, peer.epoch = head.height, head.block_hash, head.epoch
         peer.certificate, peer.is_validator = head.certificate, is_validator
         self._prove(name, peer, anchor)
@@ -137,10 +141,12 @@ class Peers:
 
         Whose height is not proven is banned by now, unless its certificate is of a later epoch."""
         f = anchor.validators.f
-        heights = sorted(
-            (peer.height for peer in self._peers.values() if peer.is_validator and not peer.is_banned), reverse=True
-        )
-        return heights[f] if len(heights) > f else 0
+        if self._target is None or self._target[0] != f:
+            heights = sorted(
+                (peer.height for peer in self._peers.values() if peer.is_validator and not peer.is_banned), reverse=True
+            )
+            self._target = (f, heights[f] if len(heights) > f else 0)
+        return self._target[1]
 
     def _prove(self, name: str, peer: Peer, anchor: Anchor) -> None:
         """Check the certificate of a head above ours as far as the trusted validators allow."""
@@ -223,7 +229,7 @@ class Peers:
         """Have the shell told; a proven lie is not listened to again on this connection."""
         peer = self._peers.get(name)
         if proven and peer is not None:
-            peer.is_banned = True
+            peer.is_banned, self._target = True, None
         self.blames.append(Blame(name, reason, proven))
 
     @staticmethod

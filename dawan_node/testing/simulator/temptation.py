@@ -7,7 +7,7 @@ crash, when all it knows is what the log brought back.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -33,10 +33,13 @@ class Temptation:
     def __init__(self, chain_id: bytes) -> None:
         self._chain_id = chain_id
         self._votes: dict[int, deque[Prepare | Commit]] = {}
+        self._count: Counter[int] = Counter()  # of votes, by node
+        self._resisted: dict[int, tuple[object, ...]] = {}  # what each node and its account were like then
 
     def sent(self, node: SimulatedNode, vote: Prepare | Commit) -> None:
         """``vote`` left ``node`` for the first time."""
         self._votes.setdefault(node.number, deque(maxlen=_VOTES_MAX)).append(vote)
+        self._count[node.number] += 1
 
     def tempt(self, node: SimulatedNode, height: int, promise: tuple[int, int]) -> None:
         """Ask the guard of ``node``, which decided ``height`` and promised not to vote below ``promise`` (epoch, view).
@@ -47,12 +50,17 @@ class Temptation:
         signer = None if life is None else life.replica._state.signer
         if type(signer) is not TestSigner:
             return  # an observer's, or a liar's
+        guard = signer.guard
+        state = (node.lives, height, promise, self._count[node.number], guard.floor, len(guard._signed))
+        if self._resisted.get(node.number) == state:
+            return  # nothing was signed, decided or lost since it was asked: it would answer the same
         for why, statement in self._statements(node, height, promise):
             try:
-                signer.guard.check(statement)
+                guard.check(statement)
             except SigningRefused:
                 continue
             raise Violation(f"the guard of {node.name} would sign {why}: {statement.slot}")
+        self._resisted[node.number] = state
 
     def _statements(
         self, node: SimulatedNode, height: int, promise: tuple[int, int]
