@@ -122,6 +122,9 @@ class SyncReady:
         return bool(self.requests or self.blames or self.blocks)
 
 
+_NOTHING: Final = SyncReady()
+
+
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
     """For ``node_status``: ``active`` while catching up to ``target``; ``verified`` is how far headers are proven."""
@@ -252,6 +255,8 @@ class CatchUp:
 
     def ready(self) -> SyncReady:
         """Everything to do now; handed over once."""
+        if self._is_at_rest:
+            return _NOTHING
         blocks = self._next_batch()
         for blame in self._peers.blames:
             if blame.proven:
@@ -297,6 +302,19 @@ class CatchUp:
         height = self._anchor.height
         requests = tuple((sent.peer, sent.first, sent.last) for ask in self._asks for sent in ask.attempts)
         return SyncStatus(self._active, height, max(self.target, height), max(self._tip.height, height), requests)
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Nobody is ahead and nothing is under way, as nearly always when this is asked."""
+        return not (
+            self._active
+            or self._light
+            or self._batches
+            or self._peers.blames
+            or self._stuck_since_ms is not None
+            or self._behind_since_ms is not None
+            or self.target > self._anchor.height
+        )
 
     # What to ask for
 

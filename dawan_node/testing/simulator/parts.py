@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import statistics
@@ -18,6 +19,7 @@ from dawan_node.testing.simulator import forgetting
 from dawan_node.testing.simulator.campaign import run_campaign, run_seeds, silence, spread
 from dawan_node.testing.simulator.planted import run_planted
 from dawan_node.testing.simulator.scene import Scene
+from dawan_node.testing.simulator.stage import GC_THRESHOLD
 
 #: Seeds whose traces are compared between two processes.
 COMPARED: Final = 50
@@ -99,6 +101,7 @@ def _times_real(n: int, burst: int, every_s: int) -> float:
 
 def _one_rate(n: int, burst: int, every_s: int) -> float:
     seconds = 120
+    gc.set_threshold(GC_THRESHOLD)
     with silence():
         scene = Scene(1, n)
         began = time.process_time()
