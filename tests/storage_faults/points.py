@@ -31,6 +31,8 @@ FAIL_STOP_MS = 1000
 ATTEMPTS = 3
 
 _LINE = re.compile(r"(?P<task>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<arguments>.*)")
+#: The same of a single thread, which strace does not number.
+_ALONE = re.compile(r"[\d.]+ \w+\((?P<arguments>.*)")
 
 #: Calls whose failure may be ignored, because nothing rests on them: LevelDB's diary, looking for
 #: and removing files it has no use for, and making directories (what matters is whether one can be opened in them).
@@ -156,18 +158,30 @@ class Lives:
     def _judge_death(self, point: Point, ended: Ended) -> Verdict:
         return Verdict(PASSED if ended.code == -signal.SIGKILL else NOT_REACHED)
 
+    def _struck(self, point: Point, line: str) -> str | None:
+        """Which file the failed call was about: threads take turns as they like, so the same number may be another
+        call than in the life that was watched. None: one of this harness, whose own look at ``/proc`` counts too."""
+        match = _ALONE.match(line)
+        struck = None if match is None else _path(point.call, match["arguments"])
+        if struck is None:
+            return point.path  # a call on a descriptor: only the watched life names its file
+        return struck if struck.startswith(str(self._work)) else None
+
     def _judge_stop(self, error: str, point: Point, ended: Ended) -> Verdict:
         injected = [line for line in ended.trace if "(INJECTED)" in line]
         if not injected:
             return Verdict(NOT_REACHED)
-        began = _stamp(injected[0])
-        if ended.code == 0 and _IGNORABLE.match(f"{point.call} {point.path}"):
+        began, path = _stamp(injected[0]), self._struck(point, injected[0])
+        if path is None:
+            return Verdict(NOT_REACHED)
+        if ended.code == 0 and _IGNORABLE.match(f"{point.call} {path}"):
             return Verdict(HARMLESS)
         later = [line for line in ended.told if line.startswith("decided") and float(line.split(" ")[3]) > began]
         if ended.code == 0 and point.thread == "leveldb" and len(later) <= 1:
             return Verdict(UNSEEN)  # what fails in LevelDB's own thread is told to whoever writes next; nobody did
         if ended.code != EXIT_STORAGE:
-            return Verdict(BROKEN, (f"the process ended with {ended.code}, not {EXIT_STORAGE}: {ended.told[-1:]}",))
+            what = f"the process ended with {ended.code}, not {EXIT_STORAGE}, after {path}: {ended.told[-1:]}"
+            return Verdict(BROKEN, (what,))
         reasons = [line.split(" ")[1] for line in ended.told if line.startswith("stopped ")]
         if not reasons or (error == "ENOSPC") != (reasons[0] == "STORAGE_FULL"):
             return Verdict(BROKEN, (f"the process gave {reasons or 'no reason'} for {error}",))
