@@ -398,7 +398,9 @@ class Channel:
         failpoints.reach("channel.after_publish")
         if header.barrier or any(name in MEMBERSHIP_EVENTS for each in block.receipts for name, _ in each.events):
             self.on_membership_changed()
-        log.info(
+        log.log(
+            # Far behind, the lines of progress say as much, and a line a block was a seventh of the loop's time.
+            logging.DEBUG if self._syncing.catch_up.is_active else logging.INFO,
             "block_committed",
             extra=fields(
                 channel=self.name, height=header.height, transactions=header.tx_count, hash=block.block_hash.hex()[:16]
