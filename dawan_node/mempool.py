@@ -196,6 +196,9 @@ class Mempool:
     def __init__(self, limits: MempoolLimits, lifetime_ms_max: int) -> None:
         """``lifetime_ms_max`` is the channel parameter ``tx_lifetime_ms_max``; assign it when a barrier changes it."""
         self.limits: Final = limits
+        # The limits again that every newcomer is held against, worked out once.
+        self._organisation_max: Final = (limits.organisation_count_max, limits.organisation_bytes_max)
+        self._sender_max: Final = (limits.sender_count_max, limits.sender_bytes_max)
         self.lifetime_ms_max = lifetime_ms_max
         self._entries: dict[bytes, _Entry] = {}  # by leaf hash, in order of arrival
         self._by_key: dict[bytes, _Entry] = {}
@@ -278,13 +281,11 @@ class Mempool:
             raise _refusal(Code.E_VALIDITY, f"valid_until {valid_until} is beyond {latest}, block time plus lifetime")
 
     def _check_quota(self, organisation: _Organisation, sender: _Usage, size: int, is_barrier: bool) -> None:
-        limits = self.limits
-        if (
-            organisation.count >= limits.organisation_count_max
-            or organisation.bytes + size > limits.organisation_bytes_max
-        ):
+        count_max, bytes_max = self._organisation_max
+        if organisation.count >= count_max or organisation.bytes + size > bytes_max:
             raise _refusal(Code.E_QUOTA, f"{organisation.name} has used up its half of the pool")
-        if sender.count >= limits.sender_count_max or sender.bytes + size > limits.sender_bytes_max:
+        count_max, bytes_max = self._sender_max
+        if sender.count >= count_max or sender.bytes + size > bytes_max:
             raise _refusal(Code.E_QUOTA, "this key has used up its quarter of the pool")
         if is_barrier and organisation.barriers >= BARRIERS_PER_ORGANISATION_MAX:
             raise _refusal(Code.E_QUOTA, f"{organisation.name} has {organisation.barriers} barrier commands waiting")
@@ -500,17 +501,18 @@ class Mempool:
         heads: list[Waiting] = []
         for owner in self._organisations.values():
             for leaf, entry in owner.waiting.items():
-                if not earliest < entry.valid_until_ms <= latest or entry.size > bytes_max:
-                    continue
-                if any(leaf in names or entry.key in names for names in exclude):
-                    continue
-                is_sent = entry.sent_ms is not None and entry.sent_ms >= self._ages_from_ms
-                since_ms = max(entry.arrived_ms, self._ages_from_ms)
-                sent_ms = entry.sent_ms if is_sent else None
-                heads.append(
-                    Waiting(owner.name, entry.transaction, since_ms, sent_ms, owner.count, owner.bytes, owner.barriers)
-                )
-                break
+                for names in exclude:
+                    if leaf in names or entry.key in names:
+                        break
+                else:
+                    if not earliest < entry.valid_until_ms <= latest or entry.size > bytes_max:
+                        continue
+                    is_sent = entry.sent_ms is not None and entry.sent_ms >= self._ages_from_ms
+                    since_ms = max(entry.arrived_ms, self._ages_from_ms)
+                    sent_ms = entry.sent_ms if is_sent else None
+                    own = owner.count, owner.bytes, owner.barriers
+                    heads.append(Waiting(owner.name, entry.transaction, since_ms, sent_ms, *own))
+                    break
         return heads
 
     def stats(self) -> MempoolStats:

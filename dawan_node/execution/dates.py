@@ -8,6 +8,7 @@ time. Functions that take dates raise ValueError for what is not a date: check a
 from __future__ import annotations
 
 import datetime
+from functools import lru_cache
 from typing import Final
 
 _DAY_MS: Final = 24 * 3_600_000
@@ -40,7 +41,7 @@ def add_days(date: str, days: int) -> str:
     ordinal = day_number(date) + days
     if not 1 <= ordinal <= _ORDINAL_MAX:
         raise ValueError("the date is outside the years 1 to 9999")
-    return datetime.date.fromordinal(ordinal).isoformat()
+    return _iso(ordinal)
 
 
 def add_months(date: str, months: int) -> str:
@@ -55,7 +56,7 @@ def add_months(date: str, months: int) -> str:
 
 def business_date(time_ms: int) -> str:
     """The date at UTC+8 of an instant in milliseconds UTC."""
-    return datetime.date.fromordinal(_EPOCH_ORDINAL + (time_ms + _UTC8_MS) // _DAY_MS).isoformat()
+    return _iso(_EPOCH_ORDINAL + (time_ms + _UTC8_MS) // _DAY_MS)
 
 
 def start_of_day_ms(date: str) -> int:
@@ -63,9 +64,21 @@ def start_of_day_ms(date: str) -> int:
     return (day_number(date) - _EPOCH_ORDINAL) * _DAY_MS - _UTC8_MS
 
 
+# The dates of a block's transactions are a few days of this year and the next ones: asked for several times each. A
+# remembered answer is the same answer, and so many are a few hundred kilobytes.
+@lru_cache(maxsize=4_096)
+def _iso(ordinal: int) -> str:
+    return datetime.date.fromordinal(ordinal).isoformat()
+
+
 def _ordinal(text: str) -> int | None:
+    return _ordinal_of_ten(text) if len(text) == 10 else None
+
+
+@lru_cache(maxsize=4_096)
+def _ordinal_of_ten(text: str) -> int | None:
     # date.fromisoformat accepts other forms from Python 3.11 on; the shape is checked here first.
-    if len(text) != 10 or text[4] != "-" or text[7] != "-" or not text.isascii():
+    if text[4] != "-" or text[7] != "-" or not text.isascii():
         return None
     digits = text[:4] + text[5:7] + text[8:]
     if not digits.isdigit():

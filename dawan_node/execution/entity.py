@@ -10,12 +10,13 @@ date objects are refused when the module is declared, not when a transaction mee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, ClassVar, Final, dataclass_transform
 
 import msgspec
 
 from dawan_node.execution.keys import Part
-from dawan_node.primitives.encoding import check_value
+from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
 IndexFunction = Callable[[Any], Iterable[tuple[Part, ...]]]
@@ -164,6 +165,39 @@ def encode_entity(entity: Entity) -> bytes:
     if not spec.flat or b"\xcf" in encoded:
         check_value(_untyped.decode(encoded))
     return encoded
+
+
+def plain_data(event: Event) -> dict[str, Any] | None:
+    """The event's data when its type has none but str, bytes, bool and int fields and each holds exactly that; None
+    means: convert and check it the long way, which says what is wrong if anything is."""
+    fields = _plain_fields(type(event))
+    if fields is None:
+        return None
+    data: dict[str, Any] = {}
+    for name, kind in fields:
+        value = getattr(event, name)
+        if kind is int:
+            if type(value) is not int or not INT_MIN <= value <= INT_MAX:
+                return None
+        elif type(value) is not kind:
+            return None
+        data[name] = value
+    return data
+
+
+@cache  # one entry for each event type of the installed modules
+def _plain_fields(kind: type[Event]) -> tuple[tuple[str, type], ...] | None:
+    options = kind.__struct_config__
+    fields = msgspec.structs.fields(kind)
+    if options.omit_defaults or options.tag is not None or len(fields) > ITEMS_MAX:
+        return None
+    is_plain = all(
+        field.type in (str, bytes, bool, int)
+        and field.encode_name == field.name
+        and len(field.name.encode()) <= KEY_BYTES_MAX
+        for field in fields
+    )
+    return tuple([(field.name, field.type) for field in fields]) if is_plain else None
 
 
 def _undeclared(value: bytes) -> Any:

@@ -42,8 +42,12 @@ def prefix_of(*parts: Part) -> bytes:
 
 
 def _closed(part: Part) -> bytes:
-    if type(part) is str:
-        return part.encode().replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01") + b"\x00"
+    if isinstance(part, str):
+        # What can be printed holds neither byte. A StrEnum member is a str whose type is not str.
+        encoded = (part if type(part) is str else str(part)).encode()
+        if part.isprintable():
+            return encoded + b"\x00"
+        return encoded.replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01") + b"\x00"
     if type(part) is bytes:
         return part.replace(b"\x01", b"\x01\x02").replace(b"\x00", b"\x01\x01") + b"\x00"
     if type(part) is bool:
@@ -53,5 +57,4 @@ def _closed(part: Part) -> bytes:
         if not 0 <= shifted < 1 << 64:
             raise ValueError(f"{part} does not fit 64 bits")
         return shifted.to_bytes(8, "big")
-    # A StrEnum member is a str whose type is not str.
-    return _closed(str(part)) if isinstance(part, str) else _closed(bytes(part))
+    return _closed(bytes(part))

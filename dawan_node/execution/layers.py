@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from dawan_node.execution.entity import Entity, EntitySpec, Event, encode_entity
+from dawan_node.execution.entity import Entity, EntitySpec, Event, encode_entity, plain_data
 from dawan_node.execution.keys import KEY_BYTES_MAX, prefix_of
 from dawan_node.execution.state import IndexKey, IndexName, SortedIndex, StateKey, StateReader, merged_scan
 from dawan_node.primitives.encoding import check_value, encode
@@ -84,7 +84,7 @@ class TransactionLayer:
     def __init__(self, block: BlockLayer, steps_max: int) -> None:
         self._block: Final = block
         self._writes: dict[StateKey, tuple[bytes | None, Any]] = {}
-        self._indexes: dict[IndexName, SortedIndex] = {}
+        self._indexes: dict[IndexName, dict[bytes, bytes | None]] = {}
         self._events_bytes = 0
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.steps = 0
@@ -137,15 +137,17 @@ class TransactionLayer:
         if own is None:
             entries = block.scan(name, prefix, after, limit)
         else:
-            entries = merged_scan(own, lambda p, a, n: block.scan(name, p, a, n), prefix, after, limit)
+            entries = merged_scan(SortedIndex(own), lambda p, a, n: block.scan(name, p, a, n), prefix, after, limit)
         return [(index_key, self.load(spec, primary_key)) for index_key, primary_key in entries]
 
     def emit(self, event: Event) -> None:
         """Append an event. Raises OutOfSteps when the transaction's events grow too large."""
-        # Fields left UNSET are absent from the map, as the encoding requires.
-        data: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(bytes,))
-        msgspec.convert(data, type(event), builtin_types=(bytes,))
-        check_value(data)
+        data = plain_data(event)
+        if data is None:
+            # Fields left UNSET are absent from the map, as the encoding requires.
+            data = msgspec.to_builtins(event, builtin_types=(bytes,))
+            msgspec.convert(data, type(event), builtin_types=(bytes,))
+            check_value(data)
         size = len(encode(data))
         self._events_bytes += size
         if self._events_bytes > EVENTS_BYTES_MAX:
@@ -159,12 +161,11 @@ class TransactionLayer:
         for state_key, (value, entity) in self._writes.items():
             block.values[state_key] = value
             block.objects[state_key] = (entity, 0 if value is None else len(value))
-        for name, index in self._indexes.items():
+        for name, entries in self._indexes.items():
             below = block.indexes.get(name)
             if below is None:
-                block.indexes[name] = index
-            else:
-                below.update(index)
+                below = block.indexes[name] = SortedIndex()
+            below.update(entries)
 
     def _peek(self, spec: EntitySpec, state_key: StateKey) -> _Stored:
         written = self._writes.get(state_key)
@@ -182,10 +183,10 @@ class TransactionLayer:
             name = (spec.module, spec.collection, index)
             own = self._indexes.get(name)
             if own is None:
-                own = self._indexes[name] = SortedIndex()
+                own = self._indexes[name] = {}
             for index_key in before:
                 if index_key not in after:
-                    own.put(index_key, None)
+                    own[index_key] = None
             for index_key in after:
                 if index_key not in before:
-                    own.put(index_key, key)
+                    own[index_key] = key

@@ -21,6 +21,9 @@ NonceUse = tuple[bytes, bytes, int]  # public key, nonce, valid_until_ms
 # A page of an index read from a lower layer while merging; scans ask for a few to a few hundred entries.
 _PAGE: Final = 64
 
+# Fewer new keys than one in so many are put into a sorted list one by one; sorting compares all of it once.
+_INSERTED_ONE_OF: Final = 16
+
 
 class StateReader(Protocol):
     """A state as of one block. Every answer is a function of the block alone, never of what was decided since."""
@@ -58,22 +61,25 @@ class Changes:
 class SortedIndex:
     """One index's changes in key order: index key -> primary key, None for a removed entry."""
 
-    __slots__ = ("_entries", "_keys")
+    __slots__ = ("_entries", "_keys", "_unsorted")
 
     def __init__(self, entries: Mapping[bytes, bytes | None] = MappingProxyType({})) -> None:
         self._entries: dict[bytes, bytes | None] = dict(entries)
-        self._keys: list[bytes] = sorted(self._entries)
+        # Put in order when a range is asked for: most blocks write many entries and scan none.
+        self._keys: list[bytes] = []
+        self._unsorted: list[bytes] = list(self._entries)
 
     def put(self, key: bytes, primary_key: bytes | None) -> None:
         """Set or, with None, remove an entry."""
         if key not in self._entries:
-            insort(self._keys, key)
+            self._unsorted.append(key)
         self._entries[key] = primary_key
 
-    def update(self, other: SortedIndex) -> None:
+    def update(self, newer: Mapping[bytes, bytes | None]) -> None:
         """Apply a newer layer's entries."""
-        for key, primary_key in other._entries.items():
-            self.put(key, primary_key)
+        entries = self._entries
+        self._unsorted += [key for key in newer if key not in entries]
+        entries.update(newer)
 
     def items(self) -> Iterator[tuple[bytes, bytes | None]]:
         """All entries, unordered."""
@@ -81,7 +87,7 @@ class SortedIndex:
 
     def range(self, prefix: bytes, after: bytes) -> list[tuple[bytes, bytes | None]]:
         """Entries with ``prefix`` and strictly greater than ``after``, in order, removals included."""
-        keys = self._keys
+        keys = self._in_order()
         start = bisect_right(keys, after) if after >= prefix else bisect_left(keys, prefix)
         found = []
         for position in range(start, len(keys)):
@@ -90,6 +96,17 @@ class SortedIndex:
                 break
             found.append((key, self._entries[key]))
         return found
+
+    def _in_order(self) -> list[bytes]:
+        keys, unsorted = self._keys, self._unsorted
+        if len(unsorted) * _INSERTED_ONE_OF > len(keys):
+            keys += unsorted
+            keys.sort()
+        else:
+            for key in unsorted:
+                insort(keys, key)
+        unsorted.clear()
+        return keys
 
 
 def merged_scan(

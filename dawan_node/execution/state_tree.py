@@ -185,8 +185,8 @@ class _Batch:
     def _descend(self, path: bytes, depth: int, node: bytes, start: int, end: int) -> _Child | None:
         """Apply items[start:end], which share ``path``, to a stored inner node.
 
-        A changed value or subtree is spliced into a copy of the node's bytes; only a child that appears, disappears
-        or turns from leaf to inner node or back has the node taken apart.
+        All changes are spliced into a copy of the node's bytes: those that keep its shape as they are met, children
+        that appear, disappear or turn from leaf to inner node or back after them.
         """
         items = self._items
         bitmap = int.from_bytes(node[:2], "big")
@@ -225,14 +225,20 @@ class _Batch:
                     spliced[leaf_at : leaf_at + _LEAF_BYTES] = changed
                     spliced[hash_at : hash_at + 32] = hashlib.sha256(b"\x00" + changed).digest()
                     continue
+            elif position - first == 1 and item[2] is not None:
+                added = item[1] + item[2]
+                reshaped.append((slot, (hashlib.sha256(b"\x00" + added).digest(), added)))
+                continue
             reshaped.append((slot, self._grow(path + _SLOT[slot], depth + 1, leaf, first, position)))
-        if not reshaped:
-            self.nodes[path] = written = bytes(spliced)
-            return hashlib.sha256(b"\x01" + written[:2] + written[_HEAD_BYTES:leaves_at]).digest(), None
-        children = _parse(bytes(spliced))
-        for slot, child in reshaped:
-            children[slot] = child
-        return self._seal(path, children, stored=True)
+        if reshaped:
+            bitmap, leafmap = _reshape(spliced, bitmap, leafmap, reshaped)
+            leaves_at = _HEAD_BYTES + 32 * bitmap.bit_count()
+            if bitmap == leafmap and bitmap.bit_count() <= 1:
+                # No child is no node, a lone leaf is that leaf.
+                self.nodes[path] = None
+                return (bytes(spliced[_HEAD_BYTES:leaves_at]), bytes(spliced[leaves_at:])) if bitmap else None
+        self.nodes[path] = written = bytes(spliced)
+        return hashlib.sha256(b"\x01" + written[:2] + written[_HEAD_BYTES:leaves_at]).digest(), None
 
     def _grow(self, path: bytes, depth: int, leaf: bytes | None, start: int, end: int) -> _Child | None:
         """The subtree of items[start:end] and of the one leaf that stood here, if any."""
@@ -253,41 +259,48 @@ class _Batch:
         if len(leaves) == 1:
             leaf = leaves[0][1]
             return hashlib.sha256(b"\x00" + leaf).digest(), leaf
-        children: list[_Child | None] = [None] * 16
-        position = 0
-        while position < len(leaves):
-            slot = leaves[position][0][depth]
-            first = position
-            while position < len(leaves) and leaves[position][0][depth] == slot:
-                position += 1
-            children[slot] = self._build(path + _SLOT[slot], depth + 1, leaves[first:position])
-        sealed = self._seal(path, children, stored=False)
-        assert sealed is not None, "two leaves make a node"
-        return sealed
-
-    def _seal(self, path: bytes, children: list[_Child | None], stored: bool) -> _Child | None:
-        """Write the inner node of ``children``, or collapse it: none is no node, a lone leaf is that leaf."""
         bitmap = leafmap = 0
         hashes: list[bytes] = []
-        leaves: list[bytes] = []
-        for slot, child in enumerate(children):
-            if child is not None:
-                bitmap |= 1 << slot
-                hashes.append(child[0])
-                if child[1] is not None:
-                    leafmap |= 1 << slot
-                    leaves.append(child[1])
-        if len(hashes) <= 1 and len(leaves) == len(hashes):
-            if stored:
-                self.nodes[path] = None
-            return (hashes[0], leaves[0]) if leaves else None
+        kept: list[bytes] = []
+        position, end = 0, len(leaves)
+        while position < end:
+            slot = leaves[position][0][depth]
+            first = position
+            position += 1
+            while position < end and leaves[position][0][depth] == slot:
+                position += 1
+            bitmap |= 1 << slot
+            if position - first == 1:
+                leaf = leaves[first][1]
+                leafmap |= 1 << slot
+                kept.append(leaf)
+                hashes.append(hashlib.sha256(b"\x00" + leaf).digest())
+            else:
+                hashes.append(self._build(path + _SLOT[slot], depth + 1, leaves[first:position])[0])
         joined = b"".join(hashes)
         head = bitmap.to_bytes(2, "big")
-        self.nodes[path] = head + leafmap.to_bytes(2, "big") + joined + b"".join(leaves)
+        self.nodes[path] = head + leafmap.to_bytes(2, "big") + joined + b"".join(kept)
         return hashlib.sha256(b"\x01" + head + joined).digest(), None
 
 
 _SLOT: Final = tuple(bytes([slot]) for slot in range(16))
+
+
+def _reshape(node: bytearray, bitmap: int, leafmap: int, changed: list[tuple[int, _Child | None]]) -> tuple[int, int]:
+    """Put other children in the slots of ``changed`` and return the node's new bitmaps, which are in it as well."""
+    for slot, child in changed:
+        bit = 1 << slot
+        below = bit - 1
+        hash_at = _HEAD_BYTES + 32 * (bitmap & below).bit_count()
+        leaf_at = _HEAD_BYTES + 32 * bitmap.bit_count() + _LEAF_BYTES * (leafmap & below).bit_count()
+        # Leaves stand behind the hashes: they go first, so that the place of neither changes.
+        leaf = None if child is None else child[1]
+        node[leaf_at : leaf_at + (_LEAF_BYTES if leafmap & bit else 0)] = leaf or b""
+        node[hash_at : hash_at + (32 if bitmap & bit else 0)] = b"" if child is None else child[0]
+        bitmap = bitmap & ~bit if child is None else bitmap | bit
+        leafmap = leafmap & ~bit if leaf is None else leafmap | bit
+    node[:_HEAD_BYTES] = bitmap.to_bytes(2, "big") + leafmap.to_bytes(2, "big")
+    return bitmap, leafmap
 
 
 def _required(read: NodeReader, path: bytes) -> bytes:

@@ -41,18 +41,43 @@ def first_unassigned(value: Any, path: str = "") -> str | None:
 
     The value's depth is at most 8 (formats A.1), so is the recursion.
     """
+    # Nearly always there is none, and then no path need be spelled.
+    return None if _is_assigned(value) else _first_unassigned(value, path)
+
+
+def _is_assigned(value: Any) -> bool:
+    """Whether all strings of a checked value are assigned text."""
+    kind = type(value)
+    if kind is dict:
+        for key in value:
+            if not (key.isascii() or is_assigned_text(key)):
+                return False
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return kind is not str or value.isascii() or is_assigned_text(value)
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            if not (item.isascii() or is_assigned_text(item)):
+                return False
+        elif (kind is dict or kind is list or kind is tuple) and not _is_assigned(item):
+            return False
+    return True
+
+
+def _first_unassigned(value: Any, path: str) -> str | None:
     if type(value) is str:
         return None if value.isascii() or is_assigned_text(value) else path
     if type(value) is dict:
         for key, item in value.items():
             if not is_assigned_text(key):
                 return path
-            found = first_unassigned(item, f"{path}.{key}" if path else key)
+            found = _first_unassigned(item, f"{path}.{key}" if path else key)
             if found is not None:
                 return found
     elif type(value) is list or type(value) is tuple:
         for position, item in enumerate(value):
-            found = first_unassigned(item, f"{path}[{position}]")
+            found = _first_unassigned(item, f"{path}[{position}]")
             if found is not None:
                 return found
     return None
@@ -66,6 +91,12 @@ def fold(text: str) -> str:
     return normalize("NFKC", normalize("NFKC", text).casefold())
 
 
+#: For ``str.translate``: what of ASCII is dropped. Most invoice numbers are ASCII.
+_ASCII_DROPPED: Final = dict.fromkeys(number for number in range(128) if not _IS_ALPHANUMERIC(number))
+
+
 def alphanumeric(text: str) -> str:
     """Only the letters, marks and numbers of ``text``: what remains when spaces and punctuation are dropped."""
+    if text.isascii():
+        return text.translate(_ASCII_DROPPED)
     return "".join(itertools.compress(text, map(_IS_ALPHANUMERIC, map(ord, text))))

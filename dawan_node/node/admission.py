@@ -29,6 +29,9 @@ from dawan_node.storage.channel_store import ChannelStore
 #: to come back and gossip is dropped (it is repaired by the sender's pool, amendment L7).
 CHECKING_MAX: Final = 20_000
 
+#: Keys whose records are remembered until the next block; each is a few hundred bytes, and of strangers there are many.
+CREDENTIALS_MAX: Final = 4_096
+
 
 class SignatureChecks(Protocol):
     """``node.verifier.Verifier``."""
@@ -90,8 +93,8 @@ class Admission:
         self._stages: Final = stages
         self._audience: Final = audience
         self._checking: set[bytes] = set()
-        #: Timestamp of the decided head, kept current by the driver.
-        self.block_time_ms = 0
+        self._block_time_ms = 0
+        self._credentials: dict[bytes, Credential | None] = {}  # as of the head, of whom something came since
         configuration = executor.configuration(store.state)
         #: Organisations whose people may send, kept current by the channel: they change in barrier blocks only.
         self.active_orgs = configuration.active_orgs
@@ -100,6 +103,16 @@ class Admission:
         #: Whether a block that is being gathered misses this leaf; the channel connects it.
         self.is_wanted: Callable[[bytes], bool] = lambda _: False
 
+    @property
+    def block_time_ms(self) -> int:
+        """Timestamp of the decided head, kept current by the channel; setting it forgets what was looked up before."""
+        return self._block_time_ms
+
+    @block_time_ms.setter
+    def block_time_ms(self, time_ms: int) -> None:
+        self._block_time_ms = time_ms
+        self._credentials.clear()
+
     def is_checking(self, leaf_hash: bytes) -> bool:
         """Whether this transaction is on its way into the pool."""
         return leaf_hash in self._checking
@@ -107,7 +120,8 @@ class Admission:
     async def submit(self, envelopes: Sequence[bytes]) -> list[Verdict]:
         """Transactions of a client: one verdict each, in order."""
         with self._stages.measure("decode", len(envelopes)):
-            verdicts = [self._open(envelope) for envelope in envelopes]
+            now_ms = self._clock.wall_ms()
+            verdicts = [self._open(envelope, now_ms) for envelope in envelopes]
         await self._finish(verdicts, "")
         return verdicts
 
@@ -119,11 +133,12 @@ class Admission:
         """As ``receive``, and what of it was of no use: of an unknown key, expired, or on chain already."""
         verdicts: list[Verdict] = []
         with self._stages.measure("decode", len(envelopes)):
+            now_ms = self._clock.wall_ms()
             for envelope in envelopes:
                 leaf = sha256(b"\x00" + envelope)
                 if leaf in self._pool or leaf in self._checking or len(self._checking) + len(verdicts) > CHECKING_MAX:
                     continue
-                verdicts.append(self._open(envelope, from_client=False))
+                verdicts.append(self._open(envelope, now_ms, leaf))
         await self._finish(verdicts, peer)
         codes = [verdict.refusal.code for verdict in verdicts if verdict.refusal is not None]
         on_chain = sum(1 for verdict in verdicts if verdict.height is not None)
@@ -137,7 +152,7 @@ class Admission:
         for transaction in transactions:
             try:
                 # Its block may be on chain by now, perhaps since before a restart: then nothing may hold it again.
-                if self._height_of(transaction) is None:
+                if self._height_of(transaction, now_ms) is None:
                     self._admit(transaction, True, now_ms)
             except InvalidTransaction:
                 continue  # it is in a block anyway; the pool's own limits come first
@@ -149,56 +164,60 @@ class Admission:
         return None if credential is None or credential.org not in self.active_orgs else credential.org
 
     def _sender(self, public_key: bytes) -> Credential | None:
-        credential = self._executor.genesis.credential_of(public_key, self._credential)
-        if credential is not None and not credential.until_height:
-            return credential
-        return self.seats.get(public_key)
+        known = self._credentials
+        credential = known.get(public_key, _UNKNOWN)
+        if credential is _UNKNOWN:
+            if len(known) >= CREDENTIALS_MAX:
+                known.clear()
+            found = self._executor.genesis.credential_of(public_key, self._credential)
+            credential = known[public_key] = None if found is None or found.until_height else found
+        return self.seats.get(public_key) if credential is None else credential
 
-    def _check_seat(self, transaction: Transaction) -> None:
+    def _check_seat(self, transaction: Transaction, sender: Credential) -> None:
         """A validator's key sends what names its role, as the executor has it; nothing else of it takes up room."""
-        sender, body = self._sender(transaction.public_key), transaction.body
-        if sender is None or sender.roles != (VALIDATOR,):
+        if sender.roles != (VALIDATOR,):
             return
-        found = self._executor.registry.command(body.module, body.command)
+        found = self._executor.registry.command(transaction.body.module, transaction.body.command)
         if found is None or not found[1].is_open_to(sender.roles, is_seat=True):
             raise _refusal(Code.E_ROLE, "a validator's key sends evidence only; people send with keys of their own")
 
-    def _open(self, envelope: bytes, from_client: bool = True) -> Verdict:
-        """Everything but the signature."""
+    def _open(self, envelope: bytes, now_ms: int, leaf: bytes | None = None) -> Verdict:
+        """Everything but the signature; ``leaf`` is the leaf hash of what a peer sent, None for what a client sent."""
+        from_client = leaf is None
         try:
-            transaction = Transaction.decode(envelope)
+            transaction = Transaction.decode(envelope, leaf)
             if transaction.body.chain_id != self._chain_id:
                 raise _refusal(Code.E_WRONG_CHAIN, "the body names another chain")
             if from_client and transaction.leaf_hash in self._pool:
                 return Verdict(transaction)
             # Before the schema and the key: what is on chain keeps its answer, whatever changed since.
-            height = self._height_of(transaction)
+            height = self._height_of(transaction, now_ms)
             if height is not None:
                 return Verdict(transaction, height)
             if from_client:
                 body = transaction.body
                 self._executor.registry.check_command(body.module, body.command, body.args)
-            organisation = self.organisation_of(transaction.public_key)
-            if organisation is None:
+            sender = self._sender(transaction.public_key)
+            if sender is None or sender.org not in self.active_orgs:
                 raise _refusal(Code.E_IDENTITY, "the signing key is not registered on this channel, or was revoked")
-            self._check_seat(transaction)
+            self._check_seat(transaction, sender)
             # A signature costs more than everything before it: none is checked for what would not be taken anyway,
             # unless a block waits for it.
             if not self.is_wanted(transaction.leaf_hash):
-                self._pool.check_room(transaction, organisation, self._clock.wall_ms(), self.block_time_ms)
+                self._pool.check_room(transaction, sender.org, now_ms, self._block_time_ms)
             if from_client and len(self._checking) > CHECKING_MAX:
                 raise _refusal(Code.E_POOL_FULL, f"{CHECKING_MAX} transactions wait for their signature check")
         except InvalidTransaction as refusal:
             return Verdict(None, refusal=refusal)
         return Verdict(transaction)
 
-    def _height_of(self, transaction: Transaction) -> int | None:
+    def _height_of(self, transaction: Transaction, now_ms: int) -> int | None:
         """Where the transaction is on chain; raises when another body used its nonce."""
         used_until = self._store.state.nonce_used(transaction.public_key, transaction.body.nonce)
         if used_until is None:
             # The nonce index forgets what has expired, but who sends the same bytes hours later must not read that
             # they came too late, sign anew and pay twice.
-            if transaction.body.valid_until_ms > max(self._clock.wall_ms(), self.block_time_ms):
+            if transaction.body.valid_until_ms > max(now_ms, self._block_time_ms):
                 return None
             place = self._store.blocks.find_tx(transaction.tx_id)
             return None if place is None else place[0]
@@ -249,12 +268,15 @@ class Admission:
         organisation = self.organisation_of(transaction.public_key)
         if organisation is None:
             raise _refusal(Code.E_IDENTITY, "the signing key was revoked")
-        return self._pool.add(transaction, organisation, now_ms, self.block_time_ms) is PoolVerdict.ACCEPTED
+        return self._pool.add(transaction, organisation, now_ms, self._block_time_ms) is PoolVerdict.ACCEPTED
 
     def _credential(self, kind: type[Credential], key: bytes) -> Credential | None:
         value = self._store.state.get(GOVERNANCE, kind.spec.collection, key)
         return None if value is None else kind.spec.decode(value)
 
+
+#: Not the same as None, which is a remembered "nobody enrolled this key".
+_UNKNOWN: Final = Credential(b"", "", "", "", (), 0, 0)
 
 #: What no honest peer passes on: it checked the same before.
 _FAULTS: Final = frozenset({Code.E_MALFORMED, Code.E_SIGNATURE, Code.E_TOO_LARGE, Code.E_SUITE, Code.E_WRONG_CHAIN})

@@ -334,7 +334,7 @@ class Channel:
         """Signatures were checked: a wanted block may be complete now."""
         if not self._gatherer.is_idle:
             self._gatherer.checked(transactions)
-        self.driver.wake()
+            self.driver.wake()
 
     def admitted(self, transactions: Sequence[Transaction], source: str) -> None:
         """New in the pool: push them on."""

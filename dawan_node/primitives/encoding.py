@@ -120,7 +120,11 @@ def check_value(value: Any, depth_max: int = DEPTH_MAX) -> None:
         for key, item in value.items():
             if type(key) is not str or not 1 <= len(key.encode("utf-8", "surrogatepass")) <= KEY_BYTES_MAX:
                 raise InvalidEncoding(f"a map key must be a string of 1 to {KEY_BYTES_MAX} bytes")
-            check_value(item, depth_max - 1)
+            kind = type(item)
+            if kind is not str and kind is not bytes:
+                check_value(item, depth_max - 1)
     else:
         for item in value:
-            check_value(item, depth_max - 1)
+            kind = type(item)
+            if kind is not str and kind is not bytes:
+                check_value(item, depth_max - 1)

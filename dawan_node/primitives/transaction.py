@@ -102,9 +102,10 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     signature: bytes
 
     @classmethod
-    def decode(cls, envelope: bytes) -> Transaction:
+    def decode(cls, envelope: bytes, leaf_hash: bytes | None = None) -> Transaction:
         """Decode and check everything the bytes alone can tell; the signature is checked by ``verify_signature``.
 
+        ``leaf_hash`` is the envelope's, from a caller who has computed it already.
         Raises InvalidTransaction with 1000, 1005 or 1010.
         """
         if len(envelope) > TX_BYTES_MAX:
@@ -127,7 +128,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
             raise InvalidTransaction(Code.E_MALFORMED, "E_MALFORMED", "module and command are not well-formed names")
         return cls(
             envelope,
-            hashlib.sha256(b"\x00" + envelope).digest(),
+            leaf_hash or hashlib.sha256(b"\x00" + envelope).digest(),
             transaction_id(outer.suite, outer.public_key, outer.body),
             body,
             outer.body,

@@ -148,9 +148,14 @@ class ChannelStore:
             puts += self.state.puts_for(header.height, each.changes, header.timestamp_ms, staged)
             if each.next_members:
                 puts.append(epoch_put(header.epoch + 1, header.height + 1, each.next_members))
-            staged.stage(puts)
-            if position == len(group) or self.ends_batch(header.height):
-                self._store.write(staged.puts(), sync=True)
+            is_last = position == len(group) or self.ends_batch(header.height)
+            if is_last and staged.is_empty:
+                self._store.write(puts, sync=True)  # one block of consensus, as it is
+            else:
+                staged.stage(puts)
+                if is_last:
+                    self._store.write(staged.puts(), sync=True)
+            if is_last:
                 self.state.committed(header.height)
                 self.on_commit(header.height)
                 staged = StagedWrites(self._store)

@@ -164,6 +164,11 @@ class StagedWrites:
         for key, value in batch:
             self._kinds.setdefault(key[:1], {})[key] = value
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was staged."""
+        return not self._kinds
+
     def puts(self) -> list[Put]:
         """Everything staged, as one batch."""
         return [put for kind in self._kinds.values() for put in kind.items()]
