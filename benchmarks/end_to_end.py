@@ -1,58 +1,61 @@
-"""Signed `receivable` transactions per second, and how long each takes, on real validators on this machine.
+"""Signed transactions per second, and how long each takes, on real validators on this machine.
+
+    scripts/bench end_to_end --workload transfer --rate 1800 --seconds 60
+    scripts/bench end_to_end --workload mix --nodes 7 --observers 2 --channels 4 --state-entities 1000000
 
 Real node processes (the same files and code as production, TLS between them, LevelDB and fsync), an open-loop load
-generator in a process of its own, transactions signed before the clock starts. Prints throughput, commit latency
-percentiles, CPU per transaction and validator by stage, bytes written per transaction, and writes all of it as JSON.
+generator in processes of its own, everything signed before the clock starts and sent with ``tx_submitMany``. What the
+workloads are stands in ``benchmarks/workloads.py``, what a latency is in ``benchmarks/load.py``.
 
-    python benchmarks/end_to_end.py --rate 1200 --seconds 30
-
-Open loop means that batches leave at their time whether or not earlier ones are answered, so a slow system shows long
-latencies instead of a gentler load. Latency is what a client sees: from the moment a batch was due to be sent to the
-answer of `tx_submitMany` with wait=committed, counted for each transaction of the batch.
+How to read it: ``cpu_us_per_transaction_per_validator`` is the headline, and ``stages_us`` says where it goes; with n
+validators on c cores, c * 1,000,000 / (n * that) is the most that can be committed in a second, less what the generator
+takes (``generator_cpu_us_per_transaction``, shown apart). A rate is sustained when committed_per_s reaches the offered
+one and p99 is far below the length of the run; offered beyond that, latency measures the queue. ``generator_lag_ms``
+large beside p50 means that the generator was the bottleneck and the run says nothing. A view at the end that is not 0
+means that the network changed its primary under the load.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import random
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-CHANNEL = "trade"
-SUPPLIERS = ("gz-supplier", "gz-supplier-2", "hk-supplier")
-BUYER = "gz-buyer"
-TICKS = os.sysconf("SC_CLK_TCK")
+from benchmarks.load import Answers, Load, Schedule
+from benchmarks.network import Running, machine, now_ms, running
+from benchmarks.node_probe import Usage, WireMeter, port_of, probe, stage_table
+from benchmarks.workloads import NAMES, workload_of
+from dawan_node.cli.devnet_network import Devnet
+from dawan_node.rpc.client import Client
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--rate", type=int, default=1200, help="offered transactions per second")
-    parser.add_argument("--seconds", type=int, default=30, help="steady state")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=NAMES, default="record")
+    parser.add_argument("--payload-bytes", type=int, default=1024, help="size of a signed transaction of `payload`")
+    parser.add_argument("--nodes", type=int, default=4, help="validators: 4, 7, 10, ...")
+    parser.add_argument("--observers", type=int, default=0)
+    parser.add_argument("--channels", type=int, default=1, help="channels that share the load")
+    parser.add_argument("--state-entities", type=int, default=0, help="entities of each channel before the start")
+    parser.add_argument("--rate", type=int, default=1200, help="offered transactions per second over all channels")
+    parser.add_argument("--seconds", type=int, default=30, help="steady state; under 30 it is a trial")
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--batch", type=int, default=50, help="transactions per call")
+    parser.add_argument("--generators", type=int, default=1, help="load generator processes")
+    parser.add_argument("--profile", type=Path, help="write what the first validator's loop did to this file")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.client:
-        asyncio.run(client(options))
-        return
+    try:
+        workload_of(options.workload, options.payload_bytes)
+    except ValueError as error:
+        parser.error(str(error))
     folder = Path(tempfile.mkdtemp(prefix="dawan-bench-"))
     try:
-        figures = run(options, folder / "net")
+        figures = run(options, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report(figures)
@@ -60,192 +63,133 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
-    from dawan_node.cli import devnet, devnet_creation
-    from dawan_node.cli.devnet_processes import Processes
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One network, one run."""
+    about = machine()
+    workload = workload_of(options.workload, options.payload_bytes)
+    total = options.rate * (options.warmup + options.seconds)
+    # Calls go to the channels in turn: each gets so many transactions at most.
+    share = -(-total // (options.batch * options.channels)) * options.batch * options.channels
+    prepared_ms = now_ms()
+    programs: dict[str, list[str]] = {}
 
-    network = devnet_creation.create(home, options.nodes)
-    processes = Processes(network)
-    stop = threading.Event()
-    try:
-        for node in network.nodes:
-            processes.start(node)
-        devnet._wait_ready(network, processes, stop)
-        devnet._first_block(network, stop)
-        command = [sys.executable, __file__, "--client", "--home", str(home)]
-        for name in ("nodes", "rate", "seconds", "warmup", "batch"):
-            command += [f"--{name}", str(getattr(options, name))]
-        load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert load.stdin is not None and load.stdout is not None
-        assert load.stdout.readline().strip() == "signed"
-        load.stdin.write("go\n")
-        load.stdin.flush()
-        time.sleep(options.warmup)
-        before = [probe(processes.pid(node), node.ops_url, home / node.name) for node in network.nodes]
-        time.sleep(options.seconds)
-        after = [probe(processes.pid(node), node.ops_url, home / node.name) for node in network.nodes]
-        output, _ = load.communicate(timeout=120)
-        seen = json.loads(output.splitlines()[-1])
-    finally:
-        processes.stop(network.nodes)
-    return figures_of(options, seen, before, after)
+    def profile_first(network: Devnet) -> None:
+        if options.profile is not None:
+            programs[network.nodes[0].name] = ["-m", "benchmarks.profiled_node", str(options.profile.resolve())]
+
+    with running(
+        folder,
+        workload,
+        share,
+        validators=options.nodes,
+        observers=options.observers,
+        channels=options.channels,
+        entities=options.state_entities,
+        programs=programs,
+        before_start=profile_first,
+        say=lambda line: print(line, file=sys.stderr),
+    ) as network:
+        schedule = Schedule(
+            options.workload,
+            network.channels,
+            tuple(node.rpc_url for node in network.validators),
+            options.rate,
+            options.warmup + options.seconds,
+            options.batch,
+            prepared_ms,
+            payload_bytes=options.payload_bytes,
+        )
+        load = Load(network.devnet.folder, [schedule], options.generators)
+        meter = WireMeter(
+            {
+                "links": [port_of(node.p2p) for node in network.nodes],
+                "clients": [port_of(node.rpc) for node in network.nodes],
+            }
+        )
+        try:
+            load.start()
+            load.wait_until(options.warmup)
+            before, wire_before = probes(network), meter.total()
+            load.wait_until(options.warmup + options.seconds)
+            after, wire_after = probes(network), meter.total()
+            (answers,) = load.finish()
+            views = [view(network, channel) for channel in network.channels]
+        finally:
+            load.stop()
+            meter.stop()
+    wire = {kind: wire_after[kind] - wire_before[kind] for kind in wire_before}
+    return about | figures_of(options, answers, before, after, wire, network.prepared) | {"views_at_the_end": views}
 
 
-def probe(pid: int | None, ops_url: str, home: Path) -> dict[str, Any]:
-    """CPU seconds, memory, bytes written and stage times of one node now."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    written = [line for line in Path(f"/proc/{pid}/io").read_text().splitlines() if line.startswith("wchar")]
-    rss = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
-    stages: dict[str, dict[str, float]] = {}
-    with urllib.request.urlopen(f"{ops_url}/metrics", timeout=5) as answer:  # noqa: S310 - loopback
-        for line in answer.read().decode().splitlines():
-            for kind in ("cpu_us", "transactions"):
-                prefix = f'dawan_stage_{kind}_total{{stage="'
-                if line.startswith(prefix):
-                    stage, _, value = line[len(prefix) :].partition('"} ')
-                    stages.setdefault(stage, {})[kind] = float(value)
-    disk = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
-    return {
-        "at": time.monotonic(),
-        "cpu_s": (int(stat[11]) + int(stat[12])) / TICKS,
-        "written": int(written[0].split()[1]),
-        "rss_kib": int(rss[0].split()[1]),
-        "disk": disk,
-        "stages": stages,
-    }
+def view(network: Running, channel: str) -> int:
+    """The view of a channel: 0 when the first primary stayed in office through the run."""
+    with Client(network.nodes[0].rpc_url) as client:
+        return int(client.pbft_status(channel)["view"])
+
+
+def probes(network: Running) -> list[Usage]:
+    """What each validator has used so far."""
+    homes = network.devnet.folder
+    return [probe(network.processes.pid(node), node.ops_url, homes / node.name) for node in network.validators]
 
 
 def figures_of(
-    options: argparse.Namespace, seen: dict[str, Any], before: list[dict[str, Any]], after: list[dict[str, Any]]
+    options: argparse.Namespace,
+    answers: Answers,
+    before: list[Usage],
+    after: list[Usage],
+    wire: dict[str, int],
+    prepared: dict[str, int],
 ) -> dict[str, Any]:
-    count = seen["committed"]
-    nodes = len(before)
-    scale = 1e6 / count / nodes if count else 0.0
-    cpu = sum(b["cpu_s"] - a["cpu_s"] for a, b in zip(before, after, strict=True)) * scale
-    stages: dict[str, float] = {}
-    for a, b in zip(before, after, strict=True):
-        for stage, value in b["stages"].items():
-            spent = value["cpu_us"] - a["stages"].get(stage, {}).get("cpu_us", 0.0)
-            stages[stage] = stages.get(stage, 0.0) + spent / max(1, count) / nodes
-    stages["everything else"] = cpu - sum(stages.values())
+    """Everything per transaction is over the transactions committed in the steady state."""
+    since, until = options.warmup, options.warmup + options.seconds
+    count = answers.committed(since, until)
+    per = max(1, count) * len(before)
+    took_s = sum(b.at_s - a.at_s for a, b in zip(before, after, strict=True)) / len(before)
+    stages = stage_table(before, after, count)
     return {
-        "nodes": nodes,
-        "cores": len(os.sched_getaffinity(0)),
+        "workload": options.workload,
+        "nodes": options.nodes,
+        "observers": options.observers,
+        "channels": options.channels,
+        "entities_before": max(prepared.values()),
         "offered_per_s": options.rate,
         "seconds": options.seconds,
+        "batch": options.batch,
         "committed": count,
         "committed_per_s": round(count / options.seconds, 1),
-        "failed": seen["failed"],
-        "refused": seen["refused"],
-        "latency_ms": seen["latency_ms"],
-        "cpu_us_per_transaction_per_validator": round(cpu, 1),
-        "client_cpu_us_per_transaction": round(seen["cpu_s"] * 1e6 / max(1, seen["sent"]), 1),
-        "stages_us": {stage: round(value, 1) for stage, value in sorted(stages.items(), key=lambda item: -item[1])},
-        "written_bytes_per_transaction_per_validator": round(
-            sum(b["written"] - a["written"] for a, b in zip(before, after, strict=True)) / max(1, count) / nodes
+        "failed": sum(call.failed for call in answers.calls),
+        "refused": answers.refusals(),
+        "latency_ms": answers.latency(since, until),
+        "cpu_us_per_transaction_per_validator": round(sum(stages.values()), 1),
+        "stages_us": stages,
+        "generator_cpu_us_per_transaction": round(answers.cpu_s * 1e6 / max(1, answers.sent), 1),
+        "generator_lag_ms": answers.lag_ms,
+        "validator_cores_used": round(sum(b.cpu_s - a.cpu_s for a, b in zip(before, after, strict=True)) / took_s, 2),
+        "written_bytes_per_transaction_per_validator": _per(
+            [a.written for a in before], [b.written for b in after], per
         ),
-        "disk_bytes_per_transaction_per_validator": round(
-            sum(b["disk"] - a["disk"] for a, b in zip(before, after, strict=True)) / max(1, count) / nodes
-        ),
-        "rss_mib_max": round(max(b["rss_kib"] for b in after) / 1024, 1),
+        "disk_bytes_per_transaction_per_validator": _per([a.disk for a in before], [b.disk for b in after], per),
+        "link_bytes_per_transaction_per_validator": round(wire["links"] / per),
+        "client_bytes_per_transaction": round(wire["clients"] / max(1, count)),
+        "own_memory_mib_max": round(max(each.own_kib for each in after) / 1024, 1),
+        "rss_mib_max": round(max(each.rss_kib for each in after) / 1024, 1),
     }
 
 
+def _per(before: list[int], after: list[int], per: int) -> int:
+    return round((sum(after) - sum(before)) / per)
+
+
 def report(figures: dict[str, Any]) -> None:
+    """The figures as a table."""
     for name, value in figures.items():
         if isinstance(value, dict):
             print(f"{name}:")
             for key, inner in value.items():
                 print(f"  {key:<24} {inner:>10}")
         else:
-            print(f"{name:<46} {value:>10}")
-
-
-async def client(options: argparse.Namespace) -> None:
-    """Sign, say so, wait for the word, and send in open loop."""
-    from dawan_node.cli import devnet_network
-    from dawan_node.rpc.client import AsyncClient, build_body, sign_transaction
-
-    network = devnet_network.load(options.home)
-    keys = network.identity_keys()
-    urls = [node.rpc_url for node in network.nodes]
-    clients = [AsyncClient(url, connections_max=64, timeout_s=90.0) for url in urls]
-    chain_id = bytes.fromhex((await clients[0].channel_get(CHANNEL))["chain_id"][2:])
-    total = options.rate * (options.warmup + options.seconds)
-    stream = random.Random(1)
-    valid_until_ms = time.time_ns() // 1_000_000 + 50 * 60_000
-    today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
-    due = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 90 * 86400))
-    signed = []
-    for index in range(total):
-        name = SUPPLIERS[index % len(SUPPLIERS)]
-        args = {
-            "number": f"B-{index:08d}",
-            "buyer": BUYER,
-            "issue_date": today,
-            "due_date": due,
-            "total": ["CNY", 100_000 + stream.randrange(10_000_000)],
-        }
-        body = build_body(
-            chain_id,
-            "receivable",
-            "record_invoice",
-            args,
-            valid_until_ms=valid_until_ms,
-            nonce=stream.randbytes(16),
-        )
-        signed.append("0x" + sign_transaction(keys[name], body).hex())
-    batches = [signed[start : start + options.batch] for start in range(0, total, options.batch)]
-    print("signed", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
-
-    steady_from, steady_to = options.warmup, options.warmup + options.seconds
-    seen = {"committed": 0, "failed": 0, "refused": 0}
-    latencies: list[tuple[float, int]] = []
-    began_cpu = time.process_time()
-    began = time.monotonic()
-
-    async def send(number: int, batch: list[str]) -> None:
-        due_s = number * options.batch / options.rate
-        target = clients[number % len(clients)]
-        answers = await target.tx_submitMany(CHANNEL, batch, wait="committed", timeout_ms=60_000)
-        done_s = time.monotonic() - began
-        good = sum(1 for answer in answers if answer["status"] == "committed")
-        if steady_from <= done_s < steady_to:
-            seen["committed"] += good
-            seen["failed"] += sum(1 for answer in answers if answer["status"] == "failed")
-        seen["refused"] += sum(1 for answer in answers if "error" in answer)
-        if steady_from <= due_s < steady_to and good:
-            latencies.append(((done_s - due_s) * 1000, good))
-
-    async with asyncio.TaskGroup() as group:
-        for number, batch in enumerate(batches):
-            wait_s = began + number * options.batch / options.rate - time.monotonic()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            group.create_task(send(number, batch))
-    seen["sent"] = total
-    seen["cpu_s"] = time.process_time() - began_cpu
-    print(json.dumps(seen | {"latency_ms": percentiles(latencies)}))
-    for one in clients:
-        await one.close()
-
-
-def percentiles(latencies: list[tuple[float, int]]) -> dict[str, float]:
-    """p50, p90, p99 and the maximum, weighted by transactions."""
-    ordered = sorted(latencies)
-    total = sum(count for _, count in ordered)
-    found: dict[str, float] = {}
-    for share in (50, 90, 99):
-        passed = 0
-        for latency, count in ordered:
-            passed += count
-            if passed * 100 >= total * share:
-                found[f"p{share}"] = round(latency, 1)
-                break
-    if ordered:
-        found["max"] = round(ordered[-1][0], 1)
-    return found
+            print(f"{name:<46} {value!s:>10}")
 
 
 if __name__ == "__main__":

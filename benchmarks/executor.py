@@ -2,15 +2,15 @@
 
 The workload is the smallest honest one: a module with one entity, one index and one event, a thousand transactions by
 a hundred signers in a block. Half of them insert a record, half replace one. Signatures are not verified here; on a
-node that happens once, elsewhere.
+node that happens once, elsewhere. Figures are processor time, the median over the blocks.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
+from benchmarks.timing import parser_of, tell
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.module import Args, Context, Entity, Event, Module, Money, ShortText, key_of
 from dawan_node.testing.module_kit import ModuleKit
@@ -52,7 +52,7 @@ def deposit(ctx: Context, args: Deposit) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--blocks", type=int, default=10)
     parser.add_argument("--transactions", type=int, default=1_000)
     options = parser.parse_args()
@@ -75,21 +75,24 @@ def main() -> None:
             for number in range(options.transactions)
         ]
         header = kit.header(transactions)
-        started = time.perf_counter()
+        started = time.thread_time()
         kit.executor.check_block(kit.state, kit.time_ms, header, transactions)
-        checked = time.perf_counter()
+        checked = time.thread_time()
         execution = kit.executor.execute(kit.state, kit._result, header, transactions)
-        executed = time.perf_counter()
+        executed = time.thread_time()
         _tree_again(kit.executor, kit, execution)
-        tree = time.perf_counter() - executed
+        tree = time.thread_time() - executed
         kit.block(*transactions)
         per = 1e6 / options.transactions
         check_us.append((checked - started) * per)
         tree_us.append(tree * per)
         execute_us.append((executed - checked - tree) * per)
-    print(f"check_block     {statistics.median(check_us):7.1f} us/transaction")
-    print(f"execute         {statistics.median(execute_us):7.1f} us/transaction, state tree apart")
-    print(f"state tree      {statistics.median(tree_us):7.1f} us/transaction")
+    figures = {
+        "check_block, us per transaction": statistics.median(check_us),
+        "execute, state tree apart, us per transaction": statistics.median(execute_us),
+        "state tree, us per transaction": statistics.median(tree_us),
+    }
+    tell(figures, options.json)
 
 
 def _tree_again(executor: Executor, kit: ModuleKit, execution: object) -> None:

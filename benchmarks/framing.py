@@ -9,13 +9,13 @@ and receiver sharing one process and one core.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from benchmarks.timing import parser_of, tell
 from dawan_node.crypto.authority import issue_node_certificate, make_authority
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.crypto.trust import Trust
@@ -119,7 +119,7 @@ async def bench_link(size: int, seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement takes")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     options = parser.parse_args()
@@ -128,13 +128,19 @@ def main() -> None:
         import uvloop
 
         loop_factory = uvloop.new_event_loop
-    print(f"{'payload':>9} {'encode/s':>12} {'decode/s':>12} {'link/s':>12} {'link MB/s':>10}   ({options.loop})")
+    figures = {}
     for size in SIZES:
         encode = bench_encode(size, options.seconds)
         decode = bench_decode(size, options.seconds)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             link = runner.run(bench_link(size, options.seconds))
-        print(f"{size:>9} {encode:>12,.0f} {decode:>12,.0f} {link:>12,.0f} {link * size / 1e6:>10.1f}")
+        figures[f"{size:,} bytes, {options.loop}"] = {
+            "encode/s": encode,
+            "decode/s": decode,
+            "link/s": link,
+            "link MB/s": link * size / 1e6,
+        }
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

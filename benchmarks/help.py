@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.timing import parser_of, tell
 from dawan_node.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,8 +27,15 @@ def fastest_ms(*arguments: str) -> float:
     return best
 
 
-if __name__ == "__main__":
-    print(f"bare interpreter  {fastest_ms('-c', 'pass'):6.1f} ms")
+def main() -> None:
+    parser = parser_of(__doc__)
+    options = parser.parse_args()
+    figures = {"bare interpreter, ms": fastest_ms("-c", "pass")}
     for group in ("", *COMMANDS):
         command = [*group.split(), "--help"]
-        print(f"{' '.join(command):<18}{fastest_ms('-m', 'dawan_node', *command):6.1f} ms")
+        figures[f"{' '.join(command)}, ms"] = fastest_ms("-m", "dawan_node", *command)
+    tell(figures, options.json)
+
+
+if __name__ == "__main__":
+    main()

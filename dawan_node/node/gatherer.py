@@ -148,7 +148,8 @@ class Gatherer:
         for envelope in reply.envelopes:
             leaf = sha256(b"\x00" + envelope)
             blocks = self._by_leaf.get(leaf)
-            if not blocks:
+            # The same bytes from the next holder while they wait for their check: not decoded, not checked again.
+            if not blocks or all(leaf in self._wanted[block_hash].checking for block_hash in blocks):
                 continue
             try:
                 transaction = Transaction.decode(envelope)
@@ -156,10 +157,9 @@ class Gatherer:
                 for block_hash in sorted(blocks):
                     self._condemn(block_hash, f"an envelope is malformed: {error}")
                 continue
-            if any(leaf not in self._wanted[block_hash].checking for block_hash in blocks):
-                for block_hash in blocks:
-                    self._wanted[block_hash].checking.add(leaf)
-                to_check.append(transaction)
+            for block_hash in blocks:
+                self._wanted[block_hash].checking.add(leaf)
+            to_check.append(transaction)
         if to_check:
             self._verify(to_check)
 
@@ -184,18 +184,21 @@ class Gatherer:
                 self._send(wanted.take_holder(), FetchBlock(wanted.acquire.block_hash).encode())
                 continue
             # What is being checked already is given one round; behind a long queue of clients' signatures it would take
-            # too long, and what is fetched for a block is checked before those.
+            # too long, and what is fetched for a block is checked before those. What was fetched is never asked for
+            # again: its check ends in ``checked``, and on a node that is behind, bodies that are fetched over and over
+            # would keep it there.
             missing = [
                 leaf
                 for leaf in wanted.leaves
-                if leaf in wanted.missing and (wanted.rounds or not self._is_arriving(leaf))
+                if leaf in wanted.missing
+                and leaf not in wanted.checking
+                and (wanted.rounds or not self._is_arriving(leaf))
             ]
             wanted.rounds += 1
             # Several holders at once: each is asked for the next part, in turn.
             for start in range(0, len(missing), LEAVES_MAX):
                 part = missing[start : start + LEAVES_MAX]
                 self._send(wanted.take_holder(), FetchTx(REQUEST_ID, part).encode())
-            wanted.checking.clear()
 
     def next_deadline(self) -> int | None:
         """When ``poll`` is due."""

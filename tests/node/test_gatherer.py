@@ -229,6 +229,26 @@ def test_the_same_envelope_from_two_holders_is_checked_once_between_two_requests
     assert desk.to_check == [] and desk.done(block) is None
 
 
+def test_what_was_fetched_and_waits_for_its_check_is_never_asked_for_nor_decoded_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose checks take longer than a holder's patience must not fetch every block several times: that is what
+    keeps it behind."""
+    block = desk.block()
+    desk.want(block)
+    desk.pass_ms(GRACE_MS)
+    desk.gatherer.on_txs(TxsReply(1, envelopes_of(block.transactions[:2])))
+    waiting = list(desk.to_check)
+    for holder in (2, 3, 0):
+        assert desk.pass_ms(RETRY_MS) == [(holder, FetchTx(1, [block.transactions[2].leaf_hash]))]
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "decode", lambda envelope: pytest.fail("decoded again"))
+        desk.gatherer.on_txs(TxsReply(1, envelopes_of(block.transactions[:2])))
+    assert desk.to_check == waiting
+    desk.give(block.transactions[2:])
+    assert desk.done(block) == block.transactions
+
+
 def test_a_transaction_in_two_wanted_blocks_completes_both(desk: Desk) -> None:
     shared, other = desk.ledger.transaction(), desk.ledger.transaction()
     first, second = desk.ledger.block(shared), desk.ledger.block(shared, other)

@@ -1,32 +1,28 @@
-"""What durable storage costs: appending to the write-ahead log, and committing full blocks.
+"""What keeping decided blocks costs: committing one with all it wrote, and reading it back.
 
-    python benchmarks/storage.py [--directory DIR] [--json FILE] [--blocks N] [--repeat N]
+    scripts/bench block_store [--directory DIR] [--blocks N] [--json FILE]
 
-Run it on the disk the node will use; ``fdatasync`` is most of the first figure and a good part of the others. The
-blocks are synthetic but shaped like real ones: 1,000 transactions, each writing 4 state values (half of them new),
-3 index entries and 8 tree nodes. ``cpu`` is the time the committing thread spent in Python and LevelDB (compaction,
-which runs in a thread of LevelDB's own, shows in ``wall`` of later blocks only).
+Run it on the disk the node will use; a commit is one synced batch of LevelDB. The blocks are synthetic but shaped like
+real ones: 1,000 transactions, each writing 4 state values (half of them new), 3 index entries and 8 tree nodes. ``cpu``
+is the time the committing thread spent in Python and LevelDB (compaction, which runs in a thread of its own, shows in
+``wall`` of later blocks only). Per transaction divide a commit by 1,000.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import random
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.timing import Durations, parser_of, rows, tell
 from dawan_node.crypto import merkle
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.storage.block_store import DecidedBlock
 from dawan_node.storage.channel_store import ChannelStore
-from dawan_node.storage.wal import Wal, WalRecord
 
 TRANSACTIONS = 1_000
 STATE_PER_TRANSACTION = 4
@@ -44,51 +40,6 @@ class Changes:
     indexes: dict[tuple[str, str, str, bytes], bytes | None] = field(default_factory=dict)
     nodes: dict[bytes, bytes | None] = field(default_factory=dict)
     nonces: list[tuple[bytes, bytes, int]] = field(default_factory=list)
-
-
-@dataclass
-class Figures:
-    name: str
-    wall_ms: list[float] = field(default_factory=list)
-    cpu_ms: list[float] = field(default_factory=list)
-
-    def measure(self, work: Callable[[], object]) -> None:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        work()
-        self.cpu_ms.append((time.thread_time() - cpu) * 1e3)
-        self.wall_ms.append((time.perf_counter() - wall) * 1e3)
-
-    def summary(self) -> dict[str, float | int | str]:
-        ordered = sorted(self.wall_ms)
-        return {
-            "name": self.name,
-            "runs": len(ordered),
-            "wall_ms_p50": round(statistics.median(ordered), 3),
-            "wall_ms_p95": round(ordered[int(len(ordered) * 0.95)], 3),
-            "wall_ms_max": round(ordered[-1], 3),
-            "cpu_ms_p50": round(statistics.median(self.cpu_ms), 3),
-        }
-
-
-def benchmark_wal(directory: Path, repeat: int) -> Iterator[Figures]:
-    Wal.create(directory)
-    wal = Wal.open(directory)
-    body, vote = random.Random(1).randbytes(500_000), bytes(200)
-    for name, records in (
-        ("wal: append and sync 500 KB", [WalRecord(CHAIN_ID, 1, body), WalRecord(CHAIN_ID, 2, vote)]),
-        ("wal: append and sync one vote", [WalRecord(CHAIN_ID, 2, vote)]),
-    ):
-        figures = Figures(name)
-        for _ in range(repeat):
-            figures.measure(lambda records=records: (wal.append(records), wal.sync()))  # type: ignore[misc]
-            if wal.should_roll:
-                wal.roll([WalRecord(CHAIN_ID, 1, body)])
-        yield figures
-    figures = Figures("wal: roll with a 2 MB checkpoint")
-    for _ in range(max(3, repeat // 10)):
-        figures.measure(lambda: (wal.roll([WalRecord(CHAIN_ID, 1, body)] * 4), wal.sync()))
-    yield figures
-    wal.close()
 
 
 def changes_of_block(source: random.Random, height: int) -> Changes:
@@ -134,66 +85,66 @@ def block_on(head_hash: bytes, result_hash: bytes, height: int, source: random.R
     return DecidedBlock(header, result, bytes(450), (), envelopes, receipts, tx_ids)
 
 
-def benchmark_commits(directory: Path, blocks: int) -> Iterator[Figures]:
+def figures(directory: Path, blocks: int) -> Iterator[Durations]:
     genesis = Result(0, CHAIN_ID, bytes(32), bytes(32), bytes(32), bytes(32))
     ChannelStore.create(directory, genesis, Changes(), START_MS)
     # A short history, so that most of the run also removes the images of an old block, as a long-lived node does.
     store = ChannelStore.open(directory, CHAIN_ID, history=max(1, blocks // 4))
     source = random.Random(2)
-    warm, cold = Figures("commit of 1,000 transactions, values read before"), Figures("commit, nothing read before")
+    warm, cold = Durations("commit of 1,000 transactions, values read before"), Durations("commit, nothing read before")
     head_hash, result_hash = CHAIN_ID, genesis.hash
     for height in range(1, blocks + 1):
         block, changes = block_on(head_hash, result_hash, height, source), changes_of_block(source, height)
-        figures = warm if height % 2 else cold
-        if figures is warm:
+        run = warm if height % 2 else cold
+        if run is warm:
             # What execution does before a commit: it reads the entities and the nodes it is going to change.
             for key in changes.state:
                 store.state.get(*key)
             for path in changes.nodes:
                 store.state.tree_node(path)
-        figures.measure(lambda block=block, changes=changes: store.commit(block, changes))  # type: ignore[misc]
+        run.measure(lambda block=block, changes=changes: store.commit(block, changes))  # type: ignore[misc]
         head_hash, result_hash = block.header.hash, block.result.hash
     yield warm
     yield cold
-    reads = Figures("read of one state value at the head")
+    reads = Durations("read of one state value at the head")
     for key in list(changes.state)[:1000]:
         reads.measure(lambda key=key: store.state.get(*key))  # type: ignore[misc]
     yield reads
-    old = Figures("read of one state value, 10 blocks back")
+    old = Durations("read of one state value, 10 blocks back")
     with store.state.at(max(store.head.height - 10, store.head.height - blocks // 4)) as view:
         for key in list(changes.state)[:1000]:
             old.measure(lambda key=key: view.get(*key))  # type: ignore[misc]
     yield old
+    found = Durations("find a transaction and read it with its receipt")
+    for tx_id in block.tx_ids:
+        found.measure(lambda tx_id=tx_id: read_transaction(store, tx_id))  # type: ignore[misc]
+    yield found
+    whole = Durations("read a whole block of 1,000 transactions")
+    for height in range(max(1, blocks - 20), blocks + 1):
+        whole.measure(lambda height=height: (store.blocks.envelopes(height), store.blocks.receipts(height)))  # type: ignore[misc]
+    yield whole
     store.close()
-    reopening = Figures(f"open and verify, {blocks} blocks")
+    reopening = Durations(f"open and verify, {blocks} blocks")
     for _ in range(3):
         reopening.measure(lambda: ChannelStore.open(directory, CHAIN_ID).close())
     yield reopening
 
 
+def read_transaction(store: ChannelStore, tx_id: bytes) -> None:
+    """What `tx_get` reads."""
+    place = store.blocks.find_tx(tx_id)
+    assert place is not None
+    store.blocks.envelope(*place)
+    store.blocks.receipt(*place)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--directory", type=Path, help="where to make the temporary files (default: system's)")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--blocks", type=int, default=40)
-    parser.add_argument("--repeat", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
-        directory = Path(name)
-        figures = [*benchmark_wal(directory / "wal", options.repeat)]
-        figures += benchmark_commits(directory / "channel" / "db", options.blocks)
-    rows = [figure.summary() for figure in figures]
-    print(f"{'ms':<50}{'runs':>6}{'p50':>9}{'p95':>9}{'max':>9}{'cpu p50':>9}")
-    for row in rows:
-        print(
-            f"{row['name']:<50}{row['runs']:>6}{row['wall_ms_p50']:>9}{row['wall_ms_p95']:>9}"
-            f"{row['wall_ms_max']:>9}{row['cpu_ms_p50']:>9}"
-        )
-    text = json.dumps({"benchmark": "storage", "figures": rows}, indent=1)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
+        tell(rows(figures(Path(name) / "channel" / "db", options.blocks)), options.json)
 
 
 if __name__ == "__main__":
