@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "db": ("dawan_node.cli.db", "db", "Look into, check, copy and compare databases of a stopped node."),
     "backup": ("dawan_node.cli.backup", "backup", "Copies of the ledgers: made while the node runs, and restored."),
     "trade": ("dawan_node.cli.trade", "trade", "Receivables: import invoices."),
+    "refdata": ("dawan_node.cli.refdata", "refdata", "Code tables and banking calendars: load and enact."),
     "devnet": ("dawan_node.cli.devnet", "devnet", "A whole consortium on this machine."),
     "version": ("dawan_node.cli.version", "version", "Versions of the program and what it stands on."),
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dawan_node.execution.registry import Registry
 
 E = TypeVar("E", bound=Entity)
+Item = TypeVar("Item", bound=msgspec.Struct)
 
 #: A signature check in steps: it takes some 60 us, as long as so many reads of small entities.
 SIGNATURE_STEPS: Final = 30
@@ -48,10 +49,10 @@ class NamespaceViolation(Abort):
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[E]):
+class Page(Generic[Item]):
     """Items of an index in order; ``cursor`` continues after the last one, None at the end."""
 
-    items: tuple[E, ...]
+    items: tuple[Item, ...]
     cursor: bytes | None
 
 
@@ -160,6 +161,7 @@ class Context(_Reads):
         tx_id: bytes,
         sender: Identity,
         depth: int = 0,
+        caller: str = "",
     ) -> None:
         super().__init__(layer, registry, module, genesis, depth)
         #: Block time, milliseconds UTC. Deadlines compare with this and with nothing else.
@@ -169,6 +171,9 @@ class Context(_Reads):
         self.tx_id: Final = tx_id
         #: Who signed: name, organisation, roles, key, as registered at this point of the block.
         self.sender: Final = sender
+        #: The module whose ``call`` runs this function; empty when a transaction names the command. Set by the node,
+        #: so an exported function can keep apart what belongs to which module.
+        self.caller: Final = caller
 
     @property
     def business_date(self) -> str:
@@ -229,6 +234,7 @@ class Context(_Reads):
             tx_id=self.tx_id,
             sender=self.sender,
             depth=self._depth + 1,
+            caller=self._module.name,
         )
         return exported(inner, *arguments)
 

@@ -50,6 +50,7 @@ from msgspec import UNSET, Meta, UnsetType
 from dawan_node.crypto.hashing import sha256, tagged_hash
 from dawan_node.crypto.signatures import check_public_key
 from dawan_node.errors import InvalidKey
+from dawan_node.execution.banking_days import BankingCalendar, CalendarYear, Roll, close_of_day_ms
 from dawan_node.execution.channel import (
     ORG_ADMIN,
     VALIDATOR,
@@ -83,6 +84,18 @@ from dawan_node.execution.entity import (
 )
 from dawan_node.execution.keys import key_of
 from dawan_node.execution.money import CURRENCIES, Money, total
+from dawan_node.execution.rates import (
+    PPM,
+    RATE_SCALE,
+    DayCount,
+    converted,
+    discounted,
+    interest,
+    share,
+    tolerance,
+    within_tolerance,
+    year_fraction,
+)
 from dawan_node.execution.text import alphanumeric, fold
 from dawan_node.primitives.names import is_identifier
 
@@ -90,13 +103,18 @@ __all__ = [
     "ANY_ROLE",
     "CURRENCIES",
     "ORG_ADMIN",
+    "PPM",
+    "RATE_SCALE",
     "UNSET",
     "VALIDATOR",
     "Args",
+    "BankingCalendar",
+    "CalendarYear",
     "Configuration",
     "Context",
     "Credential",
     "Date",
+    "DayCount",
     "DeclarationError",
     "Entity",
     "Event",
@@ -114,22 +132,31 @@ __all__ = [
     "Params",
     "QueryContext",
     "RevocationRecord",
+    "Roll",
     "ShortText",
     "UnsetType",
     "add_days",
     "add_months",
     "alphanumeric",
     "business_date",
+    "close_of_day_ms",
+    "converted",
     "days_between",
+    "discounted",
     "fold",
+    "interest",
     "is_date",
     "is_public_key",
     "key_of",
     "replace",
     "sha256",
+    "share",
     "start_of_day_ms",
     "tagged_hash",
+    "tolerance",
     "total",
+    "within_tolerance",
+    "year_fraction",
 ]
 
 #: A date in arguments; the schema checks its form, ``is_date`` that it exists.

@@ -71,12 +71,14 @@ class Money(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=
         return Money(self.currency, self.minor * numerator // denominator)
 
     def allocate(self, weights: Sequence[int]) -> tuple[Money, ...]:
-        """Parts in proportion to ``weights`` that sum to this amount exactly: floors, the last part takes the rest."""
+        """Parts in proportion to ``weights`` that sum to this amount exactly: floors, and the last part that has a
+        weight takes the rest, so that nobody without a share is paid."""
         total = sum(weights)
         if total <= 0 or min(weights) < 0:
             raise ValueError("weights are not negative and have a positive sum")
         floors = [self.minor * weight // total for weight in weights]
-        floors[-1] += self.minor - sum(floors)
+        last = max(position for position, weight in enumerate(weights) if weight)
+        floors[last] += self.minor - sum(floors)
         return tuple([Money(self.currency, part) for part in floors])
 
     def decimal(self) -> str:

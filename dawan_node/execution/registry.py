@@ -23,7 +23,9 @@ ENTRY_POINT_GROUP: Final = "dawan_node.modules"
 BUILTIN: Final = MappingProxyType(
     {
         "governance": "dawan_node.modules.governance:module",
+        "kernel": "dawan_node.modules.kernel:module",
         "receivable": "dawan_node.modules.receivable:module",
+        "refdata": "dawan_node.modules.refdata:module",
     }
 )
 

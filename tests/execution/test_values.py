@@ -61,8 +61,14 @@ def test_a_key_of_one_text_is_that_text_and_an_int_must_fit():
 def test_allocated_parts_sum_to_the_amount_to_the_last_minor_unit(minor, weights):
     parts = Money("CNY", minor).allocate(weights)
     assert total("CNY", parts) == Money("CNY", minor)
-    for part, weight in zip(parts[:-1], weights, strict=False):
-        assert part.minor == minor * weight // sum(weights)
+    last = max(position for position, weight in enumerate(weights) if weight)
+    for position, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+        if position != last:
+            assert part.minor == minor * weight // sum(weights)
+
+
+def test_a_line_without_a_share_takes_no_remainder():
+    assert [part.minor for part in Money("CNY", 1).allocate([1, 1, 0])] == [0, 1, 0]
 
 
 def test_money_of_two_currencies_is_never_mixed():

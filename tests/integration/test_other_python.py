@@ -21,7 +21,12 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = "3.12" if sys.version_info[:2] == (3, 11) else "3.11"
 #: Whatever pins bytes: encodings, vectors, proofs, trees, executor, text folding, the fingerprints of invoices.
-PINNED = ["tests/primitives", "tests/execution", "tests/modules/test_receivable_life_cycles.py"]
+PINNED = [
+    "tests/primitives",
+    "tests/execution",
+    "tests/modules/test_receivable_life_cycles.py",
+    "tests/modules/test_kernel_roots.py",
+]
 
 
 def _interpreter() -> str | None:

@@ -11,7 +11,14 @@ from stdnum import bic, ean, lei
 from stdnum.cn import uscc
 from stdnum.iso7064 import mod_97_10
 
-from dawan_node.modules.identifiers import normalised_bic, normalised_gln, normalised_lei, normalised_uscc
+from dawan_node.modules.identifiers import (
+    Scheme,
+    normalised_bic,
+    normalised_gln,
+    normalised_lei,
+    normalised_uscc,
+    party_identifier,
+)
 
 ALPHANUMERIC = string.digits + string.ascii_uppercase
 USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -118,3 +125,56 @@ def test_a_bic_of_the_head_office_has_one_text_of_eleven_characters(written: str
 @pytest.mark.parametrize("written", ["BKCHHKH", "BKCHHKHHX", "BKCH12HH", "BKCHHKHH????"])
 def test_what_has_not_the_form_of_a_bic_is_refused(written: str) -> None:
     assert normalised_bic(written) is None
+
+
+@given(text_of(ALPHANUMERIC, 18))
+def test_a_lei_has_one_pair_of_check_digits_where_the_remainder_alone_allows_two(stem: str) -> None:
+    fitting = [check for check in (f"{number:02}" for number in range(100)) if normalised_lei(stem + check)]
+    assert fitting == [mod_97_10.calc_check_digits(stem)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "written", "text"),
+    [
+        ("LEI", SOME_LEI.lower(), f"LEI:{SOME_LEI}"),
+        ("USCC", "91110000 60003734 1L", f"USCC:{SOME_USCC}"),
+        ("HK-BRN", "12 345 678", "HK-BRN:12345678"),
+        ("MO-REG", "12345 (SO)", "MO-REG:12345SO"),
+        ("MO-REG", "SO 12345", "MO-REG:12345SO"),
+        ("MO-REG", "so-012345", "MO-REG:12345SO"),
+        ("BIC", "bkchhkhh", "BIC:BKCHHKHHXXX"),
+        ("GLN", "4006381333931", "GLN:4006381333931"),
+    ],
+)
+def test_an_identifier_with_its_scheme_has_one_text(scheme: str, written: str, text: str) -> None:
+    found = party_identifier(scheme, written)
+    assert found is not None
+    assert found.text == text
+    assert party_identifier(scheme, found.value) == found
+
+
+@pytest.mark.parametrize(
+    ("scheme", "written"),
+    [
+        ("lei", SOME_LEI),
+        ("VAT", "12345678"),
+        ("", ""),
+        ("HK-BRN", "1234567"),
+        ("HK-BRN", "12345678-000-05-24-9"),
+        ("HK-BRN", "１２３４５６７８"),
+        ("MO-REG", "12345"),
+        ("MO-REG", "0 SO"),
+        ("MO-REG", "1234567 SO"),
+        ("MO-REG", "12345SOX"),
+        ("MO-REG", "(" * 200),
+        ("LEI", SOME_USCC),
+    ],
+)
+def test_an_identifier_of_another_scheme_or_form_is_refused(scheme: str, written: str) -> None:
+    assert party_identifier(scheme, written) is None
+
+
+def test_every_scheme_can_be_read() -> None:
+    for scheme in Scheme:
+        assert party_identifier(scheme.value, "?") is None
+    assert {"LEI", "USCC", "HK-BRN", "MO-REG", "BIC", "GLN"} == {scheme.value for scheme in Scheme}

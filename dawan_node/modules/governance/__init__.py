@@ -7,7 +7,15 @@ vote on. A vote only records. A passed change takes effect by ``governance.enact
 U11); who validates, with which key, is such a change. Validators that signed contradicting statements are on record.
 """
 
-from dawan_node.modules.governance import evidence, identities, nodes, proposals, queries, validators
+from dawan_node.modules.governance import (
+    evidence,
+    identities,
+    nodes,
+    proposals,
+    queries,
+    resolutions,
+    validators,
+)
 from dawan_node.modules.governance.declaration import module
 
-__all__ = ["evidence", "identities", "module", "nodes", "proposals", "queries", "validators"]
+__all__ = ["evidence", "identities", "module", "nodes", "proposals", "queries", "resolutions", "validators"]

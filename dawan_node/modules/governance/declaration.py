@@ -48,6 +48,8 @@ ProposalKind = Literal[
     "org_active",
     "org_suspended",
     "org_removed",
+    # A change of another module's data, which that module carries out (``resolutions``).
+    "resolution",
 ]
 
 #: Of these kinds one proposal at most is open or passed at a time (amendment L13).
@@ -464,6 +466,8 @@ module = Module(
         "E_NAME": "A name is 1 to 32 of a-z, 0-9 and '-', a letter first.",
         "E_EXISTS": "This name is taken; names are never reused.",
         "E_UNKNOWN": "There is no such identity, proposal, organisation, module, parameter or validator.",
+        "E_NOT_ADMIN": "Only an organisation's administrator puts something to the vote.",
+        "E_OTHER_MODULE": "Another module carries this resolution out, by a command of its own.",
         "E_OTHER_ORG": "Administrators act for their own organisation only.",
         "E_REVOKED": "The identity is revoked.",
         "E_KEY": "The key is not usable for its suite.",

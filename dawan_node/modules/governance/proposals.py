@@ -158,6 +158,7 @@ def vote(ctx: Context, args: Vote) -> None:
 def enact(ctx: Context, args: Enact) -> None:
     """Put a passed proposal into effect; a barrier command, alone in its block."""
     proposal = _known(ctx, args.proposal)
+    ctx.require(proposal.kind != "resolution", "E_OTHER_MODULE")
     ctx.require(proposal.status == "passed", "E_NOT_PASSED")
     ctx.require(ctx.time_ms < proposal.closes_ms, "E_CLOSED")
     configuration = _changed(ctx, ctx.configuration(), proposal)

@@ -15,40 +15,20 @@ must all recompute the fingerprint to refuse a duplicate, so each would have to 
 noticed. What stays off chain can still be registered: ``reserve_financing`` takes a ``tag``, an HMAC-SHA-256 that the
 financier computed under the financiers' shared key over a document the channel does not hold; a tag is taken once.
 
-Numbers may consist of digits, Latin letters and Han characters. Letters of other scripts that look like Latin ones
-(Cyrillic ``І``, Greek ``Ι``), other scripts' digits and combining marks would give one visible number several
-fingerprints, so they are refused when the invoice is recorded.
+Which texts are numbers, and their one spelling, is the same for all documents (``document_numbers``).
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from dawan_node.execution.module import Money, alphanumeric, fold, tagged_hash
+from dawan_node.execution.module import Money, tagged_hash
+from dawan_node.modules.document_numbers import loose_number, normalised_number
 from dawan_node.primitives.encoding import encode
 
+__all__ = ["EXACT_TAG", "invoice_id", "loose_number", "normalised_number"]
+
 EXACT_TAG: Final = b"dawan:receivable:invoice:v1"
-
-#: Folding can lengthen a text; what remains must fit a state key of 256 bytes beside seller and fingerprint.
-NORMALISED_BYTES_MAX: Final = 128
-
-# Digits, Latin with the diacritics of Portuguese (an official language of Macao), Han characters.
-_ALLOWED: Final = re.compile("[0-9a-zà-öø-ÿ\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003134f]+")
-_ZEROS_BEFORE_DIGIT: Final = re.compile("(?<![0-9])0+(?=[0-9])")
-
-
-def normalised_number(number: str) -> str | None:
-    """``" INV-001"`` is ``"inv001"``; None when nothing remains or another script is used."""
-    kept = alphanumeric(fold(number))
-    if _ALLOWED.fullmatch(kept) is None or len(kept.encode()) > NORMALISED_BYTES_MAX:
-        return None
-    return kept.lstrip("0") or "0"
-
-
-def loose_number(normalised: str) -> str:
-    """``"inv001"`` is ``"inv1"``: the wider net, a function of the normalised number, so exact implies loose."""
-    return _ZEROS_BEFORE_DIGIT.sub("", normalised)
 
 
 def invoice_id(seller: str, buyer: str, normalised: str, issue_date: str, total: Money) -> str:

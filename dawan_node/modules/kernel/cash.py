@@ -1,0 +1,68 @@
+"""Cash references: a payment that a settlement bank attests settles one thing, once, whatever module it belongs to.
+
+The platform holds no money. The module that is paid compares payer, payee and amount with what is due *now*; the kernel
+books the reference as used. A bank's branches share one space of references, and a reference has one spelling, so the
+same payment quoted under another branch or in full-width digits is still the same payment.
+
+The module ``receivable`` version 1 keeps a registry of its own, from before this one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dawan_node.execution.module import Context, Money, alphanumeric, fold, is_date, key_of
+from dawan_node.modules.identifiers import normalised_bic
+from dawan_node.modules.kernel.checks import require_name
+from dawan_node.modules.kernel.declaration import CashReference, module
+
+SETTLEMENT_BANK: Final = "settlement_bank"
+#: A BIC's first eight characters name the institution.
+INSTITUTION_CHARS: Final = 8
+REFERENCE_BYTES_MAX: Final = 140
+#: Far above any real amount, and a thousand of them still sum to less than 2^63.
+AMOUNT_MINOR_MAX: Final = 10**15 - 1
+
+
+@module.export("use_cash")
+def use_cash(
+    ctx: Context,
+    bank: str,
+    reference: str,
+    payer: str,
+    payee: str,
+    amount: Money,
+    value_date: str,
+    purpose: str,
+    subject: str,
+) -> None:
+    """Book a payment as used for ``purpose`` of ``subject``. The sender is the settlement bank that attests it.
+
+    The caller has compared payer, payee, amount and currency with what is due. Fails with E_NOT_ATTESTOR, E_BANK,
+    E_AMOUNT, E_VALUE_DATE, E_REFERENCE, E_CASHREF_USED, E_NAME_FORM.
+    """
+    ctx.require(SETTLEMENT_BANK in ctx.sender.roles and ctx.sender.name not in (payer, payee), "E_NOT_ATTESTOR")
+    require_name(ctx, payer, payee, purpose, subject)
+    bic = normalised_bic(bank)
+    if bic is None:
+        ctx.fail("E_BANK")
+    ctx.require(0 < amount.minor <= AMOUNT_MINOR_MAX, "E_AMOUNT")
+    ctx.require(is_date(value_date) and value_date <= ctx.business_date, "E_VALUE_DATE")
+    normalised = alphanumeric(fold(reference))
+    ctx.require(0 < len(normalised.encode()) <= REFERENCE_BYTES_MAX, "E_REFERENCE")
+    institution = bic[:INSTITUTION_CHARS]
+    ctx.require(ctx.get(CashReference, key_of(institution, normalised)) is None, "E_CASHREF_USED")
+    ctx.put(
+        CashReference(
+            bank=institution,
+            reference=normalised,
+            payer=payer,
+            payee=payee,
+            amount=amount,
+            value_date=value_date,
+            module=ctx.caller,
+            purpose=purpose,
+            subject=subject,
+            attested_by=ctx.sender.name,
+        )
+    )
