@@ -12,7 +12,7 @@
     │   ├── InvalidMessage        a peer's frame or consensus message
     │   │   ├── ForgedBlock       a gossiped block that proves nothing: its sender is left alone at once for long
     │   │   ├── HandshakeRefused  (p2p.handshake) a peer that is not who it should be, with the remedy
-    │   │   └── ManifestRefused   (sync.snapshot_fetch) a snapshot whose parts are not what it says
+    │   │   └── ManifestRefused   (sync.snapshot_parts) a snapshot whose parts are not what it says
     │   ├── UntrustedCertificate  an X.509 certificate or revocation list that does not count; stable reason
     │   ├── InvalidQuery          (execution.executor) a query no module declares, or wrong parameters
     │   └── BadValue              (rpc.values) a JSON value that is not of the ledger type it stands for

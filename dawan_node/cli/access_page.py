@@ -27,7 +27,7 @@ A caller is judged for every call, and for the channel the call names.
 - **anonymous**: over TLS without a certificate. A certificate that no registered CA issued does not get through TLS.
 
 `-32001` is the answer for a channel that does not exist, byte for byte, and given without a look at the store.
-`channel_list` and `node_status` show members and outsiders their own channels only, and nothing of peers or
+`channel_list` and `node_status` show members and outsiders their own channels only, and nothing of peers, disk or
 certificates. `-32010` comes with HTTP status 401, as do `-32012` (certificate revoked) and `-32013` (expired).
 """,
     "Transactions": """\

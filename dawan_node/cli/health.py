@@ -72,6 +72,12 @@ def examine(
         if status["state"] == "view_change":
             wishes = ", ".join(wish["name"] for wish in pbft["suspects"]) or "nobody"
             find(True, f"the view change does not end: it waits for {pbft['waiting_for']}; asked for by {wishes}")
+    if (healing := status.get("healing")) is not None:
+        find(
+            False,
+            f"healing: its database was lost or damaged and comes back from the peers, at {status['height']} of "
+            f"{healing['to']} or more; it does not vote before that",
+        )
     if (sync := status.get("sync")) is not None:
         find(False, _catching_up(status["height"], sync))
     elif status["state"] == "syncing":

@@ -11,6 +11,7 @@ from dawan_node.cli.connect import connected, rpc_options, url_of
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.health import ChannelHealth, Finding, examine
 from dawan_node.cli.options import output_option, print_json, print_table
+from dawan_node.storage.room import FREE_BYTES_FAIL, GIB, MIB
 
 _COLUMNS = {
     "channel": "CHANNEL",
@@ -50,6 +51,7 @@ def status(rpc: str | None, home: Path, output: str) -> None:
             {
                 "healthy": not grave,
                 "node": {name: report[name] for name in ("node", "org", "network", "uptime_s")},
+                "disk": report.get("disk"),
                 "channels": [
                     {**channel, "missing": list(health.missing), "findings": _as_json(health.findings)}
                     for channel, health in zip(channels, healths, strict=True)
@@ -73,6 +75,7 @@ def _show(report: dict[str, Any], channels: list[dict[str, Any]], healths: list[
     click.echo(
         f"{report['node']} ({report['org']}) of network {report['network']}, up {_span(report['uptime_s'])}, "
         f"{report['peers']} {'peer' if report['peers'] == 1 else 'peers'}, {url}"
+        f"{_room(report.get('disk'))}"
     )
     click.echo()
     rows = [
@@ -87,13 +90,33 @@ def _show(report: dict[str, Any], channels: list[dict[str, Any]], healths: list[
     print_table(_COLUMNS, rows)
     findings = [finding for health in healths for finding in health.findings]
     certificates = report.get("certificates", [])
-    if findings or certificates:
+    is_low = _is_low(report.get("disk"))
+    if findings or certificates or is_low:
         click.echo()
     for finding in findings:
         click.echo(f"{'!!' if finding.grave else ' !'} {finding.channel}: {finding.text}")
+    if is_low:
+        # Not grave either, until it stops; then nobody answers.
+        click.echo(" ! the disk is nearly full. Free or add space; ledgers never shrink by themselves.")
     for warning in certificates:
         # Not grave: links that are up stay up, and commits go on.
         click.echo(f" ! {warning['text']}. {warning['fix']}")
+
+
+def _room(disk: dict[str, int] | None) -> str:
+    """Empty for whom the node does not tell, and from a node of an earlier version."""
+    if disk is None:
+        return ""
+    stops = f"stops below {_size(disk['floor_bytes'])}, {_size(disk['reserve_bytes'])} in reserve"
+    return f", disk: {_size(disk['free_bytes'])} free ({stops})"
+
+
+def _is_low(disk: dict[str, int] | None) -> bool:
+    return disk is not None and int(disk["free_bytes"]) < FREE_BYTES_FAIL
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count // MIB} MiB"
 
 
 def _as_json(findings: tuple[Finding, ...]) -> list[dict[str, Any]]:

@@ -148,6 +148,7 @@ class Channel:
             self._stages,
             self._wake,
         )
+        self._healing_to = parts.healing_to
         self.accuser: Final = Accuser(self.name, self.chain_id, parts.signer, self.store.state, parts.evidence)
         #: Called once when the channel is found to have stopped for good; the node connects it.
         self.on_halted: Callable[[HaltedRecord], None] = lambda halted: None
@@ -439,6 +440,11 @@ class Channel:
         """
         keys = self.driver.replica.validators.public_keys
         return self._names_by_key.get(keys[index]) if index < len(keys) else None
+
+    @property
+    def healing_to(self) -> int:
+        """The height that the log knows of, while blocks below it are lost here and come from the peers; else 0."""
+        return self._healing_to if self.head.height < self._healing_to else 0
 
     @property
     def members(self) -> frozenset[str]:

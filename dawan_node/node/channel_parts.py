@@ -60,3 +60,4 @@ class ChannelParts:
     signer: EvidenceSigner | None = None  # None: this node may not sign here
     evidence: tuple[Evidence, ...] = ()  # what the log holds of it
     keeping: Keeping | None = None  # None: neither snapshots nor pruning
+    healing_to: int = 0  # the log's head, where blocks up to it are lost here and must come from peers

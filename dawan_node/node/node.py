@@ -55,7 +55,7 @@ from dawan_node.p2p.meeting import LocalIdentity
 from dawan_node.p2p.network import Network, NetworkSettings
 from dawan_node.p2p.peers import PeerId, PeerState, Role
 from dawan_node.primitives.genesis import Genesis
-from dawan_node.rpc.api import ApiError
+from dawan_node.rpc.api import ApiError, DiskInfo
 from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
 from dawan_node.rpc.server_tls import ServerTls
@@ -213,6 +213,7 @@ class Node:
             self._belonging.is_member,
             self._certificates.warnings,
             self._fail_stop.report,
+            self._disk,
         )
         dispatcher = Dispatcher(self.service, storage_failed=self._fail_stop.report)
         self._rpc: Final = RpcServer(dispatcher, allow_hosts=config.rpc.allow_hosts)
@@ -415,6 +416,9 @@ class Node:
                 if quiet_ms > STALLED_MS:
                     failing[f"{channel.name}.commits"] = f"transactions wait; no commit for {quiet_ms} ms"
         return failing
+
+    def _disk(self) -> DiskInfo:
+        return DiskInfo(self._storage_watch.free_bytes, self._room.floor_bytes, self._room.reserve_bytes)
 
     def _samples(self) -> Iterator[Sample]:
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())

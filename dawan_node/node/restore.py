@@ -59,6 +59,7 @@ class OpenLedger:
     executor: Executor
     store: ChannelStore
     keeping: Keeping | None = None
+    healing_to: int = 0  # see ChannelParts
 
     def votes(self, public_key: bytes) -> bool:
         """Whether the key is of the set that decides the next block."""
@@ -113,13 +114,15 @@ def open_ledger(
         )
         _create(genesis, executor, database)
         store = ChannelStore.open(database, genesis.chain_id, history=history)
+    healing_to = 0
     try:
         if _lacks_blocks(records, store.head.height, _logged_bodies(genesis, log_records)):
+            healing_to = recorded_height(records) or 0
             _require_peers(genesis, database, "it is older than the log, which does not hold the blocks between")
     except BaseException:
         store.close()
         raise
-    return OpenLedger(genesis, executor, store, keeping)
+    return OpenLedger(genesis, executor, store, keeping, healing_to)
 
 
 def _create(genesis: Genesis, executor: Executor, database: Path) -> None:
@@ -191,7 +194,7 @@ def restore_ledger(
     config = ReplicaConfig(genesis.chain_id, genesis.created_ms, own_key=watched, listens_first=True)
     try:
         parts = restore_channel(genesis, ledger.executor, ledger.store, log_records, signer_of, config, now_ms)
-        return replace(parts, keeping=ledger.keeping)
+        return replace(parts, keeping=ledger.keeping, healing_to=ledger.healing_to)
     except BaseException:
         ledger.store.close()
         raise

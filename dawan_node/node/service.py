@@ -56,11 +56,14 @@ class Service:
         is_member: Callable[[str, str, frozenset[bytes]], bool],
         certificates: Callable[[], tuple[api.CertificateWarning, ...]] = tuple,
         storage_failed: Callable[[StorageError], None] = lambda error: None,
+        disk: Callable[[], api.DiskInfo | None] = lambda: None,
     ) -> None:
-        """``is_member``: see NodeApi. ``certificates``: those near their end. ``storage_failed``: stops the node."""
+        """``is_member``: see NodeApi. ``certificates``: those near their end. ``storage_failed``: stops the node.
+        ``disk``: room as it was when last looked at; it must not ask the disk."""
         self._storage_failed: Final = storage_failed
         self._is_member: Final = is_member
         self._certificates: Final = certificates
+        self._disk: Final = disk
         self._name: Final = name
         self._org: Final = org
         self._consortium: Final = consortium
@@ -94,8 +97,9 @@ class Service:
         uptime_s = (self._clock.monotonic_ms() - self._started_ms) // 1000
         channels = tuple(self._channel_status(channel) for channel in self._channels.values())
         connected = sum(peer.state is PeerState.CONNECTED for peer in self._network.peers())
+        network = self._consortium.network
         return api.StatusInfo(
-            self._name, self._org, self._consortium.network, uptime_s, channels, connected, self._certificates()
+            self._name, self._org, network, uptime_s, channels, connected, self._certificates(), self._disk()
         )
 
     def channels(self) -> tuple[str, ...]:
@@ -419,7 +423,8 @@ class Service:
             if status.state in (Mode.OBSERVER, Mode.NORMAL):
                 state = Mode.SYNCING.value
         primary = channel.validator_name(status.primary)
-        return api.ChannelStatus(channel.name, channel.head.height, state, status.view, primary, age_ms, progress)
+        height, healing_to = channel.head.height, channel.healing_to or None
+        return api.ChannelStatus(channel.name, height, state, status.view, primary, age_ms, progress, healing_to)
 
     def _waits_for(self, channel: Channel, status: ReplicaStatus) -> str:
         if status.state is Mode.HALTED:

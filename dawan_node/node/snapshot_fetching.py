@@ -40,7 +40,7 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import Anchor
-from dawan_node.sync.snapshot_fetch import Arrived, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_fetch import Chosen, SnapshotFetch
 from dawan_node.sync.snapshot_format import Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochReply,
@@ -49,6 +49,7 @@ from dawan_node.sync.snapshot_messages import (
     SnapshotOffer,
     TrustedEpoch,
 )
+from dawan_node.sync.snapshot_parts import Arrived
 
 log = logging.getLogger(__name__)
 
@@ -267,6 +268,9 @@ class SnapshotFetching:
                 log.warning("snapshot_peer_failed", extra=fields(channel=self._name, peer=blame.peer, why=blame.reason))
                 if blame.proven:
                     self._links.report_violation(blame.peer, blame.reason)
+            if ready.alarm:
+                goes_on = "no snapshot of that epoch or a later one is taken"
+                log.critical("epoch_ends_contradict", extra=fields(channel=self._name, why=ready.alarm, next=goes_on))
             if ready.failure:
                 self._give_up(ready.failure)
                 return

@@ -39,8 +39,9 @@ from dawan_node.storage.leveldb import LevelDBStore, is_initialised, marker_path
 from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.snapshot_files import PartFolder
 from dawan_node.storage.snapshot_store import SnapshotStore
-from dawan_node.sync.snapshot_fetch import Chosen, PartRule
+from dawan_node.sync.snapshot_fetch import Chosen
 from dawan_node.sync.snapshot_format import Chunk, Entry, HeaderRun, Layout, Manifest
+from dawan_node.sync.snapshot_parts import PartRule
 
 log = logging.getLogger(__name__)
 

@@ -145,6 +145,7 @@ class ChannelStatus:
     primary: str
     last_commit_age_ms: int | None  # None: nothing committed since this process started
     sync: SyncProgress | None = None  # None: not catching up
+    healing_to: int | None = None  # lost here, fetched anew from peers: up to this height at least, and no vote before
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,15 @@ class CertificateWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskInfo:
+    """Room where the node writes, as of the last look, a second ago at most."""
+
+    free_bytes: int
+    floor_bytes: int  # below this it stops
+    reserve_bytes: int  # kept back beside it for the recovery of a full disk
+
+
+@dataclass(frozen=True, slots=True)
 class StatusInfo:
     node: str
     org: str
@@ -165,6 +175,7 @@ class StatusInfo:
     channels: tuple[ChannelStatus, ...]
     peers: int | None  # connected now; None: not for this caller
     certificates: tuple[CertificateWarning, ...] = ()  # those near their end, the worst first; empty for outsiders
+    disk: DiskInfo | None = None  # None: not for this caller
 
 
 @dataclass(frozen=True, slots=True)

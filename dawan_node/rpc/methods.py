@@ -231,8 +231,9 @@ def _table() -> Mapping[str, Route]:
             "node_status",
             _node_status,
             (),
-            "{node, org, network, uptime_s, channels: [{channel, height, state, view, primary, "
-            "last_commit_age_ms, sync: null or {target, verified, blocks_per_s, eta_s}}], peers}",
+            "{node, org, network, uptime_s, disk: {free_bytes, floor_bytes, reserve_bytes}, channels: [{channel, "
+            "height, state, view, primary, last_commit_age_ms, sync: null or {target, verified, blocks_per_s, eta_s}, "
+            "healing?: {to}}], peers}",
             NETWORK,
         ),
         Route("channel_list", _channel_list, (), "[name]", NETWORK),

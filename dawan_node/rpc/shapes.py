@@ -19,6 +19,7 @@ from dawan_node.rpc.api import (
     CertificateWarning,
     ChannelInfo,
     ChannelStatus,
+    DiskInfo,
     EventInfo,
     EvidenceReport,
     HeadInfo,
@@ -57,10 +58,19 @@ def status(info: StatusInfo) -> Json:
         "org": info.org,
         "network": info.network,
         "uptime_s": info.uptime_s,
+        **({} if info.disk is None else {"disk": _disk(info.disk)}),
         "channels": [_channel_status(channel) for channel in info.channels],
         "peers": info.peers,
         # Absent while nothing is near its end.
         **({"certificates": [_certificate_warning(each) for each in info.certificates]} if info.certificates else {}),
+    }
+
+
+def _disk(info: DiskInfo) -> Json:
+    return {
+        "free_bytes": to_int(info.free_bytes),
+        "floor_bytes": to_int(info.floor_bytes),
+        "reserve_bytes": to_int(info.reserve_bytes),
     }
 
 
@@ -90,6 +100,8 @@ def _channel_status(info: ChannelStatus) -> Json:
             "blocks_per_s": to_int(info.sync.blocks_per_s),
             "eta_s": info.sync.eta_s,
         },
+        # Absent while nothing is lost.
+        **({} if info.healing_to is None else {"healing": {"to": to_int(info.healing_to)}}),
     }
 
 

@@ -56,10 +56,10 @@ class CallerView:
         return self._node.version()
 
     def status(self) -> api.StatusInfo:
-        """Only the caller's channels, and nothing of the node's peers or of anybody's certificates."""
+        """Only the caller's channels, and nothing of the node's peers and disk or of anybody's certificates."""
         info, seen = self._node.status(), frozenset(self.channels())
         shown = tuple(row for row in info.channels if row.channel in seen)
-        return replace(info, channels=shown, peers=None, certificates=())
+        return replace(info, channels=shown, peers=None, certificates=(), disk=None)
 
     def channels(self) -> tuple[str, ...]:
         return channels_of(self._node, self._caller)

@@ -21,6 +21,11 @@ RESERVE_BYTES: Final = 64 * 1024 * 1024
 #: Below this much free the node stops. Two cores write at most some 40 MB in the second between two looks, a
 #: compaction beside it included.
 FLOOR_BYTES: Final = 64 * 1024 * 1024
+MIB: Final = 1024**2
+GIB: Final = 1024**3
+#: LevelDB compacts into new files before it removes old ones, the log has segments of 64 MiB, and a day of logs has
+#: tens of MiB: below this the next compaction may be the last.
+FREE_BYTES_FAIL: Final = 1 * GIB
 #: Both are at most this part of the disk each, so that a devnet on a small one can be started at all.
 SMALL_PART: Final = 16
 

@@ -1,10 +1,12 @@
 """Fetching a snapshot: which one, what to ask whom for, whom to believe.
 
-1. **Offers.** Every peer is asked what it has. The snapshot that most peers offer is taken, the newer of two equal
-   ones: a liar alone cannot choose it, and parts can come from several peers at once.
-2. **Epochs.** Its block is proven final by validators that are trusted: those of this node's own head, or those that
-   epoch proofs lead to, each proof checked with the set the one before named (amendment U4). Nothing of the state is
-   asked for before that.
+1. **Epochs.** Every peer is asked how this node's epoch and those after it ended (``epoch_walk``): so the validators
+   of each are known, and where the time of old ones was over (amendments U4, U14). Nothing is chosen before f + 1 peers
+   have said all they know, and all who are connected or the time for it is over.
+2. **Offers.** Every peer is asked what it has. The snapshot that most peers offer is taken, the newer of two equal
+   ones: a liar alone cannot choose it, and parts can come from several peers at once. Its block must be final by the
+   validators of its epoch and not above that epoch's end. Nothing of the state is asked for before that; and an end
+   that somebody shows later still makes an end of a snapshot above it.
 3. **Parts.** Header runs one after the other from the snapshot's block downwards, then chunks, several in flight, each
    from another peer. Every part is verified by itself when it arrives (by the caller, outside the event loop).
 
@@ -31,8 +33,9 @@ from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.encoding import ProtocolStruct, decode_struct, decoder_for
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.validators import ValidatorSet
+from dawan_node.sync.epoch_walk import EpochWalk
 from dawan_node.sync.peers import Blame
-from dawan_node.sync.snapshot_format import Chunk, HeaderRun, Layout, Manifest
+from dawan_node.sync.snapshot_format import Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochProof,
     EpochQuery,
@@ -43,8 +46,8 @@ from dawan_node.sync.snapshot_messages import (
     SnapshotQuery,
     SnapshotRequest,
     TrustedEpoch,
-    verify_manifest,
 )
+from dawan_node.sync.snapshot_parts import Arrived, ManifestRefused, PartRule
 
 #: Parts in flight or being verified: of 1 MiB each, and more than the peers that serve one node.
 PARALLEL: Final = 4
@@ -59,8 +62,8 @@ COOLDOWN_MS: Final = 1_000
 COOLDOWN_MS_MAX: Final = 30_000
 #: Nothing new for so long, with all peers asked in turn: the snapshot cannot be had.
 GIVE_UP_MS: Final = 120_000
-#: ... and while its block is not proven yet, which takes some KiB: two answers in time, or who offers it made it up.
-UNPROVEN_MS: Final = 2 * TIMEOUT_MS + 5_000
+#: For f + 1 peers to say how the epochs ended, which takes some KiB: two answers in time.
+WITNESSES_MS: Final = 2 * TIMEOUT_MS + 5_000
 #: A manifest, and the ends of some thousand epochs.
 CHOSEN_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -104,46 +107,6 @@ def _certificate_of(finality: bytes) -> CommitCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRule:
-    """What one part must be."""
-
-    state_root: bytes
-    headers_from: int
-    heights: tuple[int, int] | None  # of a header run
-    hash_below: bytes  # of the block at the last of ``heights``
-    key_range: tuple[bytes, bytes]
-
-    @classmethod
-    def of(cls, layout: Layout, part: int, state_root: bytes, headers_from: int, hash_below: bytes) -> PartRule:
-        """The rule for a part; ``hash_below`` matters for header runs only."""
-        if part < layout.runs:
-            return cls(state_root, headers_from, layout.heights(part), hash_below, (b"", b""))
-        return cls(state_root, headers_from, None, b"", layout.range(part))
-
-    def verify(self, data: bytes) -> bytes:
-        """Of a header run the hash of the block below it, of a chunk nothing. Raises InvalidMessage."""
-        if self.heights is not None:
-            return HeaderRun.decode(data).verify(*self.heights, self.hash_below)
-        chunk = Chunk.decode(data)
-        chunk.verify(self.state_root, *self.key_range)
-        lowest = min((int.from_bytes(entry.key, "big") for entry in chunk.entries if entry.is_replay), default=None)
-        if lowest is not None and lowest < self.headers_from:
-            raise ManifestRefused(f"block {lowest} has a replay entry, and the snapshot has no header of it")
-        return b""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A part to verify by its rule outside the event loop and to keep if it holds; then say ``checked``."""
-
-    peer: str
-    snapshot: bytes
-    part: int
-    data: bytes
-    rule: PartRule
-
-
-@dataclass(frozen=True, slots=True)
 class FetchReady:
     """What to do now."""
 
@@ -153,22 +116,37 @@ class FetchReady:
     arrived: tuple[Arrived, ...] = ()
     is_complete: bool = False
     failure: str = ""
+    alarm: str = ""  # what people must look at
 
     def __bool__(self) -> bool:
-        return bool(self.requests or self.blames or self.chosen or self.arrived or self.is_complete or self.failure)
+        is_work = self.requests or self.blames or self.chosen or self.arrived
+        return bool(is_work or self.is_complete or self.failure or self.alarm)
 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
     """A manifest that was read once: the largest takes 20 ms, and is kept as bytes because nearly all are the same."""
 
+    epoch: int
     height: int
     data: bytes
 
 
 @dataclass(slots=True)
+class _EpochQuestion:
+    """What a peer is asked about epochs; late answers count until the question is put again."""
+
+    epoch: int  # the first that it is asked about
+    id: int = 0  # 0: not asked, or answered
+    is_open: bool = False  # asked, and not late yet
+    sent_ms: int = 0
+    is_told: bool = False  # it has said all it knows
+
+
+@dataclass(slots=True)
 class _Peer:
     query: int  # the id of what it is asked once: which snapshots it has
+    epochs: _EpochQuestion
     failures: int = 0
     not_before_ms: int = 0
     is_banned: bool = False
@@ -181,7 +159,7 @@ class _Peer:
 class _Request:
     peer: str
     sent_ms: int
-    part: int | None = None  # None: epochs
+    part: int
 
 
 class SnapshotFetch:
@@ -193,7 +171,7 @@ class SnapshotFetch:
         """``trusted``: the epoch of the block after this node's head."""
         self._chain_id: Final = chain_id
         self._height: Final = height
-        self._trusted = [trusted]
+        self._walk: Final = EpochWalk(chain_id, trusted, verify)
         self._verify: Final = verify
         self._peers: dict[str, _Peer] = {}
         self._requests: dict[int, _Request] = {}
@@ -203,11 +181,8 @@ class SnapshotFetch:
         self._asked_ms: int | None = None
         self._refused: set[bytes] = set()  # snapshots that are impossible, or that cannot be had
         self._last_drop = ""  # why the last of them cannot be had
-        self._candidate: Manifest | None = None
-        self._candidate_id = b""
-        self._candidate_data = b""
-        self._proofs: list[EpochProof] = []
         self._chosen: tuple[Manifest, Header, Result] | None = None
+        self._chosen_id = b""
         self._layout: Layout | None = None
         self._missing: list[int] = []  # ascending
         self._checking: set[int] = set()
@@ -218,15 +193,16 @@ class SnapshotFetch:
         self._out_chosen: Chosen | None = None
         self._is_complete_told = False
         self._failure = ""
+        self._alarm_told = ""
 
     # Inputs
 
     def peer_up(self, peer: str, now_ms: int) -> None:
-        """``peer`` is connected: it is asked what it has."""
+        """``peer`` is connected: it is asked what it has, and about the epochs."""
         self._now_ms = now_ms
         if peer not in self._peers:
             query = SnapshotQuery(self._take_id())
-            self._peers[peer] = _Peer(query.id)
+            self._peers[peer] = _Peer(query.id, _EpochQuestion(self._walk.start.epoch))
             self._out_requests.append((peer, query))
             if self._asked_ms is None:
                 self._asked_ms = now_ms
@@ -244,18 +220,13 @@ class SnapshotFetch:
 
         Raises InvalidMessage when it is not of this chain, not above this node's head, or changed.
         """
-        trusted = self._trusted[0]
         # This node may have entered an epoch or two since then.
-        epochs = tuple(proof for proof in kept.epochs if proof.epoch >= trusted.epoch)
-        reached = trusted.follow(self._chain_id, epochs, self._verify)
-        final = reached[-1] if reached else trusted
-        manifest, header, result = verify_manifest(self._chain_id, final, kept.manifest, self._verify)
+        self._walk.resume([proof for proof in kept.epochs if proof.epoch >= self._walk.start.epoch])
+        manifest = Manifest.decode(kept.manifest)
+        header, result = self._final(manifest)
         if header.height <= self._height:
             raise InvalidMessage(f"the snapshot of height {header.height} is not above height {self._height}")
-        self._trusted += reached
-        self._proofs = list(epochs)
-        self._candidate, self._candidate_id, self._candidate_data = manifest, manifest.id, kept.manifest
-        self._begin_parts(manifest, header, result)
+        self._begin_parts(manifest, kept.manifest, header, result)
         self._out_chosen = None
         missing: list[int] = []
         for part in self._missing:
@@ -286,56 +257,50 @@ class SnapshotFetch:
             if header.chain_id != self._chain_id:
                 self._blame(peer, "it offers a snapshot of another chain")
                 return
-            if header.height > self._height and header.epoch >= self._trusted[0].epoch:
-                state.offers[manifest.id] = _Offer(header.height, data)
+            if header.height > self._height and header.epoch >= self._walk.start.epoch:
+                state.offers[manifest.id] = _Offer(header.epoch, header.height, data)
 
     def epochs_arrived(self, peer: str, reply: EpochReply, now_ms: int) -> None:
-        """Proofs of how epochs ended."""
+        """How epochs ended, as far as ``peer`` knows."""
         self._now_ms = now_ms
-        request = self._requests.get(reply.id)
-        if request is None or request.peer != peer or request.part is not None:
+        state = self._peers.get(peer)
+        if state is None or state.is_banned or not state.epochs.id or reply.id != state.epochs.id:
             return
-        del self._requests[reply.id]
-        if not reply.proofs:
-            # Whoever has a snapshot of a later epoch has these too: its offer is made up, or it has just lost both.
-            self._peers[peer].offers.pop(self._candidate_id, None)
-            self._failed(peer, "it cannot prove how the epoch ended")
-            return
+        question = state.epochs
+        question.id, question.is_open = 0, False
         try:
-            reached = self._trusted[-1].follow(self._chain_id, reply.proofs, self._verify)
+            following = self._walk.take(peer, question.epoch, reply.proofs)
         except InvalidMessage as error:
             self._blame(peer, str(error))
             return
-        wanted = self._wanted_epoch - self._trusted[-1].epoch
-        self._trusted += reached[:wanted]
-        self._proofs += reply.proofs[:wanted]
-        self._moved_ms = now_ms
+        question.is_told, question.epoch = following is None, following or question.epoch
+        self._look_at_chosen_again()
 
     def part_arrived(self, peer: str, reply: PartReply, now_ms: int) -> None:
         """A part, or nothing. One that was not asked for, or is too late, is no offence and no use."""
         self._now_ms = now_ms
         request = self._requests.get(reply.id)
-        if request is None or request.peer != peer or request.part is None:
+        if request is None or request.peer != peer:
             return
         del self._requests[reply.id]
         self._peers[peer].in_flight -= 1
         if not reply.data:
             self._missing_again(request.part)
-            self._peers[peer].offers.pop(self._candidate_id, None)
+            self._peers[peer].offers.pop(self._chosen_id, None)
             return
         self._checking.add(request.part)
         rule = self._rule(request.part)
-        self._out_arrived.append(Arrived(peer, self._candidate_id, request.part, reply.data, rule))
+        self._out_arrived.append(Arrived(peer, self._chosen_id, request.part, reply.data, rule))
 
     def checked(self, arrived: Arrived, outcome: bytes | InvalidMessage, now_ms: int) -> None:
         """What the rule gave or raised; the caller keeps the part before it says so."""
         self._now_ms = now_ms
-        if arrived.snapshot != self._candidate_id or arrived.part not in self._checking:
+        if arrived.snapshot != self._chosen_id or arrived.part not in self._checking:
             return  # of a snapshot that was given up meanwhile
         self._checking.discard(arrived.part)
         if isinstance(outcome, ManifestRefused):
             # The chunk is true, so the manifest is not: all who offer it made or passed on the same lie.
-            self._refuse_candidate(str(outcome))
+            self._refuse(self._chosen_id, str(outcome))
             return
         if isinstance(outcome, InvalidMessage):
             self._missing_again(arrived.part)
@@ -355,13 +320,17 @@ class SnapshotFetch:
             request = self._requests.pop(request_id)
             self._want_again(request)
             self._failed(request.peer, "it did not answer in time")
-        waits = self._candidate is not None and self._chosen is None
-        if not self._is_done and now_ms - self._moved_ms >= (UNPROVEN_MS if waits else GIVE_UP_MS):
-            why = "no peer has sent anything of it for too long"
-            if self._candidate is None:
-                self._failure = why
-            else:
-                self._drop_candidate(why)
+        for name, peer in self._peers.items():
+            if peer.epochs.is_open and now_ms - peer.epochs.sent_ms >= TIMEOUT_MS:
+                peer.epochs.is_open = False
+                self._failed(name, "it did not say in time how the epochs ended")
+        if self._is_complete_told or now_ms - self._moved_ms < GIVE_UP_MS:
+            return
+        if self._chosen is None:
+            self._failure = "no peer has sent anything of it for too long"
+        else:
+            why = self._too_few if self._is_done else "no peer has sent anything of it for too long"
+            self._drop_chosen(why)
 
     # Outputs
 
@@ -370,7 +339,7 @@ class SnapshotFetch:
         if not self._failure:
             self._choose()
             self._ask()
-        is_complete = self._is_done and not self._is_complete_told
+        is_complete = self._is_done and self._is_witnessed and not self._is_complete_told
         self._is_complete_told |= is_complete
         ready = FetchReady(
             tuple(self._out_requests),
@@ -379,7 +348,9 @@ class SnapshotFetch:
             tuple(self._out_arrived),
             is_complete,
             self._failure,
+            self._walk.contradiction if self._walk.contradiction != self._alarm_told else "",
         )
+        self._alarm_told = self._walk.contradiction
         self._out_requests, self._out_blames, self._out_arrived, self._out_chosen = [], [], [], None
         self._failure = ""
         return ready
@@ -392,7 +363,7 @@ class SnapshotFetch:
     @property
     def epoch(self) -> int:
         """That of this node's next block."""
-        return self._trusted[0].epoch
+        return self._walk.start.epoch
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -400,8 +371,7 @@ class SnapshotFetch:
         if self._layout is None:
             return 0, 0
         parts = self._layout.parts
-        in_flight = sum(request.part is not None for request in self._requests.values())
-        return parts - len(self._missing) - len(self._checking) - in_flight, parts
+        return parts - len(self._missing) - len(self._checking) - len(self._requests), parts
 
     def oldest_blocks(self) -> list[int]:
         """From which height on each peer that has answered has blocks."""
@@ -411,36 +381,31 @@ class SnapshotFetch:
 
     @property
     def _is_done(self) -> bool:
-        return (
-            self._chosen is not None
-            and not self._missing
-            and not self._checking
-            and not any(request.part is not None for request in self._requests.values())
-        )
+        return self._chosen is not None and not (self._missing or self._checking or self._requests)
 
     @property
-    def _wanted_epoch(self) -> int:
-        return self._trusted[0].epoch if self._candidate is None else self._candidate.header.epoch
+    def _is_witnessed(self) -> bool:
+        """Whether the peers have been heard about the epochs: all who are here or had the time, and f + 1 at least."""
+        if self._walk.witnesses < self._walk.witnesses_needed:
+            return False
+        waits = any(not (peer.epochs.is_told or peer.is_banned) for peer in self._peers.values())
+        return not waits or self._waited_ms >= TIMEOUT_MS
+
+    @property
+    def _too_few(self) -> str:
+        heard, needed = self._walk.witnesses, self._walk.witnesses_needed
+        return f"only {heard} of the {needed} peers that are needed have said how the epochs ended"
+
+    @property
+    def _waited_ms(self) -> int:
+        """Since the first peer was asked."""
+        return 0 if self._asked_ms is None else self._now_ms - self._asked_ms
 
     def _choose(self) -> None:
-        if self._candidate is None:
-            self._take_candidate()
-        if self._candidate is None or self._chosen is not None or self._trusted[-1].epoch < self._wanted_epoch:
-            return
-        trusted = next(epoch for epoch in self._trusted if epoch.epoch == self._wanted_epoch)
-        try:
-            manifest, header, result = verify_manifest(self._chain_id, trusted, self._candidate_data, self._verify)
-        except InvalidMessage as error:
-            self._refuse_candidate(str(error))
-            return
-        self._begin_parts(manifest, header, result)
-
-    def _take_candidate(self) -> None:
         """Once all have answered or the time for it is over: what most peers offer, the newest of these."""
-        if self._asked_ms is None:
+        if self._chosen is not None or self._asked_ms is None:
             return
-        waits = any(peer.oldest is None for peer in self._peers.values())
-        if waits and self._now_ms - self._asked_ms < OFFERS_MS:
+        if self._waited_ms < OFFERS_MS and any(peer.oldest is None for peer in self._peers.values()):
             return
         offers = Counter(
             snapshot
@@ -449,41 +414,74 @@ class SnapshotFetch:
             for snapshot in peer.offers
             if snapshot not in self._refused
         )
-        if not offers:
-            self._failure = self._last_drop or "no peer offers a snapshot that would help"
+        if offers and not self._is_witnessed:
+            if self._waited_ms >= WITNESSES_MS:
+                self._failure = self._too_few
             return
         found = {snapshot: offer for peer in self._peers.values() for snapshot, offer in peer.offers.items()}
-        best = max(offers, key=lambda snapshot: (offers[snapshot], found[snapshot].height, snapshot))
-        self._candidate_id, self._candidate_data = best, found[best].data
-        self._candidate = Manifest.decode(self._candidate_data)
-        self._moved_ms = self._now_ms
+        # Of an epoch that nobody can prove, or of which something untrue is certified, nothing is believed.
+        able = [snapshot for snapshot in offers if self._walk.at(found[snapshot].epoch) is not None]
+        for snapshot in sorted(able, key=lambda each: (offers[each], found[each].height, each), reverse=True):
+            if not any(snapshot in peer.offers for peer in self._peers.values()):
+                continue  # who offered it has just been found lying
+            manifest = Manifest.decode(found[snapshot].data)
+            try:
+                header, result = self._final(manifest)
+            except InvalidMessage as error:
+                self._refuse(snapshot, str(error))
+                continue
+            self._begin_parts(manifest, found[snapshot].data, header, result)
+            return
+        self._failure = self._walk.contradiction or self._last_drop or "no peer offers a snapshot that would help"
 
-    def _begin_parts(self, manifest: Manifest, header: Header, result: Result) -> None:
-        self._chosen = manifest, header, result
+    def _final(self, manifest: Manifest) -> tuple[Header, Result]:
+        """Header and result of its block. Raises InvalidMessage when it is not final by the validators of its epoch, or
+        above that epoch's end (amendment U14)."""
+        epoch = manifest.header.epoch
+        trusted = self._walk.at(epoch)
+        if trusted is None:
+            raise InvalidMessage(f"nothing leads to epoch {epoch}")
+        return trusted.final(self._chain_id, manifest.finality, self._verify, last=self._walk.end_of(epoch))
+
+    def _look_at_chosen_again(self) -> None:
+        """More is known of the epochs now than when it was chosen."""
+        if self._chosen is None or self._is_complete_told:
+            return
+        epoch, height = self._chosen[1].epoch, self._chosen[1].height
+        end = self._walk.end_of(epoch)
+        if self._walk.at(epoch) is None:
+            self._drop_chosen(self._walk.contradiction)
+        elif end is not None and height > end:
+            self._refuse(self._chosen_id, f"its snapshot is of height {height}, and epoch {epoch} ended at {end}")
+
+    def _begin_parts(self, manifest: Manifest, data: bytes, header: Header, result: Result) -> None:
+        self._chosen, self._chosen_id = (manifest, header, result), manifest.id
         self._layout = Layout.of(manifest)
         self._missing = list(range(self._layout.parts))
         self._hash_below = header.parent_hash
-        needed = header.epoch - self._trusted[0].epoch
-        self._out_chosen = Chosen(self._candidate_data, tuple(self._proofs[:needed]))
+        self._moved_ms = self._now_ms
+        self._out_chosen = Chosen(data, self._walk.proofs_to(header.epoch))
 
     def _rule(self, part: int) -> PartRule:
         assert self._chosen is not None and self._layout is not None
         manifest, _, result = self._chosen
         return PartRule.of(self._layout, part, result.state_root, manifest.headers_from, self._hash_below)
 
-    def _refuse_candidate(self, why: str) -> None:
+    def _refuse(self, snapshot: bytes, why: str) -> None:
         """Whoever offers it lies: its block is not final as it says, or its parts are not what it says."""
         for name, peer in list(self._peers.items()):
-            if self._candidate_id in peer.offers:
+            if snapshot in peer.offers:
                 self._blame(name, why)
-        self._drop_candidate("")
+        self._refused.add(snapshot)
+        if snapshot == self._chosen_id:
+            self._drop_chosen("")
 
-    def _drop_candidate(self, why: str) -> None:
+    def _drop_chosen(self, why: str) -> None:
         """It cannot be had, which need not be anybody's fault; another one may."""
-        self._refused.add(self._candidate_id)
+        self._refused.add(self._chosen_id)
         self._last_drop = why
-        self._candidate = self._chosen = self._layout = None
-        self._candidate_id = b""
+        self._chosen = self._layout = self._out_chosen = None
+        self._chosen_id = b""
         self._missing, self._checking, self._out_arrived = [], set(), []
         self._requests.clear()
         for peer in self._peers.values():
@@ -493,17 +491,8 @@ class SnapshotFetch:
     # What to ask for
 
     def _ask(self) -> None:
-        if self._candidate is None:
-            return
+        self._ask_epochs()
         if self._chosen is None:
-            if not any(request.part is None for request in self._requests.values()):
-                holder = self._next_holder()
-                if holder is None and not self._has_holders:
-                    self._candidate, self._candidate_id = None, b""  # all who offered it lied or left
-                elif holder is not None:
-                    query = EpochQuery(self._take_id(), self._trusted[-1].epoch)
-                    self._requests[query.id] = _Request(holder, self._now_ms)
-                    self._out_requests.append((holder, query))
             return
         assert self._layout is not None
         while self._missing and len(self._requests) + len(self._checking) < PARALLEL:
@@ -517,32 +506,42 @@ class SnapshotFetch:
                     self._drop_without_holders()
                 return
             self._missing.pop(0)
-            query_part = PartQuery(self._take_id(), self._candidate_id, part)
+            query_part = PartQuery(self._take_id(), self._chosen_id, part)
             self._requests[query_part.id] = _Request(holder, self._now_ms, part)
             self._peers[holder].in_flight += 1
             self._out_requests.append((holder, query_part))
 
+    def _ask_epochs(self) -> None:
+        """Everybody, and who was late again: silence proves nothing."""
+        for name, peer in self._peers.items():
+            question = peer.epochs
+            if question.is_told or question.is_open or peer.is_banned or peer.not_before_ms > self._now_ms:
+                continue
+            query = EpochQuery(self._take_id(), question.epoch)
+            question.id, question.is_open, question.sent_ms = query.id, True, self._now_ms
+            self._out_requests.append((name, query))
+
     def _runs_are_open(self, runs: int) -> bool:
         """Whether a header run is still on its way or being verified."""
-        on_their_way = [request.part for request in self._requests.values() if request.part is not None]
+        on_their_way = [request.part for request in self._requests.values()]
         return any(open_part < runs for open_part in (*on_their_way, *self._checking))
 
     def _drop_without_holders(self) -> None:
         """Nobody connected has it. After a restart the peers have first to say what they have."""
         asked = self._asked_ms
         if asked is not None and self._now_ms - max(asked, self._moved_ms) >= TIMEOUT_MS:
-            self._drop_candidate("no peer that is connected has the rest of it")
+            self._drop_chosen("no peer that is connected has the rest of it")
 
     @property
     def _has_holders(self) -> bool:
-        return any(self._candidate_id in peer.offers and not peer.is_banned for peer in self._peers.values())
+        return any(self._chosen_id in peer.offers and not peer.is_banned for peer in self._peers.values())
 
     def _next_holder(self) -> str | None:
         """Who has the snapshot and may be asked now: the one with the fewest failures, then the least to do."""
         able = [
             (peer.failures, peer.in_flight, name)
             for name, peer in self._peers.items()
-            if self._candidate_id in peer.offers
+            if self._chosen_id in peer.offers
             and not peer.is_banned
             and peer.in_flight < PER_PEER
             and peer.not_before_ms <= self._now_ms
@@ -550,11 +549,10 @@ class SnapshotFetch:
         return min(able)[2] if able else None
 
     def _want_again(self, request: _Request) -> None:
-        if request.part is not None:
-            self._missing_again(request.part)
-            state = self._peers.get(request.peer)
-            if state is not None:
-                state.in_flight -= 1
+        self._missing_again(request.part)
+        state = self._peers.get(request.peer)
+        if state is not None:
+            state.in_flight -= 1
 
     def _missing_again(self, part: int) -> None:
         self._missing.append(part)
@@ -568,6 +566,7 @@ class SnapshotFetch:
 
     def _blame(self, peer: str, reason: str) -> None:
         state = self._peers.get(peer)
+        self._walk.disbelieve(peer)
         if state is not None:
             state.is_banned = True
             state.offers = {}
@@ -582,7 +581,3 @@ class SnapshotFetch:
 
 
 _chosen_decoder: Final = decoder_for(Chosen)
-
-
-class ManifestRefused(InvalidMessage):
-    """A part is true and so shows that the manifest it was fetched by is not."""

@@ -28,7 +28,7 @@ from dawan_node.primitives.encoding import Bytes32, ProtocolStruct, Uint, decode
 from dawan_node.primitives.proofs import PROOF_BYTES_MAX, FinalityProof
 from dawan_node.primitives.validators import VALIDATORS_MAX, ValidatorSet
 from dawan_node.sync.messages import SYNC_MESSAGE_BYTES_MAX
-from dawan_node.sync.snapshot_format import MANIFEST_BYTES_MAX, PART_BYTES_MAX, Manifest
+from dawan_node.sync.snapshot_format import MANIFEST_BYTES_MAX, PART_BYTES_MAX
 
 #: The two that a node keeps.
 OFFERS_MAX: Final = 2
@@ -149,19 +149,13 @@ class TrustedEpoch:
             reached.append(trusted)
         return tuple(reached)
 
-    def final(self, chain_id: bytes, finality: bytes, verify: Verify = verify_ed25519) -> tuple[Header, Result]:
-        """Header and result of a block that this epoch's validators made final. Raises InvalidMessage."""
+    def final(
+        self, chain_id: bytes, finality: bytes, verify: Verify = verify_ed25519, *, last: int | None = None
+    ) -> tuple[Header, Result]:
+        """Header and result of a block that this epoch's validators made final; ``last`` is the epoch's last height
+        where that is known, for its keys sign nothing above it (amendment U14). Raises InvalidMessage."""
         try:
             proof = FinalityProof.decode(finality)
-            return proof.verify(chain_id, self.epoch, self.validators, first=self.first, check=verify)
+            return proof.verify(chain_id, self.epoch, self.validators, first=self.first, last=last, check=verify)
         except InvalidInput as error:
             raise InvalidMessage(str(error)) from None
-
-
-def verify_manifest(
-    chain_id: bytes, trusted: TrustedEpoch, data: bytes, verify: Verify = verify_ed25519
-) -> tuple[Manifest, Header, Result]:
-    """An offered manifest whose block is final in the ``trusted`` epoch. Raises InvalidMessage."""
-    manifest = Manifest.decode(data)
-    header, result = trusted.final(chain_id, manifest.finality, verify)
-    return manifest, header, result

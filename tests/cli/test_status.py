@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dawan_node.cli.health import STALL_MS, examine
-from dawan_node.rpc.api import CertificateWarning
+from dawan_node.rpc.api import CertificateWarning, DiskInfo
 from tests.cli.node_in_reach import CommandLine, command_line
 
 
@@ -76,6 +76,29 @@ def test_a_certificate_near_its_end_is_a_line_with_its_remedy_and_no_reason_to_c
             "fix": "Renew.",
         }
     ]
+
+
+def test_room_on_the_disk_is_shown_beside_what_the_node_stops_at(dawan: CommandLine) -> None:
+    assert "disk: 50.0 GiB free (stops below 64 MiB, 64 MiB in reserve)" in dawan("status").stdout
+    dawan.server.node.disk = DiskInfo(900 << 20, 64 << 20, 32 << 20)
+    shown = dawan("status")
+    assert shown.exit_code == 0, "it goes on"
+    assert "disk: 900 MiB free (stops below 64 MiB, 32 MiB in reserve)" in shown.stdout
+    assert shown.stdout.splitlines()[-1].startswith(" ! the disk is nearly full.")
+    disk = dawan.json("status", "-o", "json")["disk"]
+    assert disk == {"free_bytes": 900 << 20, "floor_bytes": 64 << 20, "reserve_bytes": 32 << 20}
+
+
+def test_a_database_that_is_fetched_anew_is_said_with_the_height_below_which_it_does_not_vote(
+    dawan: CommandLine,
+) -> None:
+    assert "healing" not in dawan.json("status", "-o", "json")["channels"][0]
+    dawan.server.node.healing_to = 4_000
+    shown = dawan("status")
+    assert shown.exit_code == 0
+    says = "its database was lost or damaged and comes back from the peers, at 1 of 4000 or more"
+    assert f" ! trade: healing: {says}; it does not vote before that" in shown.stdout
+    assert dawan.json("status", "-o", "json")["channels"][0]["healing"] == {"to": 4_000}
 
 
 INFO = {"validators": ["gz1", "hk1", "hq1", "mo1"], "n": 4, "f": 1, "quorum": 3}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dawan_node.errors import StorageError
+from dawan_node.node import restore
 from tests.long_and_short import seeds
 from tests.node.channel_cluster import Cluster, memory_folder, simulate
 
@@ -71,3 +72,22 @@ def test_a_damaged_ledger_is_refused_and_comes_back_from_the_peers(folder: Path,
         assert height > 3
 
     simulate(folder, seed, scenario)
+
+
+def test_a_node_is_healing_until_it_is_as_far_as_its_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log as it is after long: of what it knows to be decided, the bodies are gone."""
+    monkeypatch.setattr(restore, "_logged_bodies", lambda genesis, log_records: set())
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.load(20)
+        height = await cluster.settle()
+        assert not any(node.channel.healing_to for node in cluster.alive)
+        await cluster.stop(DAMAGED)
+        set_aside(cluster.nodes[DAMAGED].folder / "db")
+        cluster.start(DAMAGED)
+        assert cluster.nodes[DAMAGED].channel.healing_to == height
+        await cluster.load(5)
+        await cluster.settle()
+        assert not cluster.nodes[DAMAGED].channel.healing_to
+
+    simulate(folder, 1, scenario)

@@ -132,7 +132,7 @@ def test_a_database_that_vanished_is_made_anew_and_signs_nothing_before_it_is_as
     home.database.rename(home.database.with_name("gone"))
     parts = home.open()
     assert parts.head.height == 0 and parts.signer is not None and parts.signer.floor == 3
-    assert mode(parts) is Mode.SYNCING
+    assert mode(parts) is Mode.SYNCING and parts.healing_to == 3
 
 
 def damage(database: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_damaged_database_is_kept_and_another_begun_that_signs_nothing_before_
     home.opened.pop().store.close()
     damage(home.database)
     parts = home.open()
-    assert parts.head.height == 0 and mode(parts) is Mode.SYNCING
+    assert parts.head.height == 0 and mode(parts) is Mode.SYNCING and parts.healing_to == 3
     assert home.database.with_name("db.damaged-1").is_dir()
     assert "database_damaged" in caplog.messages
 
@@ -244,6 +244,7 @@ def test_a_log_that_is_ahead_of_the_database_is_what_a_crash_leaves(
         home.decided(block)
     parts = home.open()
     assert signs(parts, caplog) and parts.head.height == 2
+    assert parts.healing_to == 0, "it has all that it needs itself"
     assert parts.bodies.get(blocks[2].hash) is not None, "decided and not stored: its bodies are needed"
     assert [acquire.block_hash for acquire in parts.replica.ready().acquire] == [blocks[2].hash]
 

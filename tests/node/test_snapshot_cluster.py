@@ -274,7 +274,8 @@ def test_every_transaction_sent_again_after_snapshots_and_pruning_is_on_chain_on
         cluster.start(OBSERVER)
         await reopened(cluster, OBSERVER)
         await level(cluster, OBSERVER)
-        height = cluster.nodes["gz1"].channel.head.height
+        store = cluster.nodes["gz1"].channel.store
+        height = store.head.height
         for transaction in cluster.submitted.values():
             for name in ("gz1", OBSERVER):
                 (verdict,) = await cluster.nodes[name].channel.admission.submit([transaction.envelope])
@@ -282,7 +283,7 @@ def test_every_transaction_sent_again_after_snapshots_and_pruning_is_on_chain_on
                 if name == OBSERVER and verdict.refusal is not None:
                     assert verdict.refusal.code == Code.E_NONCE_USED and "older blocks" in verdict.refusal.detail
         await cluster.commit("gz1")
-        assert cluster.nodes["gz1"].channel.head.height == height + 1
+        assert store.head.height == height + 1, "the new one, and nothing again"
 
     simulate(folder, 8, scenario, observers=1, keeping=eager)
 

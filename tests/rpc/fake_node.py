@@ -23,6 +23,7 @@ from dawan_node.rpc.api import (
     CertificateWarning,
     ChannelInfo,
     ChannelStatus,
+    DiskInfo,
     EventFilter,
     EventInfo,
     EventPage,
@@ -153,6 +154,8 @@ class FakeNode:
         self.envelopes: dict[bytes, bytes] = {}
         self.unhealthy = False
         self.certificates: tuple[CertificateWarning, ...] = ()
+        self.disk = DiskInfo(50 << 30, 64 << 20, 64 << 20)
+        self.healing_to: int | None = None
 
     # -- memory
 
@@ -165,8 +168,11 @@ class FakeNode:
             raise self.fails_with
         state, age = ("view_change", 40_000) if self.unhealthy else ("normal", 120)
         self.calls.append("status")
-        channels = (ChannelStatus(name, self.height, state, 0, "gz1", age) for name in self.members_by_channel)
-        return StatusInfo("gz1", "gz", "devnet", 12, tuple(channels), 3, self.certificates)
+        channels = tuple(
+            ChannelStatus(name, self.height, state, 0, "gz1", age, None, self.healing_to)
+            for name in self.members_by_channel
+        )
+        return StatusInfo("gz1", "gz", "devnet", 12, channels, 3, self.certificates, self.disk)
 
     @property
     def height(self) -> int:

@@ -278,7 +278,7 @@ def test_a_suspended_organisation_is_an_outsider_from_the_next_call_on() -> None
     assert json.loads(ask(node, HK, {"jsonrpc": "2.0", "id": 1, "method": "channel_list"}))["result"] == []
 
 
-def test_lists_and_status_show_a_member_its_own_channels_only_and_nothing_of_peers() -> None:
+def test_lists_and_status_show_a_member_its_own_channels_only_and_nothing_of_peers_and_disk() -> None:
     node = FakeNode(CHANNELS)
     for caller, channels in ((LOCAL, ["trade", "cargo"]), (HK, ["trade"]), (Caller("sz", "erp", Kind.OUTSIDER), [])):
         listed, status = json.loads(
@@ -291,6 +291,7 @@ def test_lists_and_status_show_a_member_its_own_channels_only_and_nothing_of_pee
         assert listed["result"] == channels
         assert [row["channel"] for row in status["result"]["channels"]] == channels
         assert status["result"]["peers"] == (3 if caller is LOCAL else None)
+        assert ("disk" in status["result"]) == (caller is LOCAL)
 
 
 def test_no_hint_or_text_for_an_outsider_names_a_channel_it_did_not_name_itself() -> None:

@@ -69,7 +69,7 @@ def committed(node: FakeNode, to: str = "hk-bank") -> str:
     ("method", "params", "keys"),
     [
         ("node_version", [], "version protocol suite python leveldb ed25519"),
-        ("node_status", [], "node org network uptime_s channels peers"),
+        ("node_status", [], "node org network uptime_s disk channels peers"),
         ("channel_get", ["trade"], "channel chain_id height modules orgs validators n f quorum"),
         ("chain_head", ["trade"], "height block_hash state_root timestamp"),
         ("chain_getBlock", ["trade", 1], "height header block_hash result commit txs"),
@@ -105,6 +105,7 @@ def test_status_and_version_are_as_documented() -> None:
             "sync": None,
         }
     ]
+    assert status["disk"] == {"free_bytes": 50 << 30, "floor_bytes": 64 << 20, "reserve_bytes": 64 << 20}
     assert result("channel_list") == ["trade"]
     assert result("module_list", ["trade"]) == [{"name": "toy", "version": 1}]
     assert result("channel_get", ["trade"])["modules"] == [{"name": "toy", "version": 1}]

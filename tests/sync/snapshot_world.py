@@ -14,7 +14,7 @@ from dawan_node.execution import state_tree
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.replay import replay_value
-from dawan_node.sync.snapshot_fetch import Arrived, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_fetch import Chosen, SnapshotFetch
 from dawan_node.sync.snapshot_format import Chunk, Entry, HeaderRun, Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochProof,
@@ -29,6 +29,7 @@ from dawan_node.sync.snapshot_messages import (
     decode_snapshot_message,
     is_snapshot_message,
 )
+from dawan_node.sync.snapshot_parts import Arrived
 from tests.sync.chain import CHAIN_ID, certify, keys_of, set_of
 
 FIRST, SECOND, ATTACKER = keys_of(4), keys_of(7, b"second"), keys_of(4, b"attacker")
@@ -37,14 +38,15 @@ TRUSTED = TrustedEpoch(0, 1, set_of(FIRST))
 
 @dataclass
 class World:
-    """A chain of 40 headers: epoch 0 ends at height 10 and names SECOND; a snapshot of height 40 with replay entries
-    from height 30 on."""
+    """A chain of 40 headers: epoch 0 ends at height 10 (``end``; 0: it never does) and names SECOND; a snapshot of
+    height 40 with replay entries from height 30 on."""
 
     entries: int = 300
     salt: bytes = b""
     first: list[PrivateKey] = field(default_factory=lambda: FIRST)
     second: list[PrivateKey] = field(default_factory=lambda: SECOND)
     signers: list[PrivateKey] = field(default_factory=lambda: FIRST)
+    end: int = 10
 
     def __post_init__(self) -> None:
         entries = [Entry("trade", "invoice", b"%d" % n + self.salt, b"value %d" % n) for n in range(self.entries)]
@@ -63,8 +65,8 @@ class World:
         self.results: list[Result] = []
         below, below_result = CHAIN_ID, bytes(32)
         for height in range(1, 41):
-            keys, epoch = (self.first, 0) if height <= 10 else (self.second, 1)
-            ends = height == 10
+            keys, epoch = (self.first, 0) if self.is_old(height) else (self.second, 1)
+            ends = height == self.end
             valset, following = set_of(keys).hash, set_of(self.second).hash if ends else set_of(keys).hash
             header = Header(
                 1, CHAIN_ID, epoch, height, below, bytes(32), 1, 1, 1_000 * height, 0, valset, ends,
@@ -77,9 +79,12 @@ class World:
         self.manifest = self.manifest_of(12)
         self.layout = Layout.of(self.manifest)
 
+    def is_old(self, height: int) -> bool:
+        return not self.end or height <= self.end
+
     def finality(self, height: int) -> bytes:
         header, result = self.headers[height - 1], self.results[height - 1]
-        certificate = certify(self.signers if height <= 10 else self.second, header, result)
+        certificate = certify(self.signers if self.is_old(height) else self.second, header, result)
         return FinalityProof.build(header.encode(), result.encode(), [], certificate).encode()
 
     def manifest_of(self, chunks: int, headers_from: int = 30) -> Manifest:
@@ -88,7 +93,7 @@ class World:
         return Manifest(1, self.finality(40), len(self.state), 1, headers_from, bounds)
 
     def epochs(self) -> tuple[EpochProof, ...]:
-        return (EpochProof(self.finality(10), set_of(self.second).members),)
+        return (EpochProof(self.finality(self.end), set_of(self.second).members),) if self.end else ()
 
     def part(self, layout: Layout, part: int) -> bytes:
         if part < layout.runs:
@@ -115,14 +120,29 @@ TRUE = World()
 FORGED = World(
     salt=b"!", second=ATTACKER, signers=ATTACKER
 )  # epoch 1 of the attacker's own, certified by nobody who is trusted
+#: What whoever stole the keys of FIRST can certify: an epoch 0 that goes on for ever, or one that ended later.
+STOLEN = World(salt=b"?", end=0)
+STOLEN_END = World(salt=b"?", end=14, second=ATTACKER)
 Answer = Callable[[SnapshotRequest], SnapshotAnswer | None]
 
 
-class Fetcher:
-    """Runs a machine against peers that answer at once, in virtual time."""
+def witness(request: SnapshotRequest) -> SnapshotAnswer | None:
+    """Who has no snapshot and tells the truth about the epochs."""
+    return SnapshotOffer(request.id, 1, ()) if isinstance(request, SnapshotQuery) else TRUE.answer(request)
 
-    def __init__(self, peers: dict[str, Answer], height: int = 0, trusted: TrustedEpoch = TRUSTED) -> None:
-        self.peers = peers
+
+class Fetcher:
+    """Runs a machine against peers that answer at once, in virtual time. Beside them is one ``witness``, with whom a
+    single other peer is enough to be believed about the epochs; None: there is none."""
+
+    def __init__(
+        self,
+        peers: dict[str, Answer],
+        height: int = 0,
+        trusted: TrustedEpoch = TRUSTED,
+        witness: Answer | None = witness,
+    ) -> None:
+        self.peers = peers if witness is None else {**peers, "witness": witness}
         self.now_ms = 0
         self.fetch = SnapshotFetch(CHAIN_ID, height, trusted, 0)
         self.parts: dict[int, bytes] = {}
@@ -132,6 +152,7 @@ class Fetcher:
         self.asked: list[tuple[str, SnapshotRequest]] = []
         self.is_complete = False
         self.failure = ""
+        self.alarms: list[str] = []
 
     def run(self, seconds: int = 600, stop: Callable[[], bool] = lambda: False) -> Fetcher:
         for name in self.peers:
@@ -160,6 +181,8 @@ class Fetcher:
             self.check(arrived)
         self.is_complete |= ready.is_complete
         self.failure = ready.failure
+        if ready.alarm:
+            self.alarms.append(ready.alarm)
         return bool(ready)
 
     def deliver(self, peer: str, answer: SnapshotAnswer) -> None:

@@ -21,28 +21,32 @@ from dawan_node.sync.snapshot_messages import (
     decode_snapshot_message,
 )
 from tests.sync.chain import CHAIN_ID, set_of
-from tests.sync.snapshot_world import SECOND, TRUE, TRUSTED
+from tests.sync.snapshot_world import FORGED, SECOND, TRUE, TRUSTED, witness
 
 
 class Fetching:
-    """One fetch whose requests wait until the test answers them."""
+    """One fetch whose requests wait until the test answers them; but a witness without a snapshot, who is needed to be
+    believed about the epochs, answers at once."""
 
     def __init__(self, *peers: str) -> None:
         self.fetch = SnapshotFetch(CHAIN_ID, 0, TRUSTED, 0)
         self.now_ms = 0
         self.asked: list[tuple[str, SnapshotRequest]] = []
         self.blamed: list[str] = []
-        for peer in peers:
+        for peer in (*peers, "witness"):
             self.fetch.peer_up(peer, self.now_ms)
         self.pump()
 
     def pump(self) -> None:
         ready = self.fetch.ready()
-        self.asked += ready.requests
+        self.asked += [(peer, request) for peer, request in ready.requests if peer != "witness"]
         self.blamed += [blame.peer for blame in ready.blames]
         for arrived in ready.arrived:
             self.fetch.checked(arrived, arrived.rule.verify(arrived.data), self.now_ms)
             self.pump()
+        for peer, request in ready.requests:
+            if peer == "witness":
+                self.deliver(peer, request)
 
     def answer(self, kind: type[SnapshotRequest]) -> None:
         """Everything of this kind that waits is answered truly."""
@@ -52,12 +56,13 @@ class Fetching:
             self.deliver(peer, request)
 
     def deliver(self, peer: str, request: SnapshotRequest) -> None:
-        reply = TRUE.answer(request)
+        reply = witness(request) if peer == "witness" else TRUE.answer(request)
         if isinstance(reply, EpochReply):
             self.fetch.epochs_arrived(peer, reply, self.now_ms)
         elif isinstance(reply, PartReply):
             self.fetch.part_arrived(peer, reply, self.now_ms)
         else:
+            assert isinstance(reply, SnapshotOffer)
             self.fetch.offer_arrived(peer, reply, self.now_ms)
         self.pump()
 
@@ -81,15 +86,18 @@ def test_progress_counts_what_is_here_and_not_what_is_on_its_way() -> None:
 def test_an_answer_that_was_not_asked_for_changes_nothing() -> None:
     node = Fetching("a", "b")
     node.answer(SnapshotQuery)
-    ((peer, query),) = node.asked
-    assert isinstance(query, EpochQuery)
-    other = "b" if peer == "a" else "a"
+    (peer, query), (other, other_query) = node.asked
+    assert isinstance(query, EpochQuery) and isinstance(other_query, EpochQuery)
     node.fetch.epochs_arrived(other, EpochReply(query.id, ()), 0)
     node.fetch.epochs_arrived(peer, EpochReply(99, ()), 0)
+    node.fetch.epochs_arrived("nobody", EpochReply(query.id, ()), 0)
     node.fetch.part_arrived(peer, PartReply(query.id, b"false"), 0)
     node.pump()
-    assert node.asked == [(peer, query)] and not node.blamed
+    assert node.asked == [(peer, query), (other, other_query)] and not node.blamed
     node.answer(EpochQuery)
+    node.fetch.epochs_arrived(peer, EpochReply(query.id, FORGED.epochs()), 0)
+    node.pump()
+    assert not node.blamed, "the second answer to one question"
     ((holder, part),) = node.asked
     assert isinstance(part, PartQuery)
     node.fetch.epochs_arrived(holder, EpochReply(part.id, ()), 0)
@@ -115,7 +123,7 @@ def test_the_only_holder_is_asked_again_for_the_epochs_when_it_has_rested() -> N
 
 def test_what_is_on_its_way_of_a_snapshot_that_is_let_go_does_not_keep_its_peer_from_being_asked() -> None:
     node = Fetching("a")
-    ((_, query),) = node.asked
+    (_, query), _ = node.asked
     other = msgspec.structs.replace(TRUE.manifest, chunk_bytes=2)
     node.fetch.offer_arrived("a", SnapshotOffer(query.id, 1, (TRUE.manifest.encode(), other.encode())), 0)
     node.pump()

@@ -12,14 +12,9 @@ from dawan_node.errors import StorageReason
 from dawan_node.node.checkup.finding import Finding, fail, not_run, ok, warn
 from dawan_node.node.checkup.patient import Patient
 from dawan_node.storage.leveldb import is_initialised, missing_file, set_aside_before
-from dawan_node.storage.room import Room
+from dawan_node.storage.room import FREE_BYTES_FAIL, GIB, MIB, Room
 
 CHECK: Final = "disk"
-GIB: Final = 1024**3
-MIB: Final = 1024**2
-#: LevelDB compacts into new files before it removes old ones, the log has segments of 64 MiB, and a day of logs has
-#: tens of MiB: below this the next compaction may be the last.
-FREE_BYTES_FAIL: Final = 1 * GIB
 #: A busy month is several GiB; whoever is told now can still order a disk.
 FREE_BYTES_WARN: Final = 10 * GIB
 #: Two syncs per block stand in the way of a commit: at 20 ms they are what a client waits for, and at 250 ms a view

@@ -15,6 +15,7 @@ import click
 
 from dawan_node.testing.planted_bugs import BUGS
 from dawan_node.testing.simulator.campaign import Report, cores, run_campaign, silence
+from dawan_node.testing.simulator.liars import EVERY_LIAR
 from dawan_node.testing.simulator.parts import PARTS, Part, Setting
 from dawan_node.testing.simulator.plan import plan_of
 from dawan_node.testing.simulator.shrink import shrink
@@ -33,7 +34,7 @@ SHRINK_S = 40.0
 @click.option("--first", type=int, default=0, show_default=True, help="The first of them.")
 @click.option("--jobs", type=int, default=0, help="Processes; 0: as many as cores.")
 @click.option("--validators", type=int, help="Only networks of this size.")
-@click.option("--liar", help="Only this kind of liar, f of them.")
+@click.option("--liar", type=click.Choice(sorted(EVERY_LIAR)), help="Only this kind of liar, f of them.")
 @click.option("--bug", "bugs", multiple=True, type=click.Choice([bug.name for bug in BUGS]), help="Only these bugs.")
 @click.option("--seed", type=int, help="One seed only.")
 @click.option("--trace", is_flag=True, help="With --seed: tell what happens.")

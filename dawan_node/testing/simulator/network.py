@@ -159,6 +159,7 @@ class Network:
             if accused.is_honest and judge.is_honest:
                 raise Violation(f"{judge.name} accuses honest {peer_name}: {why}")
             self._world.say(f"{judge.name} closes {peer_name}: {why}")
+            self._world.counts["liar cut off"] += 1
             self._close(_pair(judge.number, accused.number), CLOSED_MS)
 
     # Messages

@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run. ``liars`` are (node, name in ``LIARS``); ``duration_ms`` is how long the misfortunes last."""
+    """A run. ``liars`` are (node, name in ``EVERY_LIAR``); ``duration_ms`` is how long the misfortunes last."""
 
     seed: int
     validators: int

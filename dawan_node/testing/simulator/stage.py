@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from dawan_node.testing.simulator.liars import LIARS
+from dawan_node.testing.simulator.liars import EVERY_LIAR
 from dawan_node.testing.simulator.network import Weather
 from dawan_node.testing.simulator.plan import Plan, Step
 from dawan_node.testing.simulator.scene import Scene, run_checked
@@ -77,7 +77,7 @@ def build(plan: Plan, transcript: Callable[[str], None] | None = None) -> Scene:
         params={"window": plan.window, "block_txs_max": plan.block_txs_max},
         timers=plan.timers,
         is_real=plan.is_real,
-        liars={number: LIARS[name](plan.seed * 64 + number) for number, name in plan.liars},
+        liars={number: EVERY_LIAR[name](plan.seed * 64 + number) for number, name in plan.liars},
         twins=plan.twins,
         transcript=transcript,
         is_started=False,

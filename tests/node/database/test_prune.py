@@ -17,7 +17,7 @@ from dawan_node.node.snapshot_keeper import epoch_proofs
 from dawan_node.node.snapshot_maker import make_snapshot
 from dawan_node.sync.snapshot_fetch import Chosen
 from dawan_node.sync.snapshot_format import Layout, Manifest
-from dawan_node.sync.snapshot_messages import EpochProof, TrustedEpoch, verify_manifest
+from dawan_node.sync.snapshot_messages import EpochProof, TrustedEpoch
 from dawan_node.testing.long_chain import Plan
 from tests.node.database.kit import CHANNEL, copy_of, home_with, home_with_chain, keys, verified, with_another_epoch
 from tests.node.ledger import START_MS
@@ -97,13 +97,14 @@ def test_a_snapshot_over_an_epoch_is_proven_from_the_genesis_and_verifies_as_a_d
     kept = keeping.incoming.manifest()
     assert kept is not None
     manifest = Chosen.decode(kept).manifest
+    finality = Manifest.decode(manifest).finality
     genesis = keys().genesis
     start = TrustedEpoch(0, 1, genesis.validator_set)
     with pytest.raises(InvalidMessage, match="validator"):
-        verify_manifest(genesis.chain_id, start, manifest)
+        start.final(genesis.chain_id, finality)
     (reached,) = start.follow(genesis.chain_id, proofs)
     assert reached.epoch == 1
-    _, header, result = verify_manifest(genesis.chain_id, reached, manifest)
+    header, result = reached.final(genesis.chain_id, finality)
     assert Layout.of(Manifest.decode(manifest)).runs == 1
 
     opened = open_channel(genesis, tmp_path / "unused" / "db", 100, None, None, START_MS)
