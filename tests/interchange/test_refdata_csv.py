@@ -62,11 +62,17 @@ def test_the_seeded_calendars_keep_the_days_that_every_law_fixes(place: str) -> 
 
 
 @pytest.mark.skipif(not HS_FILE.is_file(), reason=f"NOT RUN: the list of the Harmonized System is not at {HS_FILE}")
-def test_the_public_list_of_goods_becomes_an_edition_in_some_twenty_transactions() -> None:
+def test_the_public_list_of_goods_is_cut_into_some_twenty_transactions() -> None:
     reading = read_table("hs", HS_FILE.read_bytes())
     assert reading.refusal == ""
     assert len(reading.rows) == 6_939
     assert len(list(batches(reading.rows))) <= 20
+
+
+@pytest.mark.skipif(not HS_FILE.is_file(), reason=f"NOT RUN: the list of the Harmonized System is not at {HS_FILE}")
+@pytest.mark.extended
+def test_the_public_list_of_goods_becomes_an_edition_in_force() -> None:
+    reading = read_table("hs", HS_FILE.read_bytes())
     reference = Reference()
     version = reference.load("hs", reading.rows, source=reading.source)
     reference.adopt("hs", version, "2022-01-01")
