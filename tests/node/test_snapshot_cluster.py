@@ -14,9 +14,21 @@ from dawan_node.consensus.report import Mode
 from dawan_node.node.keeping import Keeping
 from dawan_node.node.snapshot_fetching import RETRY_MS
 from dawan_node.p2p.framing import Topic
+from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.certificate import COMMIT_TAG, CommitCertificate, bitmap_of, commit_vote_bytes
 from dawan_node.primitives.codes import Code
+from dawan_node.primitives.proofs import FinalityProof
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.snapshot_files import SnapshotFolders
-from dawan_node.sync.snapshot_messages import PartReply, SnapshotOffer, decode_snapshot_message, is_snapshot_message
+from dawan_node.sync.snapshot_messages import (
+    EpochProof,
+    EpochReply,
+    PartReply,
+    SnapshotOffer,
+    decode_snapshot_message,
+    is_snapshot_message,
+)
+from dawan_node.testing.module_kit import private_key_of
 from tests.node.channel_cluster import Cluster, memory_folder, simulate, until
 from tests.node.snapshot_kit import contents
 
@@ -126,6 +138,63 @@ def test_a_lying_peer_is_cut_off_and_the_newcomer_arrives_all_the_same(folder: P
         await level(cluster, OBSERVER)
 
     simulate(folder, 2, scenario, observers=1, keeping=eager)
+
+
+def stolen_end(cluster: Cluster, height: int) -> EpochProof:
+    """An end of epoch 0 that nobody decided, by whoever has the keys of its validators (amendment U14)."""
+    genesis = cluster.author.genesis
+    validators = genesis.validator_set
+    keys = {node.peer.public_key: private_key_of(node.key_name) for node in cluster.nodes.values()}
+    following = ValidatorSet(validators.members[:3])
+    header = Header(
+        1,
+        genesis.chain_id,
+        0,
+        height,
+        bytes(32),
+        bytes(32),
+        1,
+        1,
+        genesis.created_ms + height,
+        0,
+        validators.hash,
+        True,
+    )
+    result = Result(height, header.hash, bytes(32), bytes(32), bytes(32), following.hash)
+    vote = commit_vote_bytes(genesis.chain_id, 0, 0, height, header.hash, result.hash)
+    signatures = [keys[public_key].sign(COMMIT_TAG, vote) for public_key in validators.public_keys[: validators.q]]
+    bitmap = bitmap_of(range(validators.q), validators.n)
+    certificate = CommitCertificate(0, 0, height, header.hash, result.hash, bitmap, signatures)
+    finality = FinalityProof.build(header.encode(), result.encode(), [], certificate.encode())
+    return EpochProof(finality.encode(), following.members)
+
+
+def test_where_an_epoch_has_two_ends_no_snapshot_is_taken_and_people_are_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 21)
+        carry = cluster.carry
+        ends = {"gz1": stolen_end(cluster, 5), "hk1": stolen_end(cluster, 7)}
+
+        def thieves(sender: str, receiver: str, topic: Topic, payload: bytes) -> bool:
+            if sender in ends and topic is Topic.SYNC and is_snapshot_message(payload):
+                message = decode_snapshot_message(payload)
+                if isinstance(message, EpochReply):
+                    payload = EpochReply(message.id, (ends[sender],)).encode()
+            return carry(sender, receiver, topic, payload)
+
+        cluster.carry = thieves  # type: ignore[method-assign]
+        cluster.start(OBSERVER)
+        await level(cluster, OBSERVER)
+        assert not cluster.reopens, "by blocks"
+
+    with caplog.at_level(logging.WARNING, "dawan_node.node.snapshot_fetching"):
+        simulate(folder, 3, scenario, observers=1, keeping=eager)
+    (alarm,) = [record for record in caplog.records if record.message == "epoch_ends_contradict"]
+    assert alarm.levelno == logging.CRITICAL
+    assert "snapshot_given_up" in caplog.messages and "snapshot_chosen" not in caplog.messages
 
 
 def test_a_validator_that_lost_its_database_and_kept_its_log_votes_again_after_the_snapshot(folder: Path) -> None:
