@@ -67,10 +67,10 @@ def tell(figures: dict[str, Any], path: Path | None) -> None:
         if isinstance(value, dict):
             if list(value) != columns:
                 columns = list(value)
-                print(f"{'':<52}" + "".join(f"{column:>13}" for column in columns))
-            print(f"{name:<52}" + "".join(f"{_text(each):>13}" for each in value.values()))
+                print(f"{'':<52}" + "".join(f"{column:>20}" for column in columns))
+            print(f"{name:<52}" + "".join(f"{_text(each):>20}" for each in value.values()))
         else:
-            print(f"{name:<52}{_text(value):>13}")
+            print(f"{name:<52}{_text(value):>20}")
     if path is not None:
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
