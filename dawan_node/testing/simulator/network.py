@@ -59,8 +59,10 @@ class Network:
 
     def is_linked(self, one: SimulatedNode, other: SimulatedNode) -> bool:
         """Whether there is an open link between two nodes."""
+        if one is other or one.life is None or other.life is None:
+            return False
         pair = _pair(one.number, other.number)
-        return one is not other and one.is_up and other.is_up and pair not in self._cut and not self._is_closed(pair)
+        return pair not in self._cut and not (pair in self._closed_until and self._is_closed(pair))
 
     def _is_closed(self, pair: tuple[int, int]) -> bool:
         return self._closed_until.get(pair, 0) > self._world.now
