@@ -243,6 +243,16 @@ def test_below_the_epoch_of_two_ends_all_stays_as_it_was() -> None:
         walk.take("liar", 0, [EpochProof(b"", epochs.proofs[0].members)])
 
 
+def test_a_third_end_of_an_epoch_changes_nothing_about_what_people_are_told() -> None:
+    walk = EpochWalk(CHAIN_ID, TRUSTED, verify_ed25519)
+    for source, world in (("a", TRUE), ("thief", STOLEN_END)):
+        walk.take(source, 0, world.epochs())
+    told = walk.contradiction
+    assert "that thief shows" in told
+    walk.take("another", 0, World(salt=b"?", end=20, second=ATTACKER).epochs())
+    assert walk.contradiction == told and walk.at(0) is None
+
+
 def test_a_peer_that_lied_about_something_else_is_no_witness_any_more() -> None:
     def corrupt(request: SnapshotRequest) -> SnapshotAnswer | None:
         answer = TRUE.answer(request)

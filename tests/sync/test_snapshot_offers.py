@@ -107,6 +107,20 @@ def test_a_block_that_is_not_final_is_not_fetched_however_many_offer_it() -> Non
     assert fetcher.banned == {"x", "y"}
 
 
+def test_of_a_liar_that_offers_several_blocks_that_are_not_final_one_is_looked_at() -> None:
+    lies = [of_block(TRUE.manifest, timestamp_ms=time_ms) for time_ms in (1, 2)]
+    fetcher = Fetcher({"liar": offering(*lies)}).run()
+    assert fetcher.failure and fetcher.banned == {"liar"} and len(fetcher.reasons) == 1
+
+
+def test_a_node_that_nobody_is_connected_to_says_so() -> None:
+    fetch = SnapshotFetch(CHAIN_ID, 0, TRUSTED, 0)
+    fetch.tick(GIVE_UP_MS - 1)
+    assert not fetch.ready().failure
+    fetch.tick(GIVE_UP_MS)
+    assert fetch.ready().failure == "no peer has sent anything of it for too long"
+
+
 def test_a_snapshot_of_an_epoch_that_its_only_holder_cannot_prove_is_let_go_at_once() -> None:
     fetcher = Fetcher({"liar": offering(MADE_UP, epochs=empty_handed), "a": TRUE.answer}).run()
     fetcher.assert_true()
