@@ -107,7 +107,7 @@ def test_a_block_that_is_not_final_is_not_fetched_however_many_offer_it() -> Non
     assert fetcher.banned == {"x", "y"}
 
 
-def test_of_a_liar_that_offers_several_blocks_that_are_not_final_one_is_looked_at() -> None:
+def test_a_liar_that_offers_several_blocks_that_are_not_final_is_blamed_once() -> None:
     lies = [of_block(TRUE.manifest, timestamp_ms=time_ms) for time_ms in (1, 2)]
     fetcher = Fetcher({"liar": offering(*lies)}).run()
     assert fetcher.failure and fetcher.banned == {"liar"} and len(fetcher.reasons) == 1
