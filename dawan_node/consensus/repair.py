@@ -3,7 +3,9 @@
 Nothing is retransmitted blindly. Once a second, and when a link comes up, a replica says in a STATUS where it is and
 which votes it holds; whoever holds what it lacks sends exactly that: the next decided blocks with their proof, the
 NEW-VIEW of a later view, VIEW-CHANGEs for its target, proposals, and the sender's own votes. Every reply to one link
-is limited in time, so that STATUS cannot be used as an amplifier.
+is limited in time, so that STATUS cannot be used as an amplifier. Only decided blocks are sent again at once, to whom
+the last ones brought forward: with one round of help per ``resend_ms`` a replica that comes back to a busy channel
+would stay behind it for as long as the others decide more than that in the meantime.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ class Repair:
         self._view_changer = view_changer
         self._status_at = state.clock
         self._claims: dict[int, int] = {}  # validator -> the highest decided height it claimed on its own link
-        self._helped_at: dict[int, int] = {}
-        self._told_at: dict[int, int] = {}
+        self._helped: dict[int, tuple[int, int]] = {}  # validator -> when, and its height then
+        self._told: dict[int, tuple[int, int]] = {}  # validator -> when, and my height then
         self._epoch = state.chain.epoch
         self._behind_since = state.clock
         self._sync_asked: tuple[int, int] | None = None  # when, and up to which height
         self._sync_mark = (-1, -1)
+        self._height = state.chain.height
 
     # --- saying where I am -------------------------------------------------------------------------------------
 
@@ -60,13 +63,27 @@ class Repair:
         )
 
     def tell(self, link: int) -> None:
-        """Say where I am to one validator, at most once per ``resend_ms``."""
+        """Say where I am to one validator, at most once per ``resend_ms``, and per W blocks that help brought."""
         state = self._state
-        told_at = self._told_at.get(link)
-        if told_at is not None and state.clock < told_at + state.timers.resend_ms:
+        height = state.chain.height
+        if not self._is_due(self._told.get(link), height):
             return
-        self._told_at[link] = state.clock
+        self._told[link] = state.clock, height
         state.outbox.send(self.status().encode(), (link,))
+
+    def advanced(self) -> None:
+        """When my head moved: who is still ahead hears of it at once, unless a range is on its way."""
+        chain = self._state.chain
+        if chain.height == self._height:
+            return
+        self._height = chain.height
+        if self._epoch != chain.epoch or self._claimed() <= chain.height:
+            return
+        self._maybe_sync()
+        if self._sync_asked is None or chain.height >= self._sync_asked[1]:
+            for link in sorted(self._claims):
+                if self._claims[link] > chain.height:
+                    self.tell(link)
 
     def tick(self) -> None:
         """STATUS once per period, and range catch-up when single blocks do not suffice."""
@@ -85,6 +102,16 @@ class Repair:
 
     # --- helping -----------------------------------------------------------------------------------------------
 
+    def voted_above(self, link: int, height: int) -> None:
+        """Validator ``link`` votes at a ``height`` so far up that the vote is of no use here. Nobody votes further up
+        than W above its own head, so that is where it is, long before its next STATUS says so."""
+        if self._epoch != self._state.chain.epoch:
+            self._forget_epoch()
+        claim = height - self._state.window
+        if claim > self._claims.get(link, 0):
+            self._claims[link] = claim
+            self._maybe_sync()
+
     def on_status(self, status: Status, link: int) -> None:
         """Where the validator at the other end of ``link`` is."""
         state, chain = self._state, self._state.chain
@@ -98,10 +125,17 @@ class Repair:
             self._hear_out()
         if status.height > chain.height or status.epoch > chain.epoch:
             self.tell(link)  # it answers with what I lack
-        helped_at = self._helped_at.get(link)
-        if helped_at is not None and state.clock < helped_at + state.timers.resend_ms:
+        self._maybe_sync()
+        helped = self._helped.get(link)
+        if not self._is_due(helped, status.height):
             return
-        self._helped_at[link] = state.clock
+        is_first = helped is None or state.clock >= helped[0] + state.timers.resend_ms
+        self._helped[link] = state.clock if helped is None or is_first else helped[0], status.height
+        if not is_first:
+            # At most 2W blocks are at hand and the height must go up: so much per ``resend_ms``, and not more.
+            if status.height < chain.height:
+                self._send_decisions(status.height, link)
+            return
         if chain.holds(status.height, status.block_hash) is False:
             # A lie, or a fork: then my proof of that height is half of what convicts more than f validators.
             # Where I have no such proof, it still gets what follows.
@@ -112,6 +146,11 @@ class Repair:
             self._send_view(status, link)
             if status.view == state.view:
                 self._send_votes(status, link)
+
+    def _is_due(self, last: tuple[int, int] | None, height: int) -> bool:
+        """Whether to tell or help again after ``last``, when that was and the height then."""
+        state = self._state
+        return last is None or state.clock >= last[0] + state.timers.resend_ms or height >= last[1] + state.window
 
     def _hear_out(self) -> None:
         state, chain = self._state, self._state.chain
@@ -184,11 +223,8 @@ class Repair:
         The target is what f + 1 validators claim, so no liar moves it; one certificate proves enough to ask (L4).
         """
         state, chain = self._state, self._state.chain
-        claims = sorted((height for height in self._claims.values()), reverse=True)
-        weak = state.validators.weak
-        claimed = claims[weak - 1] if len(claims) >= weak else 0
-        target = max(claimed, state.sync_height, chain.seen_height)
-        if claims and claims[0] > chain.height:
+        target = max(self._claimed(), state.sync_height, chain.seen_height)
+        if any(height > chain.height for height in self._claims.values()):
             target = max(target, chain.height + 1)
         if self._sync_asked is not None and chain.height >= self._sync_asked[1]:
             # What was asked for is here. What was decided meanwhile is a range of its own, not a repetition.
@@ -209,9 +245,14 @@ class Repair:
         holders += [voter for voter in chain.seen_signers if voter not in holders and voter != state.own]
         state.outbox.sync = SyncRequest(target, tuple(holders))
 
+    def _claimed(self) -> int:
+        """What f + 1 validators claim; 0 while fewer have said anything."""
+        weak = self._state.validators.weak
+        return sorted(self._claims.values(), reverse=True)[weak - 1] if len(self._claims) >= weak else 0
+
     def _forget_epoch(self) -> None:
         """Indexes of the old validator set mean nothing in the new one."""
         self._epoch = self._state.chain.epoch
         self._claims.clear()
-        self._helped_at.clear()
-        self._told_at.clear()
+        self._helped.clear()
+        self._told.clear()

@@ -368,9 +368,11 @@ class Replica:
                     self._agreement.on_pre_prepare(message)
             case Prepare():
                 if self._is_of_epoch(message.epoch, link):
+                    self._note_place(message, link)
                     self._agreement.on_prepare(message, link == message.voter)
             case Commit():
                 if self._is_of_epoch(message.epoch, link):
+                    self._note_place(message, link)
                     self._agreement.on_commit(message, link == message.voter)
             case Suspect():
                 if message.epoch == epoch and link == message.voter:
@@ -386,6 +388,12 @@ class Replica:
                     self._agreement.on_proposal_request(message, link)
             case _:
                 assert_never(message)
+
+    def _note_place(self, vote: Prepare | Commit, link: int | None) -> None:
+        """A vote above all that I keep says where its author is."""
+        state = self._state
+        if link == vote.voter and vote.height > state.chain.height + 2 * state.window and link < state.validators.n:
+            self._repair.voted_above(link, vote.height)
 
     def _is_of_epoch(self, epoch: int, link: int | None) -> bool:
         """Another epoch's message is dropped; but one of us is behind, and a STATUS sets repair going (A7, L4)."""
@@ -429,4 +437,5 @@ class Replica:
                 len(state.chain.certificates),
                 state.halted is None,
             ):
-                return
+                break
+        self._repair.advanced()

@@ -498,6 +498,7 @@ class Cluster:
         if self.nodes[node.index] is not node or node.life != life or replica is None:
             return
         node.is_fetching_range = False
+        begin = replica.height
         for other in self.nodes:
             if other.replica is None or not self.is_connected(node.index, other.index):
                 continue
@@ -523,6 +524,8 @@ class Cluster:
                     rules,
                 )
         self._pump(node)
+        if begin < replica.height < request.height:
+            self._fetch_range(node, request)
 
     def _note(self, what: str, *values: int | bytes) -> None:
         self._trace.update(f"{self.now} {what}".encode())

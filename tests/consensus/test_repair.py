@@ -232,7 +232,7 @@ def test_what_was_decided_while_a_range_came_is_asked_for_as_soon_as_the_range_i
     for name in path:
         header, proof = lab.block(name), lab.certificate(0, name, (0, 2, 3))
         assert lab[1].replica.decided_by_sync(header, lab.result(header), proof, (), lab.leaves(name), lab.now)
-    lab.tick(1_000, 1)
+    lab.pump(1)
     assert [request.height for request in lab[1].syncs] == [5, 11]
 
 
