@@ -207,7 +207,8 @@ class Mempool:
         # Only organisations with something waiting. The order is whose turn it is to open a batch.
         self._organisations: dict[str, _Organisation] = {}
         self._senders: dict[bytes, _Usage] = {}
-        self._decided: dict[bytes, tuple[bytes, int]] = {}  # replay key -> (transaction id, valid_until_ms)
+        self._decided: dict[bytes, tuple[bytes, int, bytes]] = {}  # replay key -> (id, valid_until_ms, leaf hash)
+        self._decided_leaves: set[bytes] = set()  # of the same
         self._first_expiry_ms: int | None = None  # no waiting transaction expires before this
         self._evicted = 0
         self._resend_round = 0
@@ -375,12 +376,16 @@ class Mempool:
             entry = self._by_key.get(key)
             if entry is not None:
                 self._remove(entry)
-            self._decided[key] = (transaction.tx_id, transaction.body.valid_until_ms)
+            before = self._decided.get(key)
+            if before is not None:
+                self._decided_leaves.discard(before[2])
+            self._decided[key] = (transaction.tx_id, transaction.body.valid_until_ms, transaction.leaf_hash)
+            self._decided_leaves.add(transaction.leaf_hash)
         surplus = len(self._decided) - DECIDED_MEMORY_POOLS * self.limits.count_max
         if surplus > 0:
             oldest = iter(self._decided)
             for key in [next(oldest) for _ in range(surplus)]:
-                del self._decided[key]
+                self._decided_leaves.discard(self._decided.pop(key)[2])
 
     def discard(self, leaf_hashes: Iterable[bytes]) -> list[Transaction]:
         """Drop transactions for a reason of the caller's (their signer was revoked); those that were there."""
@@ -468,6 +473,10 @@ class Mempool:
     def size_bytes(self) -> int:
         """Sum of the envelope sizes."""
         return self._bytes
+
+    def was_decided(self, leaf_hash: bytes) -> bool:
+        """Whether a recent block held exactly these bytes; False says nothing."""
+        return leaf_hash in self._decided_leaves
 
     def get(self, leaf_hash: bytes) -> Transaction | None:
         """The waiting transaction of a leaf hash."""

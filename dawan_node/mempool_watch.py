@@ -130,6 +130,11 @@ class MempoolWatch:
         for head in heads:
             self._judge(head, transactions, owners, txs_max, bytes_max, now_ms)
 
+    def fetched(self, now_ms: int) -> None:
+        """A block came by catch-up, decided some time ago: it says nothing of what waits here, and a row of blocks that
+        it interrupts is none. Costs nothing that is proportional to the pool."""
+        self._forget_all_but((), now_ms)
+
     def look(
         self,
         view: tuple[int, int],

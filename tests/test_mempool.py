@@ -378,6 +378,15 @@ class TestLeaving:
         assert add(pool, make(4)) is Admission.KNOWN
         assert add(pool, make(3)) is Admission.ACCEPTED
 
+    def test_the_bytes_of_recent_blocks_are_known_and_forgotten_with_their_decisions(self) -> None:
+        pool = pool_of(count_max=8)
+        add(pool, make(0))
+        pool.remove_decided([make(nonce) for nonce in range(20)])
+        assert [nonce for nonce in range(22) if pool.was_decided(make(nonce).leaf_hash)] == list(range(4, 20))
+        assert not pool.was_decided(make(5, padding=1).leaf_hash)
+        pool.remove_decided([make(5, padding=1)])
+        assert pool.was_decided(make(5, padding=1).leaf_hash) and not pool.was_decided(make(5).leaf_hash)
+
     def test_what_has_expired_leaves_and_is_named(self) -> None:
         pool = pool_of()
         transactions = [make(nonce, valid_until_ms=NOW + 10 * nonce) for nonce in range(1, 6)]

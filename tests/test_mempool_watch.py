@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
@@ -85,6 +86,25 @@ class Scene:
             left_out = self.wait(every_ms)
             self.block(transaction)
         return left_out
+
+
+def test_a_block_that_was_fetched_is_no_finding_and_interrupts_the_row_of_those_that_were() -> None:
+    scene, victim = Scene(), make(1)
+    scene.add(victim)
+    for number in range(40):
+        scene.blocks(2, first=1_000 + 2 * number)
+        assert scene.watch.look(scene.view, scene.now, BYTES_MAX, (), scene.now).left_out == ()
+        scene.watch.fetched(scene.now)
+    scene.blocks(3, first=2_000)
+    assert scene.look() == (victim,)
+
+
+def test_a_fetched_block_costs_the_same_however_much_waits() -> None:
+    """While a node caught up with 100,000 blocks the pool was gone through for each: two fifths of its time."""
+    scene = Scene()
+    scene.add(*(make(number) for number in range(50)))
+    with mock.patch.object(Mempool, "heads", side_effect=AssertionError("the pool is gone through")):
+        scene.watch.fetched(scene.now)
 
 
 # --- who is complained of ----------------------------------------------------------------------------------------

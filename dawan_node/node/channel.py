@@ -271,7 +271,8 @@ class Channel:
                     message = decode_message(payload)
                 self.driver.message(message, self._index_of(peer))
             case Topic.GOSSIP:
-                self._spreading.on_message(peer.name, payload)
+                if not self.catch_up.is_far_behind:  # what it brings will long be decided when this node can judge it
+                    self._spreading.on_message(peer.name, payload)
             case Topic.FETCH:
                 self._on_fetch(peer, payload)
             case Topic.SYNC if is_snapshot_message(payload):
@@ -313,7 +314,7 @@ class Channel:
             self._gatherer.on_leaves(message)
             self.driver.wake()
         elif message.request_id == RESENT:
-            if budget.may_offer() and budget.resent(len(payload)):
+            if budget.may_offer() and budget.resent(len(payload)) and not self.catch_up.is_far_behind:
                 self._runtime.start(self._receive(message.envelopes, peer.name))
         else:
             self._gatherer.on_txs(message)
@@ -489,9 +490,10 @@ class Channel:
         if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
             self._resend_round_ms = now_ms
             self.pool.begin_resend_round()
-        overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
-        if overdue:
-            self.again(overdue)
+        if not self.catch_up.is_active:  # else most of what waits here is decided already, and would cost the others
+            overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
+            if overdue:
+                self.again(overdue)
 
     def _accuse(self, now_ms: int) -> None:
         """Send the evidence that is due, and have a halt reported."""

@@ -292,6 +292,12 @@ class CatchUp:
         """Whether it is catching up."""
         return self._active
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether it is catching up and knows of so many blocks above that nothing which waits to be decided now can be
+        judged here."""
+        return self._active and self.target - self._anchor.height > FAR_BEHIND_BLOCKS
+
     def claimed_height(self, peer: str) -> int:
         """The height a connected peer claims; 0 before it said anything."""
         state = self._peers.get(peer)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -324,6 +325,16 @@ def test_a_gossiped_copy_of_what_is_on_chain_is_dropped_without_a_check(office: 
     office.decide(transaction)
     assert office.receive(transaction.envelope) == 0
     assert office.checks.seen == [] and len(office.pool) == 0
+
+
+def test_no_more_than_the_hash_of_a_copy_is_made_while_its_block_is_remembered(office: Office) -> None:
+    """At five times what the nodes can do, most of what they sent each other was decided, and each copy was decoded and
+    looked up on disk."""
+    transaction = office.ledger.transaction()
+    office.decide(transaction)
+    office.pool.remove_decided([transaction])
+    with mock.patch.object(Transaction, "decode", side_effect=AssertionError("it is read")):
+        assert office.receive(transaction.envelope) == 0
 
 
 def test_a_copy_with_a_broken_signature_does_not_poison_the_true_one(office: Office) -> None:
