@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from dawan_node.consensus import RecordKind
+from dawan_node.consensus import ChannelRules, RecordKind
 from dawan_node.consensus.messages import Commit, Decision, Status, ViewChange
 from dawan_node.consensus.records import PrepareRecord
+from dawan_node.crypto.signatures import ED25519
+from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.cluster import Cluster
 from dawan_node.testing.replica_lab import ReplicaLab
+from dawan_node.testing.simulated_node import test_keys
 from tests.long_and_short import seeds
 
 PATH = ["abcdefghij"[:length] for length in range(1, 11)]
@@ -179,3 +183,22 @@ def test_nobody_is_told_of_every_block_that_a_range_brings() -> None:
     lab.deliver(decision_of(lab, PATH[8]), 1, link=0)
     assert [request.height for request in lab[1].syncs] == [9]
     assert [message.height for message in lab[1].all_sent(Status)] == [9, 9]
+
+
+def test_votes_far_above_count_anew_in_a_new_epoch() -> None:
+    """An index names another validator there."""
+    lab = ReplicaLab(honest=(1,))
+    keys = test_keys(7)
+    new = ValidatorSet([(ED25519, keys[index].public_key) for index in (0, 1, 4, 5)])
+    lab.next_rules[lab.block("A").hash] = ChannelRules(new, 4, 1_000, 4 * 1024 * 1024)
+    own = new.index_of(keys[1].public_key)
+    first, second, *_ = [index for index in range(4) if index != own]
+    lab.deliver(commit_at(lab, second, 50), 1)
+    lab.deliver(decision_of(lab, "A"), 1, link=2)
+    assert lab[1].replica.status().epoch == 1
+    lab[1].syncs.clear()
+    lab.deliver(msgspec.structs.replace(commit_at(lab, first, 60), epoch=1), 1)
+    assert lab[1].syncs == []
+    lab.deliver(msgspec.structs.replace(commit_at(lab, second, 70), epoch=1), 1)
+    assert [request.height for request in lab[1].syncs] == [56]
+    assert {first, second} <= set(lab[1].syncs[0].holders)
