@@ -14,18 +14,18 @@ from ledger_kit import CHAIN_ID, GENESIS, VALSET_HASH, block_on, chain, digest
 
 from dawan_node.errors import StorageError
 from dawan_node.primitives.block import Header, Result
-from dawan_node.storage import schema
+from dawan_node.storage import block_store, schema
 from dawan_node.storage.block_store import BlockStore, DecidedBlock
 from dawan_node.storage.kv import MemoryStore
 
 
 def store_of(blocks: list[DecidedBlock]) -> tuple[MemoryStore, BlockStore]:
     store = MemoryStore()
-    block_store = BlockStore(store)
-    store.write(block_store.genesis_puts(GENESIS))
+    made = BlockStore(store)
+    store.write(made.genesis_puts(GENESIS))
     for block in blocks:
-        store.write(block_store.puts_for(block))
-    return store, block_store
+        store.write(made.puts_for(block))
+    return store, made
 
 
 def pair(block: DecidedBlock) -> tuple[bytes, bytes]:
@@ -167,6 +167,14 @@ def other_result(**changes: object) -> bytes:
     return msgspec.structs.replace(BLOCKS[3].result, **changes).encode()
 
 
+def longer(data: bytes, number: int) -> bytes:
+    """Another encoding of the same values: ``number`` where it stands first takes two bytes."""
+    place = data.index(bytes([number]), 1)
+    found = data[:place] + b"\xcc" + data[place:]
+    assert msgspec.msgpack.decode(found) == msgspec.msgpack.decode(data)
+    return found
+
+
 WALK_DAMAGES: dict[str, list[tuple[bytes, bytes | None]]] = {
     "a header is missing": [(at(schema.HEADER, 4), None)],
     "a result is missing": [(at(schema.RESULT, 4), None)],
@@ -195,6 +203,9 @@ WALK_DAMAGES: dict[str, list[tuple[bytes, bytes | None]]] = {
     ],
     "a result lies above the head": [(at(schema.RESULT, 7), OTHER.result.encode())],
     "the hash index forgot a block": [(schema.HASH_INDEX + BLOCKS[3].header.hash, None)],
+    "a header is in other bytes that mean the same": [(at(schema.HEADER, 4), longer(BLOCKS[3].header.encode(), 4))],
+    "a result is in other bytes that mean the same": [(at(schema.RESULT, 4), longer(BLOCKS[3].result.encode(), 4))],
+    "a height in the hash index is cut": [(schema.HASH_INDEX + BLOCKS[3].header.hash, b"\x04")],
     "the hash index is wrong": [(schema.HASH_INDEX + BLOCKS[3].header.hash, schema.height_bytes(3))],
     "the head record is older": [
         (schema.BLOCKS_HEAD_KEY, msgspec.msgpack.encode([5, BLOCKS[4].header.hash, BLOCKS[4].result.hash]))
@@ -211,8 +222,12 @@ WALK_DAMAGES: dict[str, list[tuple[bytes, bytes | None]]] = {
 }
 
 
+@pytest.mark.parametrize("ratio", [0, block_store.INDEX_READ_RATIO], ids=["each looked up", "index read"])
 @pytest.mark.parametrize("damage", WALK_DAMAGES.values(), ids=WALK_DAMAGES)
-def test_the_walk_notices_that(damage: list[tuple[bytes, bytes | None]]) -> None:
+def test_the_walk_notices_that(
+    damage: list[tuple[bytes, bytes | None]], ratio: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_store, "INDEX_READ_RATIO", ratio)
     store, stored = store_of(BLOCKS)
     stored.walk()
     store.write(damage)
