@@ -53,8 +53,9 @@ log = logging.getLogger(__name__)
 INPUTS_MAX: Final = 20_000
 #: Messages per turn, so that one turn (about 60 us a vote) stays well below the 250 ms a loop may be blocked.
 TURN_MAX: Final = 500
-#: How long the driver sleeps at most: timers of replica and gatherer are read anew each turn.
-TICK_MS: Final = 100
+#: How long the driver sleeps at most. Whatever comes in wakes it, and so does the next timer; this is for a wall clock
+#: that is set back under a timer. An idle channel costs a turn each time.
+TICK_MS: Final = 250
 
 #: consensus.md 1.4: with blocks in flight a batch waits for this many bytes or this long; with none it leaves at once.
 BATCH_BYTES: Final = 1024 * 1024
