@@ -56,6 +56,8 @@ SETTLED_MS: Final = 4_000
 CROWDED_MS: Final = 15_000
 #: A complaint sends its transactions again this often while it lasts: as long as a SUSPECT counts.
 COMPLAINT_RESEND_MS: Final = 5_000
+#: A block so old was decided before this node was there: no proposal is timely after a fifth of that.
+PAST_MS: Final = 30_000
 #: Findings of A and B that make a complaint.
 FINDINGS: Final = 3
 #: How often in one view the primary's returning link gives it time anew. One whose link comes and goes for ever must
@@ -116,6 +118,10 @@ class MempoolWatch:
 
         ``txs_max`` and ``bytes_max`` are what an honest primary would have given to ``Mempool.reap`` for it.
         """
+        if timestamp_ms + PAST_MS < now_ms:
+            # It says nothing of what waits here. Of catch-up there may be 100,000 such, so nothing is looked at.
+            self._forget_all_but((), now_ms)
+            return
         keys = replay_keys(transactions)
         judged = min(timestamp_ms, now_ms)
         heads = [
@@ -129,11 +135,6 @@ class MempoolWatch:
         owners = [self._owner_of(transaction) for transaction in transactions]
         for head in heads:
             self._judge(head, transactions, owners, txs_max, bytes_max, now_ms)
-
-    def fetched(self, now_ms: int) -> None:
-        """A block came by catch-up, decided some time ago: it says nothing of what waits here, and a row of blocks that
-        it interrupts is none. Costs nothing that is proportional to the pool."""
-        self._forget_all_but((), now_ms)
 
     def look(
         self,

@@ -17,6 +17,7 @@ from dawan_node.mempool_watch import (
     CROWDED_MS,
     FORWARD_MS,
     FORWARDED_MS,
+    PAST_MS,
     PATIENCE_MS,
     REUNIONS_MAX,
     SETTLED_MS,
@@ -88,23 +89,23 @@ class Scene:
         return left_out
 
 
-def test_a_block_that_was_fetched_is_no_finding_and_interrupts_the_row_of_those_that_were() -> None:
+def test_a_block_of_the_past_is_no_finding_and_interrupts_the_row_of_those_that_were() -> None:
     scene, victim = Scene(), make(1)
     scene.add(victim)
     for number in range(40):
         scene.blocks(2, first=1_000 + 2 * number)
         assert scene.watch.look(scene.view, scene.now, BYTES_MAX, (), scene.now).left_out == ()
-        scene.watch.fetched(scene.now)
+        scene.watch.decided((), scene.now - PAST_MS - 1, TXS_MAX, BYTES_MAX, scene.now)
     scene.blocks(3, first=2_000)
     assert scene.look() == (victim,)
 
 
-def test_a_fetched_block_costs_the_same_however_much_waits() -> None:
+def test_a_block_of_the_past_costs_the_same_however_much_waits() -> None:
     """While a node caught up with 100,000 blocks the pool was gone through for each: two fifths of its time."""
     scene = Scene()
     scene.add(*(make(number) for number in range(50)))
     with mock.patch.object(Mempool, "heads", side_effect=AssertionError("the pool is gone through")):
-        scene.watch.fetched(scene.now)
+        scene.watch.decided((), scene.now - PAST_MS - 1, TXS_MAX, BYTES_MAX, scene.now)
 
 
 # --- who is complained of ----------------------------------------------------------------------------------------

@@ -81,9 +81,10 @@ class Repair:
             return
         self._maybe_sync()
         if self._sync_asked is None or chain.height >= self._sync_asked[1]:
-            for link in sorted(self._claims):
-                if self._claims[link] > chain.height:
-                    self.tell(link)
+            # All of them would send the same blocks; of f + 1 one is honest.
+            ahead = sorted((-height, link) for link, height in self._claims.items() if height > chain.height)
+            for _, link in ahead[: self._state.validators.weak]:
+                self.tell(link)
 
     def tick(self) -> None:
         """STATUS once per period, and range catch-up when single blocks do not suffice."""
@@ -132,7 +133,8 @@ class Repair:
         is_first = helped is None or state.clock >= helped[0] + state.timers.resend_ms
         self._helped[link] = state.clock if helped is None or is_first else helped[0], status.height
         if not is_first:
-            # At most 2W blocks are at hand and the height must go up: so much per ``resend_ms``, and not more.
+            # At most 2W blocks are at hand and the height must go up: so much per ``resend_ms``, and what is decided in
+            # that time.
             if status.height < chain.height:
                 self._send_decisions(status.height, link)
             return
@@ -230,7 +232,6 @@ class Repair:
             # What was asked for is here. What was decided meanwhile is a range of its own, not a repetition.
             self._sync_asked = None
         if target <= chain.height:
-            self._sync_asked = None
             return
         if self._sync_mark != (chain.epoch, chain.height):
             self._sync_mark = (chain.epoch, chain.height)

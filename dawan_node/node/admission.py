@@ -132,20 +132,24 @@ class Admission:
     async def examine(self, envelopes: Sequence[bytes], peer: str) -> Received:
         """As ``receive``, and what of it was of no use: of an unknown key, expired, or on chain already."""
         verdicts: list[Verdict] = []
+        on_chain = 0
         with self._stages.measure("decode", len(envelopes)):
             now_ms = self._clock.wall_ms()
             for envelope in envelopes:
                 leaf = sha256(b"\x00" + envelope)
                 # Under load everybody sends everything again that waits for long (L7), and most of that is decided when
                 # it arrives: read no further.
-                if leaf in self._pool or leaf in self._checking or self._pool.was_decided(leaf):
+                if self._pool.was_decided(leaf):
+                    on_chain += 1
+                    continue
+                if leaf in self._pool or leaf in self._checking:
                     continue
                 if len(self._checking) + len(verdicts) > CHECKING_MAX:
                     continue
                 verdicts.append(self._open(envelope, now_ms, leaf))
         await self._finish(verdicts, peer)
         codes = [verdict.refusal.code for verdict in verdicts if verdict.refusal is not None]
-        on_chain = sum(1 for verdict in verdicts if verdict.height is not None)
+        on_chain += sum(1 for verdict in verdicts if verdict.height is not None)
         return Received(
             sum(1 for code in codes if code in _FAULTS), sum(1 for code in codes if code in _USELESS) + on_chain
         )

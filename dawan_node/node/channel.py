@@ -272,8 +272,7 @@ class Channel:
                     message = decode_message(payload)
                 self.driver.message(message, self._index_of(peer))
             case Topic.GOSSIP:
-                if not self.catch_up.is_far_behind:  # what it brings will long be decided when this node can judge it
-                    self._spreading.on_message(peer.name, payload)
+                self._spreading.on_message(peer.name, payload, takes_transactions=not self.catch_up.is_far_behind)
             case Topic.FETCH:
                 self._on_fetch(peer, payload)
             case Topic.SYNC if is_snapshot_message(payload):
@@ -488,13 +487,17 @@ class Channel:
             self._head_sent_ms = now_ms
             self._syncing.say_head()
             self.pool.expire(max(self._clock.wall_ms(), self.admission.block_time_ms))
-        if now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
+        if not self.catch_up.is_far_behind:  # else most of what waits here is decided, and would cost the others
+            self._send_overdue(now_ms)
+
+    def _send_overdue(self, now_ms: int) -> None:
+        overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
+        if overdue:
+            self.again(overdue)
+        # A round that has not come to its end goes on, or what is at the end of a long queue would never be sent.
+        if len(overdue) < OVERDUE_MAX and now_ms - self._resend_round_ms >= RESEND_ROUND_MS:
             self._resend_round_ms = now_ms
             self.pool.begin_resend_round()
-        if not self.catch_up.is_active:  # else most of what waits here is decided already, and would cost the others
-            overdue = self.pool.overdue(self._clock.wall_ms(), OVERDUE_MS, OVERDUE_MAX)
-            if overdue:
-                self.again(overdue)
 
     def _accuse(self, now_ms: int) -> None:
         """Send the evidence that is due, and have a halt reported."""

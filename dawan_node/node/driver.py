@@ -515,16 +515,13 @@ class Driver:
         with self._stages.measure("publish", len(body.transactions)):
             self._in_flight.pop(decided.block_hash, None)
             self._executed.discard(decided.block_hash)
-            if decided.synced:
-                self._watch.fetched(self._clock.wall_ms())
-            else:
-                self._watch.decided(
-                    body.transactions,
-                    decided.header.timestamp_ms,
-                    self._rules.block_txs_max,
-                    self._batch_bytes,
-                    self._clock.wall_ms(),
-                )
+            self._watch.decided(
+                body.transactions,
+                decided.header.timestamp_ms,
+                self._rules.block_txs_max,
+                self._batch_bytes,
+                self._clock.wall_ms(),
+            )
             self._head_ms = decided.header.timestamp_ms
             self._pool.remove_decided(body.transactions)
             self.last_commit_ms = self._clock.monotonic_ms()

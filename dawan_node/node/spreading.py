@@ -83,10 +83,13 @@ class Spreading:
         self._wants: Final = WantList(WANTED_MAX, WANT_GRACE_MS, WANT_PATIENCE_MS)
         self._reminders: Final = Reminders(REMINDED_MAX)
 
-    def on_message(self, peer: str, payload: bytes) -> None:
-        """One payload on topic GOSSIP. Raises InvalidMessage."""
+    def on_message(self, peer: str, payload: bytes, takes_transactions: bool = True) -> None:
+        """One payload on topic GOSSIP; ``takes_transactions``: false while this node is so far behind that what peers
+        offer is decided before it can be judged here. Raises InvalidMessage."""
         message = decode_gossip(payload)
         budget = self._budgets.of(peer)
+        if isinstance(message, Txs | IHave) and not takes_transactions:
+            return
         if isinstance(message, Txs):
             if budget.may_offer():
                 self._runtime.start(self._receive(message.envelopes, peer))

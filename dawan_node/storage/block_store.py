@@ -33,6 +33,8 @@ WALK_HEADERS_MAX = 100_000
 #: The hash index is read in one go where the blocks looked for are at least one in so many of it; else each is looked
 #: up, which takes about six times as long per entry.
 INDEX_READ_RATIO = 6
+#: ... and is no longer than this: 28 MiB while the walk lasts.
+INDEX_READ_MAX = 200_000
 
 _certificate_encoder = msgspec.msgpack.Encoder()
 _T = TypeVar("_T")
@@ -330,7 +332,7 @@ class BlockStore:
 
     def _index_of(self, blocks: int, wanted: int) -> Callable[[bytes], int | None]:
         """``height_of`` for ``wanted`` of the ``blocks`` there are, by the quicker of two ways."""
-        if blocks > INDEX_READ_RATIO * wanted:
+        if blocks > min(INDEX_READ_RATIO * wanted, INDEX_READ_MAX):
             return self.height_of
         entries = self._store.iterate(prefix=schema.HASH_INDEX)
         begin = len(schema.HASH_INDEX)

@@ -75,6 +75,9 @@ BATCH_BYTES: Final = 1024 * 1024
 #: Batches in the shell's hands: one is executed while the one before is made durable.
 BATCHES_MAX: Final = 2
 
+#: What the replica wants is believed for so long: it repeats it every two seconds.
+CERTIFIED_MS: Final = 10_000
+
 #: So far behind, nobody waits to see whether consensus repairs it.
 FAR_BEHIND_BLOCKS: Final = 64
 
@@ -153,7 +156,8 @@ class CatchUp:
         self._bodies: dict[int, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {}  # height -> leaf hashes, envelopes
         self._bodies_asked_to = anchor.height
         self._ahead_bytes = 0  # of bodies asked for or here, not handed out
-        self._certified = 0  # a certificate for this height was seen
+        self._certified = 0  # the replica says that this height is decided
+        self._certified_ms = 0  # when it said so last
         self._behind_since_ms: int | None = None
         self._stuck_since_ms: int | None = None
         self._active = False
@@ -181,9 +185,11 @@ class CatchUp:
         self._asks.give_up(peer)
 
     def certified(self, height: int, holders: Iterable[str], now_ms: int) -> None:
-        """This node's replica saw a valid certificate for ``height``, or f + 1 claims; ``holders`` can serve it."""
+        """This node's replica saw a valid certificate for ``height``, or f + 1 claims; ``holders`` can serve it. It
+        repeats that while it is behind; what it no longer says is forgotten, for claims may be wrong."""
         self._now_ms = now_ms
-        self._certified = max(self._certified, height)
+        if height >= self._certified:
+            self._certified, self._certified_ms = height, now_ms
         for peer in holders:
             self._peers.holds(peer, height)
 
@@ -249,6 +255,8 @@ class CatchUp:
     def tick(self, now_ms: int) -> None:
         """Time has passed: expire requests and cool-downs."""
         self._now_ms = now_ms
+        if now_ms >= self._certified_ms + CERTIFIED_MS:
+            self._certified = 0
         self._asks.expire(now_ms)
 
     # Outputs
@@ -273,6 +281,8 @@ class CatchUp:
         if any(not ask.attempts for ask in self._asks):
             for _, peer in self._peers.items():
                 times += [peer.not_before_ms, peer.cooldown_until_ms]
+        if self._certified > self._anchor.height:
+            times.append(self._certified_ms + CERTIFIED_MS)
         if self._active:
             times.append(self._paused_until_ms)
         else:

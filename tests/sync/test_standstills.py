@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dawan_node.sync import BodiesReply, BusyReply, LightReply, LightRequest, SyncReply, SyncRequest
+from dawan_node.sync.catch_up import CERTIFIED_MS
 from dawan_node.sync.peers import COOLDOWN_MS, COOLDOWN_MS_MAX
 from tests.sync.chain import Chain, keys_of
 from tests.sync.follower import VALIDATORS, Node
@@ -147,3 +148,20 @@ class TestWhoIsWaitedFor:
         node.answer("hk1", count=10)
         assert node.wanted == [("hk1", "bodies", 139, 192)], "everybody was tried, and gz1 still rests"
         assert node.finish().height == 192
+
+
+def test_what_the_replica_does_not_say_again_is_forgotten() -> None:
+    """It may have gone by claims that were wrong, and nobody has such a height: peers would be asked and blamed for it
+    as long as the channel rests."""
+    chain = Chain(keys_of(4)).grow(20)
+    node = Node(chain, height=20).claim(*VALIDATORS)
+    node.sync.certified(32, ["gz1"], node.now)
+    node.run()
+    assert node.sync.is_active
+    node.pass_time(CERTIFIED_MS // 2)
+    node.sync.certified(24, ["gz1"], node.now)
+    node.pass_time(CERTIFIED_MS // 2 + 1)
+    assert node.sync.target == 20 and not node.sync.is_active
+    node.sync.certified(24, ["gz1"], node.now)
+    node.pass_time(CERTIFIED_MS - 1)
+    assert node.sync.target == 24
