@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
-from dawan_node.crypto.signatures import ED25519, verify
+from dawan_node.crypto.signatures import ED25519, verify, verify_ed25519
 from dawan_node.execution import dates
 from dawan_node.execution.channel import Configuration, Credential, GenesisView, Identity, Organisation
 from dawan_node.execution.entity import Entity, EntitySpec, Event
@@ -136,6 +136,15 @@ class _Reads:
         """
         self._layer.charge(len(data), SIGNATURE_STEPS)
         return verify(ED25519, public_key, tag, data, signature)
+
+    def is_signed_line(self, public_key: bytes, line: bytes, signature: bytes) -> bool:
+        """Whether the Ed25519 key signed exactly ``line``, a text without a line feed made outside this network (RFC
+        7515). Everything signed for the network has one after its tag, so no signature passes for the other kind.
+
+        Costs as ``is_signed``.
+        """
+        self._layer.charge(len(line), SIGNATURE_STEPS)
+        return b"\n" not in line and verify_ed25519(public_key, line, signature)
 
     def _governance_get(self, kind: type[E], key: bytes) -> E | None:
         entity: E | None = self._layer.load(kind.spec, key)

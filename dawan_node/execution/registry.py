@@ -26,6 +26,7 @@ BUILTIN: Final = MappingProxyType(
         "kernel": "dawan_node.modules.kernel:module",
         "receivable": "dawan_node.modules.receivable:module",
         "refdata": "dawan_node.modules.refdata:module",
+        "title": "dawan_node.modules.title:module",
     }
 )
 

@@ -26,6 +26,7 @@ PINNED = [
     "tests/execution",
     "tests/modules/test_receivable_life_cycles.py",
     "tests/modules/test_kernel_roots.py",
+    "tests/modules/test_title_roots.py",
 ]
 
 

@@ -16,7 +16,8 @@ from dawan_node.rpc.values import BadValue
 from tests.rpc.fake_node import NOW_MS, TOY
 from tests.rpc.test_values import PAY_JSON, PAY_LEDGER
 
-MODULES = {name: describe_module(load_module(name, 1)) for name in ("governance", "receivable", "refdata", "kernel")}
+SHIPPED = ("governance", "receivable", "refdata", "kernel", "title")
+MODULES = {name: describe_module(load_module(name, 1)) for name in SHIPPED}
 
 
 @pytest.mark.parametrize("notation", [TOY, for_json(TOY)], ids=["ledger", "json"])

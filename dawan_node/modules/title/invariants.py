@@ -1,0 +1,143 @@
+"""What must hold after every block, whatever was sent: one holder of one medium, and a history that proves it.
+
+The checkers derive who controls a title from its chain alone, by rules written here a second time and in another way
+than the commands have them, and compare that with the record: so one wrong line of code cannot make both wrong alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dawan_node.execution.module import QueryContext
+from dawan_node.modules.kernel import live_lock
+from dawan_node.modules.title.chain import NO_ENTRY, entry_hash
+from dawan_node.modules.title.declaration import module
+from dawan_node.modules.title.entities import ChainEntry, Title
+
+#: Acts after which the one named as recipient has possession.
+_GIVES_POSSESSION = (
+    "ISSUE", "TRANSFER", "RETURN", "SURRENDER_FOR_DELIVERY", "SURRENDER_FOR_AMENDMENT", "SREJ", "RELEASE", "ENFORCE",
+    "RECEIVE",
+)  # fmt: skip
+_SURRENDERS = ("SURRENDER_FOR_DELIVERY", "SURRENDER_FOR_AMENDMENT")
+#: Acts for which the actor must have had possession the moment before.
+_NEEDS_POSSESSION = (
+    "TRANSFER", "RETURN", "ENDORSE", "ENDORSE_TO_ORDER", "BLANK_ENDORSE", "SIGN", "PLEDGE", *_SURRENDERS,
+)  # fmt: skip
+
+
+@module.invariant("one_holder")
+def one_holder(ctx: QueryContext) -> Iterator[str]:
+    """Who holds a title is who the chain says, and every act was done by the one who held it then."""
+    for title in ctx.iterate(Title, "by_document"):
+        holder = ""
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            # What a credit passes on, it passes on for the holder.
+            acted_for = entry.on_behalf_of if entry.on_behalf_of == holder else entry.actor
+            if entry.action in _NEEDS_POSSESSION and acted_for != holder and holder:
+                yield f"{title.title}: {entry.action} at {entry.position} by {entry.actor}, {holder} held it"
+            if entry.action in _GIVES_POSSESSION:
+                holder = entry.recipient
+            elif entry.action == "VOID" or (entry.action == "SACC" and entry.reason == "SWTP"):
+                holder = ""
+        if title.holder != holder:
+            yield f"{title.title} is held by {title.holder!r}, by its chain {holder!r}"
+        held = title.state not in ("DRAFT", "APPROVED", "VOIDED")
+        if held != (title.holder != ""):
+            yield f"{title.title} is {title.state} and held by {title.holder!r}"
+        surrendered = "SURRENDER" in title.state
+        if surrendered != (title.holder == title.carrier):
+            yield f"{title.title} is {title.state} and held by {title.holder}"
+
+
+@module.invariant("complete_history")
+def complete_history(ctx: QueryContext) -> Iterator[str]:
+    """Each chain begins with ISSUE or RECEIVE, has no gap, and nothing but VOID follows an accepted surrender."""
+    for title in ctx.iterate(Title, "by_document"):
+        previous, last, length = NO_ENTRY, "", 0
+        last_reason = ""
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            if entry.position != length or entry.previous != previous:
+                yield f"{title.title}: entry {entry.position} does not follow entry {length - 1}"
+            if entry.hash != entry_hash(title.checksum, entry):
+                yield f"{title.title}: entry {entry.position} is not of this title and document"
+            if (length == 0) != (entry.action == "ISSUE" or (length == 0 and entry.action == "RECEIVE")):
+                yield f"{title.title}: {entry.action} at {entry.position}"
+            if last in ("VOID", "SACC") and not (last == "SACC" and entry.action == "VOID"):
+                yield f"{title.title}: {entry.action} after {last}"
+            if last in _SURRENDERS and entry.action not in ("SACC", "SREJ"):
+                yield f"{title.title}: {entry.action} while surrendered"
+            previous, last, last_reason, length = entry.hash, entry.action, entry.reason, length + 1
+        if (title.length, title.head) != (length, previous):
+            yield f"{title.title} has {title.length} entries, its chain {length}"
+        ends = {
+            "PENDING_SURRENDER_FOR_DELIVERY": last == "SURRENDER_FOR_DELIVERY",
+            "PENDING_SURRENDER_FOR_AMENDMENT": last == "SURRENDER_FOR_AMENDMENT",
+            "SURRENDERED_FOR_DELIVERY": last == "SACC",
+            "SURRENDERED_FOR_AMENDMENT": last == "SACC" and last_reason != "SWTP",
+            "VOIDED": last == "VOID" or (last == "SACC" and last_reason == "SWTP"),
+            "ISSUED": last not in ("", "SACC", "VOID", *_SURRENDERS),
+        }
+        if not ends.get(title.state, length == 0):
+            yield f"{title.title} is {title.state} after {last}"
+
+
+@module.invariant("one_medium")
+def one_medium(ctx: QueryContext) -> Iterator[str]:
+    """Of the versions of a document only the newest is in force, and as paper or electronically, never both."""
+    newest: dict[str, Title] = {}
+    for title in ctx.iterate(Title, "by_document"):
+        before = newest.get(title.document)
+        if (title.version == 1) != (before is None):
+            yield f"{title.title}: version {title.version} of {title.document} has no predecessor, or two"
+        if before is not None:
+            linked = (before.replaced_by, title.replaces) == (title.title, before.title)
+            if not linked or before.state != "VOIDED" or before.version + 1 != title.version:
+                yield f"{before.title} is {before.state} beside {title.title}"
+        newest[title.document] = title
+        if title.medium == "PAPER" and (title.state != "VOIDED" or title.paper == ""):
+            yield f"{title.title} is paper {title.paper!r} and {title.state}"
+    for title in newest.values():
+        if title.state == "VOIDED" and title.medium == "ELECTRONIC":
+            yield f"{title.title} is void and nothing replaces it"
+
+
+@module.invariant("endorsement")
+def endorsement(ctx: QueryContext) -> Iterator[str]:
+    """A straight bill is its consignee's and was never endorsed or pledged; after ENDORSE nobody endorsed further."""
+    for title in ctx.iterate(Title, "by_document"):
+        closed_by = ""
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            endorses = entry.action in ("ENDORSE", "ENDORSE_TO_ORDER", "BLANK_ENDORSE", "PLEDGE")
+            if not title.bill.to_order and endorses:
+                yield f"{title.title} is straight: {entry.action} at {entry.position}"
+            if endorses and closed_by:
+                yield f"{title.title}: {entry.action} after an endorsement to {closed_by} only"
+            if entry.action in ("RETURN", "RELEASE", "ENFORCE"):
+                closed_by = ""
+            elif entry.action == "ENDORSE":
+                closed_by = entry.recipient
+        if not title.bill.to_order and title.state == "ISSUED" and title.endorsee != title.bill.consignee:
+            yield f"{title.title} is straight to {title.bill.consignee} and {title.endorsee}'s"
+
+
+@module.invariant("pledged_stays")
+def pledged_stays(ctx: QueryContext) -> Iterator[str]:
+    """While a pledge binds, nothing happened since but what goes to the pledgee; a bound title is in circulation."""
+    for title in ctx.iterate(Title, "by_document"):
+        lock = live_lock(ctx, "title", title.title)
+        if lock is None:
+            continue
+        if title.state != "ISSUED":
+            yield f"{title.title} is bound by {lock.owner} and {title.state}"
+        if ":" in lock.owner:
+            continue
+        if title.pledge.pledgee != lock.owner:
+            yield f"{title.title} is bound by {lock.owner} and pledged to {title.pledge.pledgee!r}"
+            continue
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            moved = entry.action not in ("SIGN", "NOMINATE") and entry.recipient != title.pledge.pledgee
+            if entry.position > title.pledge.position and moved:
+                yield f"{title.title}: {entry.action} to {entry.recipient!r} while pledged to {title.pledge.pledgee}"
+        if title.holder not in (title.pledge.pledgor, title.pledge.pledgee):
+            yield f"{title.title} is pledged to {title.pledge.pledgee} and held by {title.holder}"

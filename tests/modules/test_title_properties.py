@@ -1,0 +1,206 @@
+"""Random blocks of random commands: whatever is sent, in whatever order, every invariant holds after every block.
+
+The kit checks the invariants; here the commands are chosen so that many of them succeed: each picks a title among those
+that exist, usually with the party that may, sometimes with another one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from dawan_node.execution.keys import key_of
+from dawan_node.modules.kernel.declaration import Lock
+from dawan_node.modules.title import module
+from dawan_node.modules.title.entities import Title
+from tests.modules.title_envelope_kit import act, entry, envelope, first, hash_of, issuance, manifest, sign
+from tests.modules.title_kit import CARRIER, DOCUMENT, PEOPLE, Sea, copy_of
+
+PARTIES = sorted(PEOPLE)
+#: Who receives titles here: banks among them, so that pledges meet their pledgee as holder.
+RECEIVERS = ("bank-gz", "bank-hk", "buyer", "buyer-2", "forwarder", "shipper", "wave")
+BANKS = ("bank-gz", "bank-hk")
+KINDS = ("ENDORSE", "ENDORSE_TO_ORDER", "ENDORSE_TO_ORDER", "BLANK_ENDORSE")
+REASONS = ("", "SWTP", "SWTP", "COD")
+# Days that pass before a block: mostly none, sometimes enough to make a pledge overdue or to end its lock.
+DAYS = (0, 0, 0, 0, 4, 40)
+
+_begun: list[Sea] = []
+
+Draw = tuple[int, ...]
+Choice = tuple[str, str, dict[str, Any]]
+
+
+class World:
+    """A channel with a few titles, and the choice of the next command from four random numbers."""
+
+    def __init__(self) -> None:
+        self.sea = Sea()
+        self.succeeded: set[str] = set()
+        if not _begun:
+            self.sea.issued("T-0")
+            self.sea.issued("T-1", self.sea.bill(consignee="buyer"))
+            self.sea.issued("T-2", self.sea.straight())
+            _begun.append(self.sea)
+        # Every walk begins with the same three titles.
+        self.sea = copy.copy(_begun[0])
+        self.sea.kit = copy_of(_begun[0].kit)
+
+    def run(self, block: list[Draw], days: int) -> None:
+        choices = [self.choose(*draw) for draw in block]
+        self.sea.kit.pass_time(days=days)
+        calls = [
+            self.sea.call(person, command, module="credit" if command == "use" else "", **args)
+            for person, command, args in choices
+        ]
+        for receipt, (_, command, args) in zip(self.sea.kit.block(*calls), choices, strict=True):
+            assert receipt.code in (0, 2, 3), f"{command}: {receipt.code} {receipt.reason}"
+            assert receipt.code == 0 or receipt.events == []
+            if receipt.code == 0:
+                self.succeeded.add(command if command != "use" else args["function"])
+
+    def titles(self) -> list[Title]:
+        values = self.sea.kit.state.values
+        return [Title.spec.decode(value) for key, value in sorted(values.items()) if key[:2] == ("title", "title")]
+
+    def choose(self, what: int, a: int, b: int, c: int) -> Choice:
+        titles = self.titles()
+        open_ones = [title for title in titles if title.replaced_by == ""] if c % 8 else titles
+        title = open_ones[a % len(open_ones)]
+        # Twins: two commands of one block choose alike often, because most titles are few.
+        makers = self.makers(title, b, c)
+        person, command, args = makers[what % len(makers)]()
+        # One time in sixteen somebody else tries it.
+        return (PARTIES[b % len(PARTIES)] if c % 16 == 0 else person), command, args
+
+    def makers(self, title: Title, b: int, c: int) -> list[Callable[[], Choice]]:
+        one = {"title": title.title}
+        to = RECEIVERS[b % len(RECEIVERS)]
+        begin = [lambda: self.draft(b), lambda: self.receive(title, b, c)]
+        if title.state == "DRAFT":
+            approve = {"checksum": title.checksum if c % 4 else DOCUMENT}
+            return [lambda: (title.bill.shipper, "approve_draft", one | approve), *begin]
+        if title.state == "APPROVED":
+            return [lambda: ("liner", "issue_title", one | {"document": self.sea.document()}), *begin]
+        if title.state.startswith("PENDING"):
+            paper = {"paper": "P-1" if (title.reason == "SWTP") == (c % 8 > 0) else ""}
+            return [
+                lambda: ("liner", "accept_surrender", one | paper),
+                lambda: ("liner-desk", "accept_surrender", one | paper),
+                lambda: ("liner", "reject_surrender", one | {"why": "?"}),
+                lambda: (title.requester, "transfer_title", one | {"to": to}),
+            ]
+        again = {"bill": self.bill(b), "checksum": bytes([b % 256]) * 32, "document": self.sea.document()}
+        if title.state == "SURRENDERED_FOR_AMENDMENT":
+            return [lambda: ("liner", "reissue_title", one | again)]
+        if title.state == "VOIDED" and title.medium == "PAPER":
+            return [lambda: ("liner", "restore_title", one | again | {"paper": "P-1", "to": to}), *begin]
+        holder = title.holder if title.holder in PEOPLE else title.requester or "shipper"
+        kind = KINDS[b % len(KINDS)]
+        endorse = {"kind": kind, "to": "" if kind == "BLANK_ENDORSE" else to, "hand_over_to": to if c % 2 else ""}
+        purpose = ("DELIVERY", "AMENDMENT", "AMENDMENT", "AMENDMENT")[c % 4]
+        surrender = {"purpose": purpose, "reason": REASONS[b % 4] if purpose == "AMENDMENT" else ""}
+        bound = self.sea.kit.get(Lock, key_of("title", title.title))
+        if bound is not None and c % 4:
+            # Mostly what ends it, so that walks get past the beginning.
+            process = {"process": bound.owner.partition(":")[2]}
+            if ":" in bound.owner:
+                return [
+                    lambda: (holder, "use", one | process | {"function": "unbind"}),
+                    lambda: (to, "use", one | process | {"function": "pass_on", "to": to}),
+                ]
+            return [
+                lambda: (holder, "transfer_title", one | {"to": bound.owner}),
+                lambda: (holder, "endorse_title", one | endorse | {"kind": "ENDORSE", "to": bound.owner}),
+                lambda: (bound.owner, "release_pledge", one),
+                lambda: (bound.owner, "enforce_pledge", one),
+                lambda: (bound.owner, "enforce_pledge", one),
+            ]
+        pledge = {"pledgee": BANKS[b % 2], "matures": self.sea.day(b % 4)}
+        return [
+            *begin,
+            lambda: (holder, "transfer_title", one | {"to": to}),
+            lambda: (holder, "transfer_title", one | {"to": to}),
+            lambda: (holder, "endorse_title", one | endorse),
+            lambda: (holder, "endorse_title", one | endorse),
+            lambda: (holder, "reject_transfer", one),
+            lambda: (holder, "sign_title", one),
+            lambda: (title.endorsee or to, "nominate_endorsee", one | {"nominee": to}),
+            lambda: (holder, "confirm_nomination", one | {"nominee": title.nominee}),
+            lambda: (holder, "pledge_title", one | pledge),
+            lambda: (holder, "pledge_title", one | pledge),
+            lambda: (BANKS[b % 2], "release_pledge", one),
+            lambda: (holder, "surrender_title", one | surrender),
+            lambda: (holder, "surrender_title", one | surrender),
+            lambda: (holder, "use", one | {"function": "bind", "process": f"LC-{b % 2}"}),
+        ]
+
+    def bill(self, b: int) -> dict[str, Any]:
+        return self.sea.straight() if b % 5 == 0 else self.sea.bill(consignee="bank-hk" if b % 5 == 1 else "")
+
+    def draft(self, b: int) -> Choice:
+        args = {"carrier": CARRIER, "reference": f"T-{b % 6}", "bill": self.bill(b), "checksum": bytes([b % 256]) * 32}
+        return "liner", "draft_title", args
+
+    def receive(self, title: Title, b: int, c: int) -> Choice:
+        """A new title from another platform, or one that this channel may have sent there."""
+        to = RECEIVERS[b % len(RECEIVERS)]
+        endorse = act("ENDORSE_TO_ORDER", "ACME", to, "DAWAN")
+        transfer = act("TRANSFER", "ACME", to, "DAWAN")
+        if c % 2:
+            checksum = bytes([4 + b % 4]) * 32
+            own = {"checksum": checksum, "issuanceManifestSignedContent": issuance(checksum)}
+            chain = sign(first(act("ISSUE", "HMM", "ACME"), endorse, transfer, **own))
+            signed = sign(manifest(hash_of(chain), checksum))
+            more = {"reference": f"T-{4 + b % 4}", "recipient": to, "checksum": checksum, "manifest": signed}
+            return "wave", "receive_envelope", envelope(self.sea, chain, **more)
+        done = [endorse, transfer] if title.endorsee in ("", "wave") and title.bill.to_order else [transfer]
+        link = {"previousEnvelopeTransferChainEntrySignedContentChecksum": title.head.hex()}
+        chain = sign(entry(*done, checksum=title.checksum, **link))
+        more = {"manifest": sign(manifest(hash_of(chain), title.checksum))}
+        more |= {"reference": title.document.partition("/")[2], "checksum": title.checksum, "recipient": to}
+        return "wave", "receive_envelope", envelope(self.sea, chain, **more)
+
+
+def walk(seed: int, blocks: int) -> World:
+    """A channel after so many random blocks; the whole walk follows from the seed."""
+    random = Random(seed)
+    world = World()
+    for _ in range(blocks):
+        draws = [tuple(random.randrange(2**16) for _ in range(4)) for _ in range(random.randint(1, 4))]
+        if random.random() < 0.3:
+            # Races: two commands of the block are about the same title.
+            draws.append((random.randrange(2**16), draws[0][1], *draws[0][2:]))
+        world.run(draws, random.choice(DAYS))
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(10))
+def test_every_invariant_holds_after_every_block_of_random_commands(batch: int, effort: tuple[int, int]) -> None:
+    walks, blocks = effort
+    for seed in range(batch * walks, (batch + 1) * walks):
+        try:
+            walk(seed, blocks)
+        except AssertionError as error:
+            raise AssertionError(f"walk({seed}, {blocks}): {error}") from error
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """Walks in a batch, and their blocks: 300 short walks in every run, 10,000 with ``--extended`` (design 13)."""
+    return (1_000, 10) if request.config.getoption("--extended") else (30, 5)
+
+
+@pytest.mark.slow
+def test_the_random_commands_reach_every_command_of_the_module() -> None:
+    """A generator that only produces refusals would prove nothing: these walks succeed with every command."""
+    succeeded: set[str] = set()
+    for seed in range(1_000_000, 1_000_010):
+        succeeded |= walk(seed, blocks=30).succeeded
+    votes = {"propose_carrier", "propose_platform", "enact"}
+    assert set(module.commands) - votes | set(module.exports) == succeeded
