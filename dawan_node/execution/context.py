@@ -108,6 +108,10 @@ class _Reads:
         """The channel's identity of that name, active or revoked; governance exports this look-up to every module."""
         return self._genesis.identity_of(name, self._governance_get)
 
+    def runs(self, module: str) -> bool:
+        """Whether this channel runs a module, the same on every node; asked before calling one of ``may_use``."""
+        return self._registry.module(module) is not None
+
     def is_org(self, org: str) -> bool:
         """Whether an organisation of that id is an active member of the channel."""
         return org in self.configuration().active_orgs
@@ -151,7 +155,7 @@ class _Reads:
         return entity
 
     def _require_readable(self, spec: EntitySpec) -> None:
-        if not spec.exported or spec.module not in self._module.uses:
+        if not spec.exported or spec.module not in self._module.uses | self._module.may_use:
             raise NamespaceViolation(f"{self._module.name} may not read {spec.module}.{spec.collection}")
 
 
@@ -222,10 +226,10 @@ class Context(_Reads):
         """Call what another module exports, inside this transaction and with this sender; its failure is ours.
 
         The callee works on its own collections. Raises a namespace violation unless this module declares
-        ``uses`` and the other one exports the function.
+        ``uses`` or ``may_use`` and the other one, on this channel, exports the function.
         """
         self._layer.charge()
-        if module not in self._module.uses:
+        if module not in self._module.uses | self._module.may_use:
             raise NamespaceViolation(f"{self._module.name} does not declare that it uses {module}")
         callee = self._registry.module(module)
         exported = callee.exports.get(function) if callee is not None else None

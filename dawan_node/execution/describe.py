@@ -34,6 +34,7 @@ def describe_module(module: Module) -> dict[str, Any]:
         "module": module.name,
         "version": module.version,
         "uses": sorted(module.uses),
+        "may_use": sorted(module.may_use),
         "errors": dict(module.errors),
         "commands": {
             name: {

@@ -226,8 +226,10 @@ class Module:
         events: Sequence[type[Event]] = (),
         errors: Mapping[str, str] | None = None,
         uses: Sequence[str] = (),
+        may_use: Sequence[str] = (),
     ) -> None:
-        """``errors`` maps each reason to a sentence for people; ``uses`` names the modules whose exports it needs.
+        """``errors`` maps each reason to a sentence for people; ``uses`` names the modules whose exports it needs,
+        ``may_use`` those it calls only on a channel that runs them (``ctx.runs``).
 
         Raises DeclarationError when a name, type or collection is not declarable.
         """
@@ -236,6 +238,7 @@ class Module:
         self.name: Final = name
         self.version: Final = version
         self.uses: Final = frozenset(uses)
+        self.may_use: Final = frozenset(may_use)
         self.errors: Final = MappingProxyType(dict(errors or {}))
         for reason in self.errors:
             if _ERROR.fullmatch(reason) is None:

@@ -252,3 +252,22 @@ def test_every_entry_carries_the_hash_of_the_one_before_and_the_transaction_that
     assert (second.transaction, second.on_behalf_of) == (moved.tx_id, "Kapok Lines")
     assert second.hash == entry_hash(DOCUMENT, second) != entry_hash(AMENDED, second)
     assert (sea.get(title).head, sea.get(title).length) == (second.hash, 2)
+
+
+def test_who_watches_over_goods_is_told_whether_their_title_came_back_to_the_carrier_that_issued_it() -> None:
+    sea = Sea()
+
+    def is_status(status: str, document: str, carrier: str = "hk") -> None:
+        sea.ok(
+            "shipper", "use", module="credit", function="delivery_status", title=document, process=status, to=carrier
+        )
+
+    title = sea.issued()
+    is_status("OUTSTANDING", title)
+    is_status("UNKNOWN", title, carrier="gz")
+    is_status("UNKNOWN", f"{title}-of-nobody")
+    sea.ok("shipper", "surrender_title", title=title, purpose="DELIVERY")
+    is_status("OUTSTANDING", title)
+    sea.ok("liner-desk", "accept_surrender", title=title)
+    is_status("SURRENDERED", title)
+    is_status("PAPER", sea.on_paper("HKG-2"))

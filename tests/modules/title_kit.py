@@ -68,6 +68,9 @@ def use(ctx: Context, args: UseTitle) -> None:
         if not is_delivered_against(ctx, args.title):
             ctx.fail("E_STATE")
         return
+    if args.function == "delivery_status":
+        ctx.require(ctx.call("title", "delivery_status", args.title, args.to) == args.process, "E_STATE")
+        return
     arguments = (args.title, args.process, args.to) if args.function == "pass_on" else (args.title, args.process)
     ctx.call("title", args.function, *arguments)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,8 @@ def sample(kind: types.Type) -> Any:
             return False
         case types.IntType():
             return max(kind.ge or 0, 0)
-        case types.StrType(pattern=str(pattern)) if "[0-9]{4}" in pattern:
-            return "2025-12-01"
+        case types.StrType(pattern=str(pattern)):
+            return next(text for text in ("2025-12-01", "+08:00", "{urn:x}a", "1", "aaaa") if re.search(pattern, text))
         case types.StrType():
             return "a" * (kind.min_length or 1)
         case types.BytesType():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from dawan_node.execution.module import Args, Context, Meta, replace
+from dawan_node.execution.module import Args, Context, Meta, key_of, replace
 from dawan_node.modules.title.chain import record
 from dawan_node.modules.title.checks import (
     CARRIERS,
@@ -28,8 +28,9 @@ from dawan_node.modules.title.declaration import (
     TitleSwitched,
     module,
 )
-from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO, Action, Reason, State, Title
+from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO, Action, Carrier, Reason, State, Title
 from dawan_node.modules.title.issues import PAPER_NUMBER, PaperNumber
+from dawan_node.modules.title.lookups import current_title
 
 _PENDING: tuple[State, ...] = ("PENDING_SURRENDER_FOR_DELIVERY", "PENDING_SURRENDER_FOR_AMENDMENT")
 
@@ -115,3 +116,16 @@ def _pending(ctx: Context, title: str) -> Title:
     ctx.require(found.state in _PENDING, "E_STATE")
     require_movable(ctx, found)
     return found
+
+
+@module.export("delivery_status")
+def delivery_status(ctx: Context, document: str, carrier: str) -> str:
+    """Whether the goods of ``document`` may leave, for modules that watch over them: SURRENDERED, OUTSTANDING, PAPER (the
+    original is for people to look at), or UNKNOWN when organisation ``carrier`` has issued no such title."""
+    title = current_title(ctx, document)
+    issuer = None if title is None else ctx.get(Carrier, key_of(title.carrier))
+    if title is None or issuer is None or issuer.org != carrier:
+        return "UNKNOWN"
+    if title.medium == "PAPER":
+        return "PAPER"
+    return "SURRENDERED" if title.state == "SURRENDERED_FOR_DELIVERY" else "OUTSTANDING"

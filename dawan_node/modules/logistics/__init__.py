@@ -1,0 +1,39 @@
+"""The logistics module: what was seen of goods, who has them, whether they stayed cold, what customs and carriers say.
+
+EPCIS 2.0 events under their CBV event hash with the custody of items, DCSA track-and-trace statements with the state of
+a shipment, cold chains, customs declarations, and delivery against a surrendered title (domain.md M4). Files by noun:
+``gs1``, ``vocabulary``, ``event_form``, ``event_hash`` (spelling and identity of events), ``entities``, ``items``,
+``capture``, ``corrections``, ``shipments``, ``milestones``, ``cold_chain``, ``customs``, ``delivery``, ``queries``,
+``invariants``; ``declaration`` holds the events and the error table.
+
+Of the module ``title`` it asks ``delivery_status(document, carrier)``: ``UNKNOWN``, ``OUTSTANDING``, ``PAPER`` or
+``SURRENDERED``; a channel without that module keeps no titles.
+"""
+
+from dawan_node.modules.logistics import (
+    capture,
+    cold_chain,
+    corrections,
+    customs,
+    delivery,
+    invariants,
+    items,
+    milestones,
+    queries,
+    shipments,
+)
+from dawan_node.modules.logistics.declaration import module
+
+__all__ = [
+    "capture",
+    "cold_chain",
+    "corrections",
+    "customs",
+    "delivery",
+    "invariants",
+    "items",
+    "milestones",
+    "module",
+    "queries",
+    "shipments",
+]
