@@ -120,8 +120,8 @@ def _pending(ctx: Context, title: str) -> Title:
 
 @module.export("delivery_status")
 def delivery_status(ctx: Context, document: str, carrier: str) -> str:
-    """Whether the goods of ``document`` may leave, for modules that watch over them: SURRENDERED, OUTSTANDING, PAPER (the
-    original is for people to look at), or UNKNOWN when organisation ``carrier`` has issued no such title."""
+    """Whether the goods of ``document`` may leave, for modules that watch over them: SURRENDERED, OUTSTANDING, PAPER
+    (its original is for people to look at), or UNKNOWN when organisation ``carrier`` has issued no such title."""
     title = current_title(ctx, document)
     issuer = None if title is None else ctx.get(Carrier, key_of(title.carrier))
     if title is None or issuer is None or issuer.org != carrier:

@@ -1,0 +1,34 @@
+"""The lc module: letters of credit under UCP 600 and payment obligations under URDTT (domain.md M2).
+
+An applicant asks for a credit, the issuing bank undertakes it, others advise and confirm; the beneficiary presents
+documents, a bank examines them within five banking days of its place and honours or refuses them by one notice; money
+is attested by a settlement bank. Amendments need each beneficiary's consent, transfers divide what there is. Files by
+noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``calendar``, ``honour``,
+``reimbursements``, ``obligations``, ``queries``, ``invariants``; ``declaration`` holds the events and the error table.
+"""
+
+from dawan_node.modules.lc import (
+    amendments,
+    credits,
+    honour,
+    invariants,
+    obligations,
+    presentations,
+    queries,
+    reimbursements,
+    transfers,
+)
+from dawan_node.modules.lc.declaration import module
+
+__all__ = [
+    "amendments",
+    "credits",
+    "honour",
+    "invariants",
+    "module",
+    "obligations",
+    "presentations",
+    "queries",
+    "reimbursements",
+    "transfers",
+]

@@ -1,0 +1,173 @@
+"""What must hold after every block, whatever was sent: no bank owes more than it undertook, nothing is drawn twice.
+
+Each checker reads the whole state and yields a sentence per violation. They compare independent records with each
+other (credits with their presentations, amendments and parts, presentations with the kernel's payments and registry),
+so that one wrong line of code cannot make both sides wrong alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dawan_node.execution.module import QueryContext, close_of_day_ms, key_of, tolerance
+from dawan_node.modules.kernel.declaration import CashReference, Fingerprint
+from dawan_node.modules.lc.declaration import module
+from dawan_node.modules.lc.entities import (
+    DRAWN_STATES,
+    OWED_STATES,
+    RESERVED_STATES,
+    Amendment,
+    Credit,
+    CreditState,
+    ObligationState,
+    PaymentObligation,
+    Presentation,
+    PresentationState,
+    Reimbursement,
+    ReimbursementState,
+)
+
+
+@module.invariant("drawings")
+def drawings(ctx: QueryContext) -> Iterator[str]:
+    """What is drawn, presented and transferred under a credit is what its presentations and parts say, and within its
+    amount and tolerance."""
+    drawn: dict[str, int] = {}
+    reserved: dict[str, int] = {}
+    owed: dict[str, int] = {}
+    for found in ctx.iterate(Presentation, "by_credit"):
+        if found.state in DRAWN_STATES:
+            drawn[found.credit] = drawn.get(found.credit, 0) + found.amount.minor
+        if found.state in OWED_STATES:
+            owed[found.credit] = owed.get(found.credit, 0) + 1
+        if found.state in RESERVED_STATES:
+            reserved[found.credit] = reserved.get(found.credit, 0) + found.amount.minor
+    for credit in ctx.iterate(Credit, "by_parent"):
+        name = credit.credit
+        terms = credit.terms
+        _, most = tolerance(terms.amount, minus_ppm=terms.minus_ppm, plus_ppm=terms.plus_ppm)
+        booked = (credit.drawn_minor, credit.reserved_minor, credit.owed)
+        counted = (drawn.get(name, 0), reserved.get(name, 0), owed.get(name, 0))
+        if booked != counted:
+            yield f"{name}: {booked} drawn, presented, owed by the books, {counted} by its presentations"
+        used = counted[0] + counted[1] + credit.transferred_limit_minor
+        if used > most.minor:
+            yield f"{name}: {used} used of {most.minor}"
+        if credit.state in (CreditState.EXPIRED, CreditState.CANCELLED, CreditState.CLOSED) and counted[1]:
+            yield f"{name} is {credit.state} with {counted[1]} under examination"
+        if credit.state == CreditState.PARTLY_DRAWN and counted[0] == 0:
+            yield f"{name} is {credit.state} with nothing drawn"
+        if credit.state == CreditState.CLOSED and counted[2]:
+            yield f"{name} is closed and {counted[2]} presentations are not paid"
+
+
+@module.invariant("transfers_conserve")
+def transfers_conserve(ctx: QueryContext) -> Iterator[str]:
+    """Parts of a credit are never more than the credit, one deep, and each set aside in it."""
+    amounts: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    for part in ctx.iterate(Credit, "by_parent"):
+        if not part.parent:
+            continue
+        parent = ctx.get(Credit, key_of(part.parent))
+        if parent is None or parent.parent or part.transferred_minor or part.transferred_limit_minor:
+            yield f"{part.credit} was transferred on"
+        if part.state != CreditState.CANCELLED:
+            amounts[part.parent] = amounts.get(part.parent, 0) + part.terms.amount.minor
+            limits[part.parent] = limits.get(part.parent, 0) + part.terms.limit_minor
+    for credit in ctx.iterate(Credit, "by_parent"):
+        counted = (amounts.get(credit.credit, 0), limits.get(credit.credit, 0))
+        if counted != (credit.transferred_minor, credit.transferred_limit_minor):
+            yield f"{credit.credit}: {counted} transferred, another sum booked"
+        if counted[0] > credit.terms.amount.minor:
+            yield f"{credit.credit}: {counted[0]} transferred of {credit.terms.amount.minor}"
+
+
+@module.invariant("undertakings")
+def undertakings(ctx: QueryContext) -> Iterator[str]:
+    """An amount undertaken is the original one and the amendments its beneficiary accepted; nothing else changes it."""
+    accepted: dict[str, list[Amendment]] = {}
+    for amendment in ctx.iterate(Amendment, "by_credit"):
+        named = [credit for credit, _ in amendment.answers]
+        if len(dict.fromkeys(named)) != len(named):
+            yield f"{amendment.credit}, amendment {amendment.number}: answered twice"
+        for credit, yes in amendment.answers:
+            if yes:
+                accepted.setdefault(credit, []).append(amendment)
+    for found in ctx.iterate(Credit, "by_parent"):
+        changes = accepted.get(found.credit, [])
+        delta = 0 if found.parent else sum([amendment.delta_minor for amendment in changes])
+        if found.terms.amount.minor != found.original_minor + delta:
+            yield f"{found.credit}: {found.terms.amount.minor} undertaken, {found.original_minor} and {delta} agreed"
+        if found.version != 1 + len(changes):
+            yield f"{found.credit}: version {found.version} after {len(changes)} accepted amendments"
+        if found.confirmation and not found.confirming.name:
+            yield f"{found.credit} is confirmed by nobody"
+
+
+@module.invariant("one_notice_in_time")
+def one_notice_in_time(ctx: QueryContext) -> Iterator[str]:
+    """A refusal has its discrepancies and was given within the examination; nobody waived but those who may."""
+    for found in ctx.iterate(Presentation, "by_credit"):
+        if bool(found.findings) != bool(found.refused_ms):
+            yield f"{found.presentation}: refused without discrepancies, or discrepancies without a refusal"
+        if found.refused_ms and found.refused_ms >= close_of_day_ms(found.deadline):
+            yield f"{found.presentation}: refused after {found.deadline}"
+        if found.refused_ms and found.state in DRAWN_STATES and len(found.waivers) != 2:
+            yield f"{found.presentation}: refused and honoured without a waiver"
+        if found.state == PresentationState.PRECLUDED and ctx.time_ms < close_of_day_ms(found.deadline):
+            yield f"{found.presentation}: precluded before {found.deadline}"
+    for claim in ctx.iterate(Reimbursement, "by_issuing"):
+        if claim.refused_ms and claim.refused_ms >= close_of_day_ms(claim.deadline):
+            yield f"the claim for {claim.presentation} was refused after {claim.deadline}"
+
+
+@module.invariant("one_bill_one_presentation")
+def one_bill_one_presentation(ctx: QueryContext) -> Iterator[str]:
+    """An electronic bill of lading is in one presentation that is live or was honoured, as the registry says too."""
+    holders: dict[bytes, str] = {}
+    for found in ctx.iterate(Presentation, "by_credit"):
+        if found.state not in RESERVED_STATES and found.state not in DRAWN_STATES:
+            continue
+        for tag in found.ebls:
+            if tag in holders:
+                yield f"{found.presentation} and {holders[tag]} have one bill of lading"
+            holders[tag] = found.presentation
+            known = ctx.get(Fingerprint, key_of(tag))
+            wanted = "FINANCED" if found.state in DRAWN_STATES else "REGISTERED"
+            if known is None or (known.subject, known.state) != (found.presentation, wanted):
+                yield f"{found.presentation} is {found.state} and its bill of lading is not {wanted} for it"
+
+
+@module.invariant("paid_once")
+def paid_once(ctx: QueryContext) -> Iterator[str]:
+    """Whatever is paid has attested payments of exactly its amount, and nothing else has any."""
+    for found in ctx.iterate(Presentation, "by_credit"):
+        due = found.amount.minor if found.state == PresentationState.PAID else 0
+        yield from _compare(ctx, found.presentation, "honour", due)
+    for claim in ctx.iterate(Reimbursement, "by_issuing"):
+        due = claim.amount.minor if claim.state == ReimbursementState.PAID else 0
+        yield from _compare(ctx, claim.presentation, "reimburse", due)
+        source = ctx.get(Presentation, key_of(claim.presentation))
+        if source is None or source.state not in DRAWN_STATES or source.amount != claim.amount:
+            yield f"{claim.presentation}: reimbursement of what was not honoured"
+    for obligation in _obligations(ctx):
+        due = obligation.amount.minor if obligation.state == ObligationState.PAID else 0
+        yield from _compare(ctx, obligation.obligation, "obligation", due)
+        is_open = any(condition.record == b"" for condition in obligation.conditions)
+        if is_open != (obligation.state == ObligationState.CONDITIONAL):
+            yield f"{obligation.obligation} is {obligation.state} and its conditions say otherwise"
+
+
+def _compare(ctx: QueryContext, subject: str, purpose: str, due: int) -> Iterator[str]:
+    payments = ctx.iterate(CashReference, "by_subject", ("lc", subject, purpose))
+    paid = sum([cash.amount.minor for cash in payments])
+    if paid != due:
+        yield f"{subject}: {paid} attested for {purpose}, {due} due"
+
+
+def _obligations(ctx: QueryContext) -> Iterator[PaymentObligation]:
+    seen: dict[str, PaymentObligation] = {}
+    for obligation in ctx.iterate(PaymentObligation, "by_party"):
+        seen[obligation.obligation] = obligation
+    yield from seen.values()
