@@ -203,4 +203,6 @@ def test_the_random_commands_reach_every_command_of_the_module() -> None:
     for seed in range(1_000_000, 1_000_010):
         succeeded |= walk(seed, blocks=30).succeeded
     votes = {"propose_carrier", "propose_platform", "enact"}
-    assert set(module.commands) - votes | set(module.exports) == succeeded
+    assert (
+        set(module.commands) - votes | set(module.exports) - {"delivery_status"} == succeeded
+    )  # that one only answers
