@@ -31,6 +31,7 @@ def test_the_example_of_rfc_8037_is_read_and_verifies() -> None:
     [
         "", "..", "a.b", "a.b.c.d", EXAMPLE + "=", EXAMPLE + "\n", " " + EXAMPLE, EXAMPLE[:-1] + "h",
         EXAMPLE.replace("eyJhbGciOiJFZERTQSJ9", "eyJhbGciOiJub25lIn0"), EXAMPLE + "A" * JWS_CHARS_MAX,
+        EXAMPLE.replace("RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc", "RXhhb"),
     ],
 )  # fmt: skip
 def test_any_other_spelling_form_or_algorithm_is_none(text: str) -> None:
