@@ -56,7 +56,7 @@ SETTLED_MS: Final = 4_000
 CROWDED_MS: Final = 15_000
 #: A complaint sends its transactions again this often while it lasts: as long as a SUSPECT counts.
 COMPLAINT_RESEND_MS: Final = 5_000
-#: A block so old was decided before this node was there: no proposal is timely after a fifth of that.
+#: A block so old was decided before this node was there: five times as old as a proposal may be in a view that works.
 PAST_MS: Final = 30_000
 #: Findings of A and B that make a complaint.
 FINDINGS: Final = 3

@@ -105,7 +105,8 @@ class Repair:
 
     def voted_above(self, link: int, height: int) -> None:
         """Validator ``link`` votes at a ``height`` so far up that the vote is of no use here. Nobody votes further up
-        than W above its own head, so that is where it is, long before its next STATUS says so."""
+        than W above its own head, so that is where it is, long before its next STATUS says so. Where a barrier above
+        has raised W it is a little less; its STATUS sets that right."""
         if self._epoch != self._state.chain.epoch:
             self._forget_epoch()
         claim = height - self._state.window

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from dawan_node.interchange.instants import instant_ms
 from dawan_node.interchange.json_text import MalformedJson, parse_json_text
+from dawan_node.interchange.refusal import Refusal, Unreadable
 from dawan_node.modules.identifiers import ObjectNumber, container_number, imo_number
 from dawan_node.modules.logistics.cold_chain import MILLI_MAX
 from dawan_node.modules.logistics.event_form import TIME_MS_MAX
@@ -39,15 +40,6 @@ _PLACE: Final = re.compile("[A-Z]{2}[A-Z2-9]{3}")
 _MILLI: Final = re.compile(r"(-?)([0-9]{1,4})(?:\.([0-9]{1,3})0*)?")
 
 
-class Unreadable(ValueError):
-    """One event cannot be read; the reason and the path."""
-
-    def __init__(self, reason: str, path: str) -> None:
-        super().__init__(f"{reason} at {path}")
-        self.reason: Final = reason
-        self.path: Final = path
-
-
 @dataclass(frozen=True, slots=True)
 class StatementDraft:
     """``milestone``: arguments of ``state_milestone`` but the shipment; None for measurements and retractions.
@@ -64,15 +56,6 @@ class StatementDraft:
     samples: tuple[tuple[int, int], ...] = ()
     retracts: str = ""
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an event (``position`` from 0), or with -1 the whole message, was not read."""
-
-    position: int
-    reason: str
-    path: str
 
 
 @dataclass(slots=True)

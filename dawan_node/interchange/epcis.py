@@ -20,6 +20,7 @@ import msgspec
 
 from dawan_node.interchange.instants import instant_ms
 from dawan_node.interchange.json_text import MalformedJson, parse_json_text
+from dawan_node.interchange.refusal import Refusal, Unreadable
 from dawan_node.modules.logistics.event_form import ROW_DEPTH_MAX, ROWS_MAX, EventForm
 from dawan_node.modules.logistics.event_hash import event_digest, ni_uri
 
@@ -41,15 +42,6 @@ _URI_SCHEMES: Final = frozenset({"did", "doi", "geo", "http", "https", "mailto",
 _NI: Final = re.compile(r"ni:///sha-256;([0-9a-f]{64})\?ver=CBV2\.0")
 
 
-class Unreadable(ValueError):
-    """One event cannot be read; the path and the reason."""
-
-    def __init__(self, reason: str, path: str) -> None:
-        super().__init__(f"{reason} at {path}")
-        self.reason: Final = reason
-        self.path: Final = path
-
-
 @dataclass(frozen=True, slots=True)
 class EventDraft:
     """``event``: arguments of ``capture_event``; ``digest``: its event hash; ``error``: of ``declare_error``."""
@@ -64,15 +56,6 @@ class EventDraft:
     def event_id(self) -> str:
         """The event hash as a URI."""
         return ni_uri(self.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an event (``position`` from 0), or with -1 the whole document, was not read."""
-
-    position: int
-    reason: str
-    path: str
 
 
 @dataclass(slots=True)
