@@ -50,6 +50,10 @@ def rediscounts(desk: Supervised) -> None:
     submit("E_VOUCHER_STATE", offered)
     submit("E_LOCKED", financing, financing)
     submit("E_REFERENCE", financing, number="R 1")
+    # A branch of the bank's own house supervises nothing.
+    own = Supervised(staff={"own-branch": ("hk", ["pboc"])})
+    within = own.submission("R-1", own.bought("F-1"), branch="own-branch")
+    own.expect("E_SELF_DEALING", "bank-hk", "submit_rediscount", **within)
     for reason, change in (
         ("E_ZERO_AMOUNT", {"amount": cny(0)}),
         ("E_CURRENCY_MISMATCH", {"amount": usd(1)}),

@@ -97,20 +97,25 @@ def test_an_application_that_is_declined_leaves_the_declaration_as_it_was(desk: 
     assert residual(desk) == 1_000_000
 
 
-def test_safe_stops_new_loans_and_leaves_running_ones_and_payments_alone(desk: Supervised) -> None:
+def test_safe_stops_what_is_not_paid_out_yet_and_leaves_running_loans_and_payments_alone(desk: Supervised) -> None:
     desk.declared(minor=1_000_000)
     running = desk.loan("L-1", 400_000)
     waiting = desk.asked_loan("L-2", 100_000)
+    reserved = desk.asked_loan("L-3", 50_000)
+    desk.ok("bank-hk", "reserve_financing", financing=reserved)
     desk.ok("safe-gz", "block_declaration", declaration=DECLARATION, reason="under inspection")
     desk.expect("E_DECLARATION_STATE", "safe-gz", "block_declaration", declaration=DECLARATION, reason="again")
     desk.expect("E_DECLARATION_STATE", "bank-hk", "reserve_financing", financing=waiting)
+    cash = desk.cash("bank-hk", "exporter-a", usd(50_000))
+    desk.expect("E_DECLARATION_STATE", "settle-bank", "fund_financing", financing=reserved, cash=cash)
     (status,), _ = desk.kit.query("declaration", {"declaration": DECLARATION})
-    assert (status.residual_minor, status.financeable) == (600_000, False)
+    assert (status.residual_minor, status.financeable) == (550_000, False)
     desk.ok("settle-bank", "collect_export", **collected(desk, 100_000))
     desk.repay(running)
     desk.ok("safe-gz", "clear_declaration", declaration=DECLARATION, reason="in order")
     desk.expect("E_DECLARATION_STATE", "safe-gz", "clear_declaration", declaration=DECLARATION, reason="again")
     desk.ok("bank-hk", "reserve_financing", financing=waiting)
+    desk.fund(reserved)
 
 
 def test_a4_customs_takes_nothing_back_that_somebody_relied_on(desk: Supervised) -> None:

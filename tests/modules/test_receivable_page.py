@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dawan_node.crypto.hashing import tagged_hash
 from dawan_node.modules.receivable import module
@@ -14,6 +16,8 @@ from dawan_node.modules.receivable.supervised import BatchState, DeclarationStat
 from dawan_node.modules.receivable.supervised_queries import BATCH_MAX
 from dawan_node.modules.refdata.parameters import PARAMETERS
 from dawan_node.primitives.encoding import encode
+from dawan_node.testing.trade import text_id
+from tests.modules.receivable_kit import Supervised
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "receivable.md").read_text(encoding="utf-8")
 
@@ -41,7 +45,7 @@ def test_the_reports_on_the_page_are_queries() -> None:
 
 
 def test_the_diagram_shows_every_state() -> None:
-    diagram = PAGE.split("```")[1]
+    diagram = PAGE.split("```\n")[1]
     states = {
         *InvoiceState,
         *VoucherState,
@@ -77,3 +81,16 @@ def test_an_invoice_identifier_is_made_as_the_page_says() -> None:
     assert spellings is not None
     for spelling in re.findall(r"`([^`]+)`", spellings[1]):
         assert normalised_number(spelling) == "inv001"
+
+
+def test_the_example_runs_and_ends_with_everything_paid() -> None:
+    example = PAGE.split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/receivable.md", "exec"), names)  # noqa: S102 - our own page
+    desk = Supervised()
+    trade: Callable[..., None] = names["trade"]
+    trade(desk.ok, desk.day, desk.cash, lambda days: desk.kit.pass_time(days=days), text_id)
+    assert desk.get_batch("core-1/C-1").state == BatchState.CLEARED
+    assert desk.get_voucher("core-1/V-1").redeemed_minor == 100_000_000
+    assert desk.rediscount("bank-hk/R-1").state == RediscountState.REPAID
+    assert desk.financing("supplier-a/F-1").state == FinancingState.REPAID

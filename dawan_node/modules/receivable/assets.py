@@ -19,7 +19,7 @@ from dawan_node.modules.receivable.entities import (
     LockPurpose,
     Voucher,
 )
-from dawan_node.modules.receivable.supervised import DeclarationUse
+from dawan_node.modules.receivable.supervised import DeclarationState, DeclarationUse
 
 #: domain.md 1.5: an exclusive lock ends by itself after three days.
 LOCK_MS_MAX: Final = 72 * 3_600_000
@@ -73,7 +73,7 @@ def put_lock(ctx: Context, financing: Financing, lock: Lock) -> None:
 def take_declaration(ctx: Context, financing: Financing, until_ms: int) -> None:
     """Set a part of the declaration aside for this financing. Fails when less than its principal is open."""
     declaration = existing_declaration(ctx, financing.asset)
-    ctx.require(declaration.state == "RELEASED", "E_DECLARATION_STATE")
+    ctx.require(declaration.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     minor = financing.principal.minor
     ctx.require(minor <= declaration.residual_minor, "E_RESIDUAL")
     ctx.put(replace(declaration, financed_minor=declaration.financed_minor + minor))
@@ -81,7 +81,9 @@ def take_declaration(ctx: Context, financing: Financing, until_ms: int) -> None:
 
 
 def keep_declaration(ctx: Context, financing: Financing) -> None:
-    """The money moved: from now on the part is taken until it is repaid."""
+    """The money moved: from now on the part is taken until it is repaid. Not while SAFE blocks the declaration."""
+    declaration = existing_declaration(ctx, financing.asset)
+    ctx.require(declaration.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     ctx.put(DeclarationUse(financing.financing, financing.asset, financing.principal.minor, 0))
 
 

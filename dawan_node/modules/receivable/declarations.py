@@ -123,7 +123,7 @@ def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
 
 @module.command("block_declaration", args=DecideDeclaration, roles=("safe",))
 def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
-    """SAFE stops further financing on a declaration; loans that are running and payments from abroad go on."""
+    """SAFE stops further financing of a declaration; loans paid out already and payments from abroad go on."""
     found = existing_declaration(ctx, args.declaration)
     ctx.require(found.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.BLOCKED, args.reason)
