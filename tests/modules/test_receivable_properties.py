@@ -46,7 +46,12 @@ def _beginning() -> Supervised:
     for number in range(3):
         desk.voucher(f"S-{number}", minor=100 * THOUSAND, due_date=desk.day(2 + number))
         # Looks like the invoice behind that voucher, so financing it needs a second pair of eyes.
-        desk.invoice(f"INV-S-0{number}", minor=7 * THOUSAND)
+        similar = desk.invoice(f"INV-S-0{number}", minor=7 * THOUSAND)
+    held = desk.apply_invoice("F-H", similar, "bank-hk")
+    desk.ok("bank-hk", "reserve_financing", financing=held)
+    until_ms = desk.kit.time_ms + 48 * 3_600_000
+    lock = {"voucher": "core-1/S-1", "owner": "bank-mo", "reason": "elsewhere", "until_ms": until_ms}
+    desk.ok("supplier-a", "lock_voucher", **lock)
     for bank, place in (("bank-hk", "HK"), ("bank-mo", "MO")):
         voucher = desk.voucher(f"B-{place}", minor=100 * THOUSAND, due_date=desk.day(4))
         financing = desk.apply(f"F-{place}", voucher, "supplier-a", bank, 90 * THOUSAND, recourse=True)
@@ -168,7 +173,8 @@ class World:
     def for_voucher(self, voucher: Voucher, b: int, c: int) -> list[Maker]:
         one = {"voucher": voucher.voucher}
         if voucher.offered_to and c % 4:
-            return [lambda: (voucher.offered_to, "accept_voucher", one)]
+            accept = lambda: (voucher.offered_to, "accept_voucher", one)  # noqa: E731
+            return [accept, accept, lambda: (voucher.offered_to, "decline_voucher", one)]
         if voucher.lock.owner == "bank-mo" and c % 2:
             return [lambda: ("bank-mo", "release_voucher", one)]
         return [
@@ -188,7 +194,8 @@ class World:
         if c % 4:
             # Mostly the next step of its life, so that walks get past the beginning.
             if financing.state == FinancingState.APPLIED:
-                return [lambda: (financing.financier, "reserve_financing", one)]
+                reserve = lambda: (financing.financier, "reserve_financing", one)  # noqa: E731
+                return [reserve, reserve, lambda: (financing.borrower, "withdraw_financing", one)]
             if financing.state == FinancingState.HELD:
                 return [lambda: ("bank-hk-risk", "approve_similar", one | {"reason": "seen"})]
             if financing.state == FinancingState.RESERVED:
