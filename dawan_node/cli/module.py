@@ -87,9 +87,8 @@ def lint(what: str, output: str) -> None:
 
 @module.command()
 @click.argument("project", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("."))
-@click.option("--no-lint", is_flag=True, help="Go on in spite of findings, to see what they lead to.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def test(project: Path, no_lint: bool, arguments: tuple[str, ...]) -> None:
+def test(project: Path, arguments: tuple[str, ...]) -> None:
     """Run the tests of PROJECT, do the same blocks again in other worlds, and on four nodes in virtual time.
 
     The module is guarded as on a node. ARGUMENTS after -- go to pytest.
@@ -102,7 +101,7 @@ def test(project: Path, no_lint: bool, arguments: tuple[str, ...]) -> None:
             f"{project} cannot be tested", "it is no project: it has no pyproject.toml with an entry point",
             "Name the folder that `dawan-node module new` made.",
         )  # fmt: skip
-    _require_clean(package, no_lint)
+    _require_clean(package)
     try:
         from dawan_node.testing.module_trial import run
     except ImportError as error:
@@ -115,17 +114,16 @@ def test(project: Path, no_lint: bool, arguments: tuple[str, ...]) -> None:
             raise CommandFailed(ExitCode.FAILED, f"{project} failed", step.name, "See above.")
 
 
-def _require_clean(package: ModulePackage, no_lint: bool) -> None:
+def _require_clean(package: ModulePackage) -> None:
     found = package.lint()
     if not found:
         click.echo(f"ok      lint: {len(package.files())} files")
         return
     for path, finding in found:
         click.echo(f"{_short(path)}:{finding.line}: {finding.code} {finding.text}")
-    if not no_lint:
-        raise CommandFailed(
-            ExitCode.FAILED, "lint found something", f"{len(found)} findings", "dawan-node module lint explains them."
-        )
+    raise CommandFailed(
+        ExitCode.FAILED, "lint found something", f"{len(found)} findings", "dawan-node module lint explains them."
+    )
 
 
 @module.command("list")
