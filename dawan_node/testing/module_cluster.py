@@ -103,7 +103,7 @@ def play(seed: int, recording: Recording, registry: Registry, report: ClusterRep
         scene.set_clocks(header.timestamp_ms)
         for transaction in transactions:
             nonces += 1
-            offered = _signed_anew(transaction, scene, nonces)
+            offered = signed_anew(transaction, scene, nonces)
             if _is_admissible(registry, offered) and scene.offer(offered, nonces):
                 report.transactions += 1
         if not scene.run_until(lambda: _is_decided(scene), DECIDED_MS):
@@ -114,7 +114,7 @@ def play(seed: int, recording: Recording, registry: Registry, report: ClusterRep
     report.recordings += 1
 
 
-def _signed_anew(transaction: Transaction, scene: ModuleScene, nonce: int) -> Transaction:
+def signed_anew(transaction: Transaction, scene: ModuleScene, nonce: int) -> Transaction:
     """The same command of the same person for the scene's chain and time."""
     body = transaction.body
     now_ms = scene.nodes[0].clock.wall_ms()
