@@ -14,7 +14,7 @@ whoever votes for a module reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -39,6 +39,13 @@ MATCH_MAX: Final = 4_096
 
 #: A width in a method such as ``rjust``.
 WIDTH_MAX: Final = 4_096
+
+#: Digits of a width or precision in a format; lint allows no more where it sees it.
+_WIDTH_DIGITS: Final = 3
+_NUMBER: Final = re.compile("[0-9]+")
+_CONVERSIONS: Final[Mapping[int, Callable[[Any], str]]] = MappingProxyType(
+    {ord("s"): str, ord("r"): repr, ord("a"): ascii}
+)
 
 #: Bytes or members that are copied or compared in the time of one unit of work.
 _UNIT_BITS: Final = 5
@@ -170,6 +177,15 @@ def guard_shown(value: Any) -> Any:
     if kind is not str and kind is not int:
         _require_plain(value)
     return value
+
+
+def guard_format(value: Any, conversion: int, spec: str) -> str:
+    """A value in an f-string with a format; ``conversion`` is the letter after ``!``, or -1."""
+    if any(len(number) > _WIDTH_DIGITS for number in _NUMBER.findall(spec)):
+        raise OutOfSteps
+    if conversion in _CONVERSIONS:
+        value = _CONVERSIONS[conversion](value)
+    return format(value, spec)
 
 
 def _require_plain(value: Any) -> None:
@@ -493,7 +509,8 @@ _PLAIN: Final = (
 HOOKS: Final = MappingProxyType(
     {
         "@add": guard_add, "@addend": guard_addend, "@assign": guard_assign, "@attribute": guard_attribute,
-        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@iter": guard_iter,
+        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@format": guard_format,
+        "@iter": guard_iter,
         "@leave": guard_leave, "@method": guard_method, "@mod": guard_mod, "@mul": guard_mul, "@pow": guard_pow,
         "@private": guard_private, "@searched": guard_searched, "@shift": guard_shift, "@shown": guard_shown,
         "@sized": guard_sized, "@spread": guard_spread, "@thunk": guard_thunk, "@tick": guard_tick,

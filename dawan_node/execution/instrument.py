@@ -23,6 +23,10 @@ _OPERATORS: Final[dict[type[ast.operator], str]] = {
 }
 
 
+#: What the parser writes where an f-string says neither ``!r``, ``!s`` nor ``!a``.
+_NO_CONVERSION: Final = -1
+
+
 def instrument(tree: ast.Module) -> ast.Module:
     """The same program, counted."""
     rewritten = _Rewriter(_fixed_names(tree)).visit(tree)
@@ -170,6 +174,10 @@ class _Rewriter(ast.NodeTransformer):
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 part.value = _call("@shown", self.visit(part.value))
+                if isinstance(part.format_spec, ast.JoinedStr):
+                    spec = self.visit(part.format_spec)
+                    part.value = _call("@format", part.value, ast.Constant(part.conversion), spec)
+                    part.format_spec, part.conversion = None, _NO_CONVERSION
         return ast.copy_location(_call("@sized", node), node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
