@@ -53,13 +53,16 @@ class KitNode(FakeNode):
         self.full_for = 0
         self.block_sizes: list[int] = []
         self._events: list[EventInfo] = []
+        self._described: dict[str, Mapping[str, Any]] = {}
 
     def channel(self, channel: str) -> ChannelInfo:
         return replace(super().channel(channel), chain_id=self.kit.genesis.chain_id)
 
     def describe(self, channel: str, module: str) -> Mapping[str, Any]:
-        found = self.kit.executor.describe(module)
-        return super().describe(channel, module) if found is None else found
+        if module not in self._described:
+            found = self.kit.executor.describe(module)
+            self._described[module] = super().describe(channel, module) if found is None else found
+        return self._described[module]
 
     async def head(self, channel: str) -> HeadInfo:
         return HeadInfo(self.kit.height, b"\xaa" * 32, b"\xbb" * 32, self.kit.time_ms)

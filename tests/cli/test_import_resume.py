@@ -166,6 +166,7 @@ def test_a_rejection_by_the_chain_is_the_records_own_and_exit_code_four(
     assert row["tx_id"].startswith("0x") and row["height"] == 1
 
 
+@pytest.mark.slow
 def test_an_import_killed_in_the_middle_goes_on_without_loss_or_duplicate(
     dawan: CommandLine, node: TradeNode, tmp_path: Path
 ) -> None:
