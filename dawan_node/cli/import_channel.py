@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.import_delivery import Patience
 
 if TYPE_CHECKING:
     from dawan_node.rpc.client import Client
@@ -27,10 +29,11 @@ class Sender:
 
 
 class ChannelView:
-    """Reads of one channel; every method raises RpcError or Unreachable as the client does."""
+    """Reads of one channel; every method raises RpcError or Unreachable once patience does not help."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, patience: Patience | None = None) -> None:
         self.client: Final = client
+        self._patience: Final = patience or Patience(0)
         self.name: Final = name
         self.chain_id: Final = bytes.fromhex(client.channel_get(name)["chain_id"][2:])
         self.sender = Sender("", "", ())
@@ -51,24 +54,29 @@ class ChannelView:
 
     def states(self, module: str, collection: str, keys: Sequence[bytes]) -> list[dict[str, Any] | None]:
         """The entities under ``keys``, None where there is none."""
-        from dawan_node.rpc.client import RpcError
-
         found: list[dict[str, Any] | None] = []
         for start in range(0, len(keys), _CALLS):
             part = keys[start : start + _CALLS]
             calls = [("state_get", [self.name, module, collection, "0x" + key.hex()]) for key in part]
-            for answer in self.client.batch(calls):
-                if isinstance(answer, RpcError):
-                    raise answer
-                found.append(answer["value"])
+            found += [answer["value"] for answer in self._patience.ask(partial(self._batch, calls))]
         return found
 
     def query(self, module: str, query: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """All items of a query, page by page."""
         cursor = None
         while True:
-            page = self.client.module_query(self.name, module, query, params, limit=_PAGE, cursor=cursor)
+            ask = partial(self.client.module_query, self.name, module, query, params, limit=_PAGE, cursor=cursor)
+            page = self._patience.ask(ask)
             yield from page["items"]
             cursor = page["cursor"]
             if cursor is None:
                 return
+
+    def _batch(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        from dawan_node.rpc.client import RpcError
+
+        answers = self.client.batch(calls)
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                raise answer
+        return answers

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from dawan_node.rpc.client import Client
 
-#: How long one call waits for its commit before it is made again; below the server's longest.
-WAIT_MS: Final = 30_000
+T = TypeVar("T")
+
+#: How long one call waits for its commit before it is made again. An interrupt waits for it too, so not for long.
+WAIT_MS: Final = 10_000
 #: Between two attempts where a node is full or gone: blocks come several times a second.
 PAUSE_S: Final = 0.25
 # Formats C.
@@ -39,8 +41,39 @@ class Answer:
         return self.known and self.code == 0
 
 
-def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience_s: float) -> list[Answer]:
-    """An answer to each, in order. Gives up, with unknown ones, once nothing was answered for ``patience_s``.
+class Patience:
+    """How long to go on without any answer, and whether somebody called a halt in between."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds: Final = seconds
+        self._halt: Final = threading.Event()
+
+    def halt(self) -> None:
+        """End all waiting."""
+        self._halt.set()
+
+    def pause(self, deadline: float) -> bool:
+        """Wait a moment; False when there is no sense in trying again."""
+        return time.monotonic() < deadline and not self._halt.wait(PAUSE_S)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer to something that may be asked twice. Raises what the last attempt raised."""
+        from dawan_node.rpc.client import RpcError, Unreachable
+
+        deadline = time.monotonic() + self.seconds
+        while True:
+            try:
+                return question()
+            except Unreachable:
+                if not self.pause(deadline):
+                    raise
+            except RpcError as error:
+                if not error.retryable or not self.pause(deadline):
+                    raise
+
+
+def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience: Patience) -> list[Answer]:
+    """An answer to each, in order. Gives up, with unknown ones, once nothing was answered for so long.
 
     Raises RpcError when the node refuses the call as a whole and trying again does not help.
     """
@@ -48,8 +81,8 @@ def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience_s
 
     answers = [Answer() for _ in envelopes]
     waiting = list(range(len(envelopes)))
-    deadline = time.monotonic() + patience_s
-    wait_ms = max(1, min(WAIT_MS, int(patience_s * 1_000)))
+    deadline = time.monotonic() + patience.seconds
+    wait_ms = max(1, min(WAIT_MS, int(patience.seconds * 1_000)))
     while True:
         try:
             verdicts = client.tx_submitMany(channel, [envelopes[place] for place in waiting], "committed", wait_ms)
@@ -65,12 +98,10 @@ def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience_s
             if not answers[place].known:
                 left.append(place)
         if len(left) < len(waiting):
-            deadline = time.monotonic() + patience_s
+            deadline = time.monotonic() + patience.seconds
         waiting = left
-        if not waiting or time.monotonic() >= deadline:
+        if not waiting or not patience.pause(deadline):
             return answers
-        # Not a test's sleep: an event that nobody sets, so that an interrupt ends it at once.
-        threading.Event().wait(PAUSE_S)
 
 
 def _no_answer(reason: str, message: str) -> dict[str, Any]:

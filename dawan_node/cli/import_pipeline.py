@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.import_delivery import Answer, deliver
+from dawan_node.cli.import_delivery import Answer, Patience, deliver
 from dawan_node.cli.import_record import Record, Standard, Verdict
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Pipeline:
         journal: Journal,
         clients: Sequence[Client],
         report: Callable[[Record], None],
-        patience_s: float,
+        patience: Patience,
     ) -> None:
         self._standard: Final = standard
         self._channel: Final = channel
         self._key: Final = key
         self._journal: Final = journal
         self._report: Final = report
-        self._patience_s: Final = patience_s
+        self._patience: Final = patience
         self._clients: SimpleQueue[Client] = SimpleQueue()
         for client in clients:
             self._clients.put(client)
@@ -80,7 +80,8 @@ class Pipeline:
         self.gave_up = False
 
     def close(self) -> None:
-        """Wait for calls under way and forget them; the journal keeps what is open."""
+        """End calls under way and forget them; the journal keeps what is open."""
+        self._patience.halt()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def resume(self) -> Counter[str]:
@@ -121,7 +122,7 @@ class Pipeline:
         return CommandFailed(
             ExitCode.TIMED_OUT,
             "the node stopped answering",
-            f"nothing was answered for {self._patience_s:g} s; what was sent stands in {self._journal.path}",
+            f"nothing was answered for {self._patience.seconds:g} s; what was sent stands in {self._journal.path}",
             "Run the same command again: it sends the same bytes first and goes on from there.",
         )
 
@@ -178,7 +179,7 @@ class Pipeline:
     def _deliver(self, envelopes: Sequence[bytes]) -> list[Answer]:
         client = self._clients.get()
         try:
-            return deliver(client, self._channel.name, envelopes, self._patience_s)
+            return deliver(client, self._channel.name, envelopes, self._patience)
         finally:
             self._clients.put(client)
 

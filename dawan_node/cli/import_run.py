@@ -155,6 +155,7 @@ def _send(
 ) -> None:
     from dawan_node.cli.connect import channel_of, connected
     from dawan_node.cli.import_channel import ChannelView
+    from dawan_node.cli.import_delivery import Patience
     from dawan_node.cli.import_journal import Journal
     from dawan_node.cli.import_pipeline import IN_FLIGHT, Pipeline, summary
     from dawan_node.cli.import_record import hold
@@ -162,7 +163,8 @@ def _send(
     with ExitStack() as stack:
         client = stack.enter_context(connected(order.rpc, order.home, submits=True))
         senders = [stack.enter_context(client.twin()) for _ in range(IN_FLIGHT)]
-        channel = ChannelView(client, channel_of(client, order.channel))
+        patience = Patience(order.patience)
+        channel = ChannelView(client, channel_of(client, order.channel, standard.module), patience)
         channel.find_sender(private.public_key)
         owner = {
             "channel": channel.name,
@@ -172,7 +174,7 @@ def _send(
         }
         name = f"{channel.name}-{command.replace(' ', '-')}-{private.public_key.hex()[:16]}.journal"
         journal = stack.enter_context(Journal(order.journal or order.home / "imports" / name, owner))
-        pipeline = Pipeline(standard, channel, private, journal, senders, report.add, order.patience)
+        pipeline = Pipeline(standard, channel, private, journal, senders, report.add, patience)
         stack.callback(pipeline.close)
         resumed = pipeline.resume()
         if resumed:

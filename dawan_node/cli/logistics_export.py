@@ -58,7 +58,7 @@ def export_epcis(
 
     wanted = canonical_uri(epc) if epc else ""
     with connected(rpc, home) as client:
-        view = ChannelView(client, channel_of(client, channel))
+        view = ChannelView(client, channel_of(client, channel, "logistics"))
         chosen = (
             event
             for found, event in _captured(view)
@@ -115,7 +115,7 @@ def export_dcsa(shipments: tuple[str, ...], out: Path | None, channel: str | Non
 
     target = Target(out, ".json")
     with connected(rpc, home) as client:
-        view = ChannelView(client, channel_of(client, channel))
+        view = ChannelView(client, channel_of(client, channel, "logistics"))
         for name in shipments:
             shipment = next(view.query("logistics", "shipment", {"shipment": name}), None)
             if shipment is None:

@@ -51,7 +51,7 @@ def export_pint(
             text = stream.read(_DOCUMENT_BYTES_MAX + 1)
     target = Target(out, ".json")
     with connected(rpc, home) as client:
-        view = ChannelView(client, channel_of(client, channel))
+        view = ChannelView(client, channel_of(client, channel, "title"))
         found = next(view.query("title", "title", {"title": title}), None)
         if found is None:
             raise CommandFailed(ExitCode.FAILED, f"{title} is no title", "there is none of that name", "Check it.")

@@ -49,7 +49,7 @@ def export_ubl(
 
     target = Target(out, ".xml")
     with connected(rpc, home) as client:
-        view = ChannelView(client, channel_of(client, channel))
+        view = ChannelView(client, channel_of(client, channel, "receivable"))
         if party:
             params = {"party": party, "side": side} | ({"state": state} if state else {})
             found = view.query("receivable", "invoices", params)

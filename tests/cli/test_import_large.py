@@ -63,7 +63,14 @@ def imported(folder: Path, node: Ledger, count: int, broken_every: int) -> tuple
             whole = number % broken_every != broken_every // 2
             stream.write((one_line(f"INV-{number}") if whole else b"<cut off \xff") + b"\n")
     with command_line(folder, node=node) as line:
-        command = [sys.executable, "-c", "from dawan_node.cli.main import main; main()", "trade", "import-ubl", str(file)]
+        command = [
+            sys.executable,
+            "-c",
+            "from dawan_node.cli.main import main; main()",
+            "trade",
+            "import-ubl",
+            str(file),
+        ]
         command += [*as_supplier(line), "--buyer", "gz-buyer"]
         errors = folder / "errors"
         with errors.open("wb") as said, (folder / "report").open("wb") as report:

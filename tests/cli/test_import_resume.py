@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dawan_node.cli.demo_invoices import BUYER, invoice
+from dawan_node.rpc.api import StateInfo, SubmitOutcome, Wait
+from dawan_node.rpc.client import Client, Unreachable
 from dawan_node.testing.module_kit import private_key_of
 from tests.cli.node_in_reach import CommandLine, command_line
 from tests.cli.test_trade import SUPPLIER, TradeNode
-from tests.rpc.harness import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
+
+#: A whole program must start and read hundreds of invoices, beside whatever else the machine does.
+PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -105,6 +113,23 @@ def test_what_was_sent_before_the_answer_was_lost_is_settled_first_with_the_same
     assert sorted(numbers(node)) == [f"INV-{place}" for place in range(5)]
 
 
+def test_every_transaction_is_in_the_journal_before_it_leaves(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path
+) -> None:
+    """Looked at by the node the moment it receives them: a kill at any later moment finds them there."""
+    admit, seen = node.submit, []
+
+    async def look(channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int) -> list[SubmitOutcome]:
+        (journal,) = (dawan.folder / "imports").glob("*.journal")
+        written = journal.read_bytes()
+        seen.extend(base64.b64encode(envelope) in written for envelope in envelopes)
+        return await admit(channel, envelopes, wait, timeout_ms)
+
+    node.submit = look  # type: ignore[method-assign]
+    assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
+    assert seen == [True] * 5
+
+
 def test_what_was_sent_and_never_arrived_is_sent_again(dawan: CommandLine, node: TradeNode, tmp_path: Path) -> None:
     file = batch_file(tmp_path, 5)
     node.commits = False
@@ -121,6 +146,39 @@ def test_a_pool_without_room_is_asked_again_with_the_same_bytes(
     node.full_for = 3
     assert import_ubl(dawan, batch_file(tmp_path, 4)) == (0, Counter(recorded=4))
     assert len(node.submitted) == 16 and len(set(node.submitted)) == 4
+
+
+def test_what_another_import_recorded_a_moment_ago_is_recognised(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path
+) -> None:
+    """Not there when it was looked up, there when the transaction was executed."""
+    file = batch_file(tmp_path, 3)
+    assert import_ubl(dawan, file) == (0, Counter(recorded=3))
+    look, blind = node.state, [True] * 3
+
+    async def state(*place: Any) -> StateInfo:
+        return StateInfo(1, None, None, None) if blind and blind.pop() else await look(*place)
+
+    node.state = state  # type: ignore[method-assign]
+    assert import_ubl(dawan, file) == (0, Counter(already=3))
+    assert len(node.commands) == 6 and len(numbers(node)) == 3
+
+
+def test_a_node_that_is_gone_for_a_while_does_not_end_an_import(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both its reads and what it sends are asked again."""
+    exchange, failures = Client._exchange, [True] * 4
+
+    def sometimes(client: Client, payload: Any, wait_s: float) -> Any:
+        asked = payload[0]["method"] if isinstance(payload, list) else payload["method"]
+        if asked in ("state_get", "tx_submitMany") and failures and failures.pop():
+            raise Unreachable("gone", sent=asked == "tx_submitMany")
+        return exchange(client, payload, wait_s)
+
+    monkeypatch.setattr(Client, "_exchange", sometimes)
+    assert import_ubl(dawan, batch_file(tmp_path, 3)) == (0, Counter(recorded=3))
+    assert failures == [] and len(node.commands) == 3
 
 
 def test_two_copies_of_one_invoice_in_one_file_are_one_invoice(
@@ -178,7 +236,9 @@ def test_an_import_killed_in_the_middle_goes_on_without_loss_or_duplicate(
     command += [*key, "--buyer", "gz-buyer", "-o", "json"]
     environment = {**os.environ, **dawan.environment}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert eventually(lambda: len(node.commands) >= 300)
+    deadline = time.monotonic() + PATIENCE_S
+    while len(node.commands) < 300 and process.poll() is None and time.monotonic() < deadline:
+        threading.Event().wait(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = len(node.commands)
