@@ -120,6 +120,10 @@ class Report:
         """The sum of a file with several records."""
         count, counted = self._of_file.total(), self._of_file
         self._of_file = Counter()
-        if count > 1 and not self._json:
-            self._print_first()
-            click.echo(f"  {self._file}: {count:,} records: {summary(counted)}")
+        if count <= 1 or self._json:
+            return
+        told = f"  {self._file}: {count:,} records: {summary(counted)}"
+        if self._first:
+            self._first[-1][1].append(told)
+        else:
+            click.echo(told)

@@ -97,6 +97,16 @@ def test_the_lines_that_were_refused_are_named_and_the_sum_is_told(dawan: Comman
     assert f"{file}:55" not in done.stdout, "of a long file only what needs attention is shown"
 
 
+def test_the_table_has_one_width_for_files_of_any_length(dawan: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "a.ndxml").write_bytes(one_line("A-1") + b"\n" + one_line("A-2") + b"\n")
+    (tmp_path / "much-longer-name.xml").write_bytes(one_line("B-1"))
+    lines = dawan("trade", "import-ubl", str(tmp_path)).stdout.splitlines()
+    rows = [line for line in lines if not line.startswith("  ")]
+    assert [row.split()[0] for row in rows] == ["FILE", "a.ndxml:1", "a.ndxml:2", "much-longer-name.xml"]
+    assert len({row.index(word) for row, word in zip(rows[1:], ("A-1", "A-2", "B-1"), strict=True)}) == 1
+    assert "  a.ndxml: 2 records: 2 acceptable" in lines
+
+
 def test_what_was_sent_before_the_answer_was_lost_is_settled_first_with_the_same_bytes(
     dawan: CommandLine, node: TradeNode, tmp_path: Path
 ) -> None:
