@@ -13,11 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from dawan_node.cli.connect import channel_of
 from dawan_node.cli.demo_invoices import BUYER, invoice
+from dawan_node.cli.exit_codes import CommandFailed
 from dawan_node.rpc.api import StateInfo, SubmitOutcome, Wait
 from dawan_node.rpc.client import Client, Unreachable
 from dawan_node.testing.module_kit import private_key_of
@@ -219,6 +221,24 @@ def test_a_key_of_nobody_on_the_channel_is_told_before_anything_is_sent(
     done = dawan("trade", "import-ubl", str(batch_file(tmp_path, 1)), *key, "--buyer", "gz-buyer")
     assert done.exit_code == 1 and "this key is nobody's on channel trade" in done.stderr
     assert node.submitted == []
+
+
+def test_the_only_channel_that_runs_the_module_needs_no_name() -> None:
+    class Several:
+        """A client of a node with three channels."""
+
+        def channel_list(self) -> list[str]:
+            return ["health", "trade", "trade-2"]
+
+        def module_list(self, channel: str) -> list[dict[str, Any]]:
+            return [{"name": {"health": "kernel", "trade": "receivable", "trade-2": "title"}[channel], "version": 1}]
+
+    several = cast(Client, Several())
+    assert channel_of(several, None, "receivable") == "trade"
+    assert channel_of(several, "health", "receivable") == "health"
+    for module in ("", "lc"):
+        with pytest.raises(CommandFailed, match="which channel"):
+            channel_of(several, None, module)
 
 
 def test_a_rejection_by_the_chain_is_the_records_own_and_exit_code_four(
