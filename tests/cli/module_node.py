@@ -41,7 +41,7 @@ class KitNode(FakeNode):
     """The fake node over a kit: ``tx_submit`` makes a block, reads come from its state.
 
     ``commits`` False: every wait ends before the block, which comes all the same when ``lands`` is True. ``full_for``:
-    so many calls are refused for want of room. ``commands``: what was executed, in order.
+    so many calls are refused for want of room. ``expired``: bytes that came too late. ``commands``: what was executed.
     """
 
     def __init__(self, kit: ModuleKit, people: People) -> None:
@@ -51,6 +51,7 @@ class KitNode(FakeNode):
         self.commands: list[str] = []
         self.lands = False
         self.full_for = 0
+        self.expired: set[bytes] = set()
         self.block_sizes: list[int] = []
         self._events: list[EventInfo] = []
         self._described: dict[str, Mapping[str, Any]] = {}
@@ -108,6 +109,9 @@ class KitNode(FakeNode):
             self.full_for -= 1
             refusal = Refusal(Code.E_QUOTA, "E_QUOTA", "your quarter of the pool is used up")
             return [SubmitOutcome(b"", TxStatus.UNKNOWN, None, refusal) for _ in envelopes]
+        if self.expired.issuperset(envelopes):
+            late = Refusal(Code.E_VALIDITY, "E_VALIDITY", "valid_until is not after the block time")
+            return [SubmitOutcome(b"", TxStatus.UNKNOWN, None, late) for _ in envelopes]
         if self.commits or self.lands:
             self._execute(envelopes)
         if not self.commits:

@@ -152,6 +152,17 @@ def test_what_was_sent_and_never_arrived_is_sent_again(dawan: CommandLine, node:
     assert len(numbers(node)) == 5 and len({bytes(each) for each in node.submitted}) == 5
 
 
+def test_what_was_sent_and_expired_before_the_import_was_resumed_is_signed_anew(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path
+) -> None:
+    file = batch_file(tmp_path, 3)
+    node.commits = False
+    assert import_ubl(dawan, file, "--patience", "1") == (5, Counter(unknown=3))
+    node.commits, node.expired = True, {bytes(each) for each in node.submitted}
+    assert import_ubl(dawan, file) == (0, Counter(recorded=3))
+    assert len(numbers(node)) == 3 and len({bytes(each) for each in node.submitted}) == 6
+
+
 def test_a_pool_without_room_is_asked_again_with_the_same_bytes(
     dawan: CommandLine, node: TradeNode, tmp_path: Path
 ) -> None:

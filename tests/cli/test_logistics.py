@@ -227,6 +227,12 @@ def test_the_published_documents_are_captured_under_the_published_hashes(dawan: 
     assert {_digest(row) for row in sent if row["verdict"] == "recorded"} <= on_chain
     again = rows_of(dawan, "import-epcis", str(DATA / "epcis"), *maker, code=4)
     assert Counter(verdicts(again)) == Counter({"already": 20, "rejected E_ITEM_STATE": 2})
+    exported = dawan("logistics", "export-epcis", "-c", "trade")
+    assert exported.exit_code == 0, exported.stderr
+    written = {draft.digest for line in exported.stdout.splitlines() for draft in read_epcis(line.encode()).events}
+    assert written == {_digest(row) for row in sent if row["verdict"] == "recorded"}, (
+        "every kind of event comes out again"
+    )
 
 
 def _read_points() -> list[str]:
