@@ -272,14 +272,22 @@ def _text_method(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[
 
 
 def _match(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    if name not in ("match", "fullmatch") or named or not arguments or not isinstance(arguments[0], _Text):
-        raise ModuleFault(f"uses {name} of a pattern")
-    size = len(arguments[0])
+    """A method of a pattern. Its text is the last argument of ``sub``, else the only one."""
+    place = 1 if name == "sub" else 0
+    if name not in _MATCHING or named or len(arguments) != place + 1 or not isinstance(arguments[place], _Text):
+        raise ModuleFault(f"uses {name} of a pattern in a way that is not counted")
+    size = len(arguments[place])
     if size > MATCH_MAX:
         raise OutOfSteps
+    if place:
+        if not isinstance(arguments[0], _Text):
+            raise ModuleFault("replaces by a function")
+        _require_size(owner.pattern, (size + 1) * len(arguments[0]))
     pattern = owner.pattern if isinstance(owner.pattern, str) else owner.pattern.decode("latin-1")
-    charge(1 + (size ** open_repeats(pattern) >> _UNIT_BITS))
-    return getattr(owner, name)(*arguments)
+    # What is not bound to the beginning is tried at every place.
+    power = open_repeats(pattern) + (name not in ("match", "fullmatch"))
+    charge(1 + (size**power >> _UNIT_BITS))
+    return guard_sized(getattr(owner, name)(*arguments))
 
 
 def _require_width(widths: Iterable[Any]) -> None:
@@ -291,6 +299,7 @@ def _is_builtin(owner: Any) -> bool:
     return isinstance(owner, type) and owner.__module__ == "builtins"
 
 
+_MATCHING: Final = frozenset({"findall", "fullmatch", "match", "search", "split", "sub"})
 _IN_ORDER: Final = frozenset({"extend"})
 
 #: Methods of built-in types whose cost or result is not bounded by a constant.
