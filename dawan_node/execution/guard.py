@@ -19,7 +19,7 @@ from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
 from dawan_node.execution.layers import ModuleFault, OutOfSteps
-from dawan_node.execution.lint_patterns import open_repeats
+from dawan_node.execution.lint_patterns import open_repeats, slow_pattern
 from dawan_node.execution.meter import charge, guard_enter, guard_leave, guard_thunk, guard_tick
 
 #: Characters or bytes of one value: sixteen times the largest transaction.
@@ -149,6 +149,11 @@ def guard_mod(left: Any, right: Any) -> Any:
 def guard_divide(left: Any, right: Any) -> Any:
     """``left / right``."""
     raise ModuleFault("true division gives a float")
+
+
+def guard_float() -> Any:
+    """A number with a point."""
+    raise ModuleFault("computes with floats")
 
 
 def guard_searched(values: Any) -> Any:
@@ -284,6 +289,8 @@ def _match(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, A
             raise ModuleFault("replaces by a function")
         _require_size(owner.pattern, (size + 1) * len(arguments[0]))
     pattern = owner.pattern if isinstance(owner.pattern, str) else owner.pattern.decode("latin-1")
+    if slow_pattern(pattern) is not None:
+        raise ModuleFault("matches a pattern that may take for ever")
     # What is not bound to the beginning is tried at every place.
     power = open_repeats(pattern) + (name not in ("match", "fullmatch"))
     charge(1 + (size**power >> _UNIT_BITS))
@@ -518,7 +525,7 @@ _PLAIN: Final = (
 HOOKS: Final = MappingProxyType(
     {
         "@add": guard_add, "@addend": guard_addend, "@assign": guard_assign, "@attribute": guard_attribute,
-        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@format": guard_format,
+        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@float": guard_float, "@format": guard_format,
         "@iter": guard_iter,
         "@leave": guard_leave, "@method": guard_method, "@mod": guard_mod, "@mul": guard_mul, "@pow": guard_pow,
         "@private": guard_private, "@searched": guard_searched, "@shift": guard_shift, "@shown": guard_shown,
