@@ -525,8 +525,8 @@ _PLAIN: Final = (
 HOOKS: Final = MappingProxyType(
     {
         "@add": guard_add, "@addend": guard_addend, "@assign": guard_assign, "@attribute": guard_attribute,
-        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@float": guard_float, "@format": guard_format,
-        "@iter": guard_iter,
+        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@float": guard_float,
+        "@format": guard_format, "@iter": guard_iter,
         "@leave": guard_leave, "@method": guard_method, "@mod": guard_mod, "@mul": guard_mul, "@pow": guard_pow,
         "@private": guard_private, "@searched": guard_searched, "@shift": guard_shift, "@shown": guard_shown,
         "@sized": guard_sized, "@spread": guard_spread, "@thunk": guard_thunk, "@tick": guard_tick,

@@ -129,7 +129,7 @@ class _Rewriter(ast.NodeTransformer):
         node.body = _call("@thunk", ast.Lambda(nothing, node.body))
         return ast.copy_location(node, node)
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, float | complex):
             return ast.copy_location(_call("@float"), node)
         return node
