@@ -148,10 +148,16 @@ def access(names: tuple[str, ...], markdown: bool, output: str) -> None:
 
 def _modules(names: Sequence[str]) -> list[Module]:
     """The installed modules of these names. Raises ConfigError for one that is not installed."""
+    from dawan_node.execution.module import DeclarationError
     from dawan_node.execution.registry import installed_modules
     from dawan_node.node.toml_file import nearest
 
-    installed = {module.name: module for module in installed_modules()}
+    try:
+        installed = {module.name: module for module in installed_modules()}
+    except DeclarationError as error:
+        raise ConfigError(
+            "an installed module cannot be loaded", str(error), "`dawan-node module list` shows which."
+        ) from None
     for name in names:
         if name not in installed:
             raise ConfigError(f"no module {name!r} is installed", nearest(name, list(installed)), "Check the name.")

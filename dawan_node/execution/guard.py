@@ -19,7 +19,7 @@ from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
 from dawan_node.execution.layers import ModuleFault, OutOfSteps
-from dawan_node.execution.lint_patterns import open_repeats
+from dawan_node.execution.lint_patterns import open_repeats, slow_pattern
 from dawan_node.execution.meter import charge, guard_enter, guard_leave, guard_thunk, guard_tick
 
 #: Characters or bytes of one value: sixteen times the largest transaction.
@@ -151,6 +151,11 @@ def guard_divide(left: Any, right: Any) -> Any:
     raise ModuleFault("true division gives a float")
 
 
+def guard_float() -> Any:
+    """A number with a point."""
+    raise ModuleFault("computes with floats")
+
+
 def guard_searched(values: Any) -> Any:
     """The right side of ``in`` or of a comparison, which may be read to its end."""
     if isinstance(values, (*_Text, list, tuple, range)):
@@ -272,14 +277,24 @@ def _text_method(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[
 
 
 def _match(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    if name not in ("match", "fullmatch") or named or not arguments or not isinstance(arguments[0], _Text):
-        raise ModuleFault(f"uses {name} of a pattern")
-    size = len(arguments[0])
+    """A method of a pattern. Its text is the last argument of ``sub``, else the only one."""
+    place = 1 if name == "sub" else 0
+    if name not in _MATCHING or named or len(arguments) != place + 1 or not isinstance(arguments[place], _Text):
+        raise ModuleFault(f"uses {name} of a pattern in a way that is not counted")
+    size = len(arguments[place])
     if size > MATCH_MAX:
         raise OutOfSteps
+    if place:
+        if not isinstance(arguments[0], _Text):
+            raise ModuleFault("replaces by a function")
+        _require_size(owner.pattern, (size + 1) * len(arguments[0]))
     pattern = owner.pattern if isinstance(owner.pattern, str) else owner.pattern.decode("latin-1")
-    charge(1 + (size ** open_repeats(pattern) >> _UNIT_BITS))
-    return getattr(owner, name)(*arguments)
+    if slow_pattern(pattern) is not None:
+        raise ModuleFault("matches a pattern that may take for ever")
+    # What is not bound to the beginning is tried at every place.
+    power = open_repeats(pattern) + (name not in ("match", "fullmatch"))
+    charge(1 + (size**power >> _UNIT_BITS))
+    return guard_sized(getattr(owner, name)(*arguments))
 
 
 def _require_width(widths: Iterable[Any]) -> None:
@@ -291,6 +306,7 @@ def _is_builtin(owner: Any) -> bool:
     return isinstance(owner, type) and owner.__module__ == "builtins"
 
 
+_MATCHING: Final = frozenset({"findall", "fullmatch", "match", "search", "split", "sub"})
 _IN_ORDER: Final = frozenset({"extend"})
 
 #: Methods of built-in types whose cost or result is not bounded by a constant.
@@ -509,8 +525,8 @@ _PLAIN: Final = (
 HOOKS: Final = MappingProxyType(
     {
         "@add": guard_add, "@addend": guard_addend, "@assign": guard_assign, "@attribute": guard_attribute,
-        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@format": guard_format,
-        "@iter": guard_iter,
+        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@float": guard_float,
+        "@format": guard_format, "@iter": guard_iter,
         "@leave": guard_leave, "@method": guard_method, "@mod": guard_mod, "@mul": guard_mul, "@pow": guard_pow,
         "@private": guard_private, "@searched": guard_searched, "@shift": guard_shift, "@shown": guard_shown,
         "@sized": guard_sized, "@spread": guard_spread, "@thunk": guard_thunk, "@tick": guard_tick,

@@ -129,6 +129,11 @@ class _Rewriter(ast.NodeTransformer):
         node.body = _call("@thunk", ast.Lambda(nothing, node.body))
         return ast.copy_location(node, node)
 
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, float | complex):
+            return ast.copy_location(_call("@float"), node)
+        return node
+
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         name = _OPERATORS.get(type(node.op))

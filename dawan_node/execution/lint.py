@@ -169,6 +169,7 @@ def lint_source(source: str, own: str = "") -> list[Finding]:
     findings = [finding for node in ast.walk(tree) for finding in _check(node, own)]
     findings += _recursion(tree)
     findings += _unguarded_case(tree)
+    findings += _late_imports(tree)
     findings += _shared_state(tree, parents, own)
     findings += [Finding(line, text, "M106") for line, text in set_findings(tree)]
     return sorted(set(findings))
@@ -360,6 +361,17 @@ def _unguarded_case(tree: ast.Module) -> list[Finding]:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in _CASE_METHODS
         and node not in guarded
+    ]
+
+
+def _late_imports(tree: ast.Module) -> list[Finding]:
+    """Imports inside functions: what they find may have changed since the node started."""
+    return [
+        Finding(node.lineno, "imports inside a function", "M108")
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
     ]
 
 

@@ -39,6 +39,7 @@ class _Group:
             self.is_at_start = False
 
 
+@cache  # one entry for each pattern in the code of the installed modules, here and below
 def slow_pattern(pattern: str) -> str | None:
     """Why matching ``pattern`` is not bounded, or None. A pattern that is none at all is a reason too."""
     try:
@@ -51,7 +52,7 @@ def slow_pattern(pattern: str) -> str | None:
     return reason
 
 
-@cache  # one entry for each pattern in the code of the installed modules
+@cache
 def open_repeats(pattern: str) -> int:
     """The exponent of the work of matching ``pattern`` at one place, at least 1."""
     return max(1, _read(pattern)[1])

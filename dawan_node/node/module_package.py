@@ -18,6 +18,7 @@ from typing import Final
 from dawan_node.errors import ConfigError
 from dawan_node.execution.lint import Finding, lint_source
 from dawan_node.execution.loading import code_hash
+from dawan_node.execution.module import DeclarationError
 from dawan_node.execution.registry import BUILTIN, ENTRY_POINT_GROUP, entry_point_of
 
 PROJECT_FILE: Final = "pyproject.toml"
@@ -138,8 +139,11 @@ def _project(folder: Path) -> ModulePackage:
 
 
 def installed(name: str) -> ModulePackage:
-    """An installed module. Raises ConfigError, and DeclarationError when several packages bring it."""
-    target = entry_point_of(name)
+    """An installed module. Raises ConfigError."""
+    try:
+        target = entry_point_of(name)
+    except DeclarationError as error:
+        raise ConfigError(f"it is not clear which {name} is meant", str(error), "Uninstall all but one.") from None
     if target is None:
         from dawan_node.execution.registry import installed_names
         from dawan_node.node.toml_file import nearest

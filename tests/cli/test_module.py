@@ -160,6 +160,19 @@ def test_a_module_with_findings_is_not_run(project: Path, tmp_path: Path) -> Non
     assert (tested.exit_code, "M101 imports time" in tested.output, "ok " in tested.output) == (1, True, False)
 
 
+@pytest.mark.parametrize("module", ["nowhere", "receivable@7"])
+def test_a_network_is_not_made_for_a_module_that_is_not_here(module: str, tmp_path: Path) -> None:
+    refused = CliRunner().invoke(cli, ["devnet", "up", "--home", str(tmp_path / "net"), "--module", module])
+    assert (refused.exit_code, "Next: " in refused.stderr) == (1, True)
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_network_that_is_there_keeps_the_modules_of_its_genesis(tmp_path: Path) -> None:
+    (tmp_path / "devnet.json").write_text('{"nodes": []}')
+    refused = CliRunner().invoke(cli, ["devnet", "up", "--home", str(tmp_path), "--module", "lc"])
+    assert (refused.exit_code, "part of its genesis" in refused.stderr) == (1, True)
+
+
 @pytest.mark.extended
 def test_a_module_whose_tests_fail_or_that_has_none_is_said_to_have_failed(tmp_path: Path) -> None:
     folder = tmp_path / "shaky"
