@@ -3,11 +3,19 @@
 A supplier records the invoices it sent, the buyer confirms what it owes, a core enterprise turns its confirmed debts
 into vouchers that travel down its supply chain in parts, banks finance vouchers or invoices, a settlement bank attests
 every payment, and at maturity the holder is paid. Files by noun: ``entities``, ``fingerprints``, ``invoices``,
-``vouchers``, ``financing``, ``cash``, ``settlement``, ``queries``, ``invariants``; ``declaration`` holds the events and
-the error table.
+``vouchers``, ``financing``, ``title_security``, ``cash``, ``settlement``, ``queries``, ``invariants``; ``declaration``
+holds the events and the error table.
 """
 
-from dawan_node.modules.receivable import financing, invariants, invoices, queries, settlement, vouchers
+from dawan_node.modules.receivable import (
+    financing,
+    invariants,
+    invoices,
+    queries,
+    settlement,
+    title_security,
+    vouchers,
+)
 from dawan_node.modules.receivable.declaration import module
 
-__all__ = ["financing", "invariants", "invoices", "module", "queries", "settlement", "vouchers"]
+__all__ = ["financing", "invariants", "invoices", "module", "queries", "settlement", "title_security", "vouchers"]

@@ -133,6 +133,11 @@ class FinancingEnded(Event):
     state: entities.FinancingState
 
 
+class TitleTaken(Event):
+    financing: str
+    title: str
+
+
 class CreditLineSet(Event):
     bank: str
     core: str
@@ -196,11 +201,13 @@ ERRORS: Final = {
     "E_NOT_BORROWER": "Only the borrower of this financing may do this.",
     "E_RATE": "The rate lies outside 0 to 1,000,000 parts per million a year.",
     "E_PRINCIPAL": "The principal exceeds the value of the asset.",
-    "E_MATURITY": "The maturity lies before today or after the asset falls due.",
+    "E_MATURITY": "The maturity lies before today, after the asset falls due, or too far away to lock a title.",
     "E_FOUR_EYES": "The override needs another identity of the financier's organisation.",
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
+    "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
     "E_CASHREF_USED": "The cash reference was already used.",
     "E_WRONG_PAYER": "The cash reference does not name the one who has to pay.",
@@ -220,6 +227,7 @@ module: Final = Module(
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
+        entities.TitleSecurity,
     ),
     events=(
         InvoiceRecorded,
@@ -245,7 +253,9 @@ module: Final = Module(
         FinancingRepaid,
         FinancingRecourse,
         FinancingEnded,
+        TitleTaken,
         CreditLineSet,
     ),
     errors=ERRORS,
+    may_use=("light_client", "title"),
 )

@@ -65,6 +65,13 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
+from dawan_node.modules.receivable.title_security import (
+    TitleName,
+    TitleProof,
+    end_security,
+    require_secured,
+    secure,
+)
 from dawan_node.modules.receivable.vouchers import LOCK_MS_MAX, VoucherRef
 
 PPM: Final = 1_000_000
@@ -88,6 +95,8 @@ class ApplyVoucherFinancing(Args):
     rate_ppm: Rate
     recourse: bool
     maturity: Date
+    title: TitleName = ""
+    title_proof: TitleProof = b""
 
 
 class ApplyInvoiceFinancing(Args):
@@ -102,6 +111,8 @@ class ApplyInvoiceFinancing(Args):
     principal: Money
     rate_ppm: Rate
     recourse: bool
+    title: TitleName = ""
+    title_proof: TitleProof = b""
 
 
 class OneFinancing(Args):
@@ -227,6 +238,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     financing = existing_financing(ctx, args.financing)
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(_holds_lock(ctx, financing), "E_LOCK_EXPIRED")
+    require_secured(ctx, financing.financing)
     use_cash(
         ctx,
         args.cash,
@@ -268,6 +280,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
         subject=financing.financing,
     )
     _give_back(ctx, financing)
+    end_security(ctx, financing.financing)
     state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
     ctx.put(replace(financing, state=state, outstanding_minor=0))
     ctx.emit(FinancingRepaid(financing=financing.financing))
@@ -316,6 +329,7 @@ def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     state: FinancingState = financing.state
     if rest == 0:
         state = FinancingState.CLOSED if state == FinancingState.RECOURSE else FinancingState.REPAID
+        end_security(ctx, financing.financing)
         ctx.emit(FinancingRepaid(financing=financing.financing))
     ctx.put(replace(financing, state=state, outstanding_minor=rest))
 
@@ -358,6 +372,7 @@ def _apply(
             override_reason="",
         )
     )
+    secure(ctx, financing, args.title, args.title_proof, financier.name, maturity)
     ctx.emit(FinancingApplied(financing=financing, financier=financier.name))
 
 
@@ -436,6 +451,7 @@ def _end(ctx: Context, financing: Financing, state: FinancingState, allowed: tup
         else:
             ctx.put(replace(existing_voucher(ctx, financing.asset), lock=NO_LOCK))
     ctx.put(replace(financing, state=state))
+    end_security(ctx, financing.financing)
     ctx.emit(FinancingEnded(financing=financing.financing, state=state))
 
 
