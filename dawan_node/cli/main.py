@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
     "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
+    "proof": ("dawan_node.cli.proof", "proof", "Fetch what one channel proves to another."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "db": ("dawan_node.cli.db", "db", "Look into, check, copy and compare databases of a stopped node."),

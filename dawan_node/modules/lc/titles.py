@@ -8,6 +8,7 @@ any more, so the bank cannot honour against it and gives the documents back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final, Protocol
 
@@ -23,6 +24,9 @@ from dawan_node.modules.title.reservations import CARRIER, DOCUMENT
 
 #: In a reservation: ``lc.presentation``.
 PURPOSE: Final = "presentation"
+
+#: How the register names a document: carrier and reference.
+_DOCUMENT: Final = re.compile("[A-Z]+-[A-Z0-9]+/[A-Z0-9-]+")
 
 TitleName = Annotated[str, Meta(max_length=100)]
 
@@ -166,8 +170,8 @@ def _require_not_kept(ctx: Context, document: EblDocument) -> None:
     """A bill that this channel's register keeps is presented as a title, or it would not be bound."""
     if document.kind == "EBL" and ctx.runs("title") and document.issuer and document.number:
         name = f"{document.issuer}/{document.number}"
-        upper = name.upper() if name.isascii() and name.isprintable() else ""
-        ctx.require(upper == "" or current_title(ctx, upper) is None, "E_TITLE_KEPT")
+        upper = name.upper() if name.isascii() else ""
+        ctx.require(_DOCUMENT.fullmatch(upper) is None or current_title(ctx, upper) is None, "E_TITLE_KEPT")
 
 
 def _is_there(ctx: Context, bound: BoundTitle) -> bool:
