@@ -62,7 +62,7 @@ def test_bytes_that_were_changed_anywhere_prove_what_is_true_or_nothing_and_rais
                 mutated.insert(place, random.randrange(256))
         found = verified_state(bytes(mutated), epoch, check)
         if found is not None:
-            # An empty slot proves the absence of every key that would stand there, and a certificate has many encodings.
+            # An empty slot proves the absence of every key that would stand there; certificates have many encodings.
             known = prover.kit.state.get(found.module, found.collection, found.key)
             assert (found.height, found.value) == (said.height, known), bytes(mutated).hex()
         claimed_state_header(bytes(mutated))
