@@ -265,7 +265,7 @@ def test_one_title_serves_one_process_whatever_becomes_of_the_messages(batch: in
 @pytest.fixture
 def effort(request: pytest.FixtureRequest) -> tuple[int, int]:
     """Walks in a batch, and their steps: 300 short walks in every run, 10,000 with ``--extended`` (design 13)."""
-    return (1_000, 30) if request.config.getoption("--extended") else (30, 5)
+    return (1_000, 20) if request.config.getoption("--extended") else (30, 5)
 
 
 @pytest.mark.slow
