@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from dawan_node.execution.module import key_of
+from dawan_node.execution.entity import encode_entity
+from dawan_node.execution.module import key_of, replace
 from dawan_node.modules.kernel.declaration import Lock
 from dawan_node.modules.lc.entities import PresentationState
 from dawan_node.modules.light_client import Commitment, Reservation, lock_owner
@@ -492,3 +493,14 @@ def test_the_lock_the_chain_has_is_the_reservations(two: Channels) -> None:
     assert (lock.owner, lock.until_ms, lock.reason) == (lock_owner(reservation), found.until_ms, "lc.presentation")
     assert dict(found.facts)["document"] == title
     assert two.desk.get(presentation).state == PresentationState.RECEIVED
+
+
+@pytest.mark.parametrize(
+    "change", [{"asset": "SMDG-HMM/OTHER"}, {"state": "PASSED"}, {"until_ms": 1}, {"owner": "shipper-b"}]
+)
+def test_the_titles_invariant_sees_a_lock_without_its_reservation(two: Channels, change: dict[str, Any]) -> None:
+    reservation = two.reservation(two.reserve(two.title(), "buyer-a/LC-1"))
+    wrong = replace(reservation, **change)
+    two.logistics.kit.state.values["light_client", "reservation", wrong.primary_key()] = encode_entity(wrong)
+    with pytest.raises(AssertionError, match=r"title\.pledged_stays"):
+        two.logistics.kit.check_invariants()

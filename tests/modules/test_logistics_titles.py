@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dawan_node.execution.module import key_of
+from dawan_node.execution.entity import encode_entity
+from dawan_node.execution.module import key_of, replace
 from dawan_node.modules.governance import module as governance
 from dawan_node.modules.kernel import module as kernel
 from dawan_node.modules.light_client import module as light_client
@@ -163,3 +164,14 @@ def test_a_channel_without_light_clients_believes_nobody() -> None:
     channel = Channel()
     booking = channel.booking(registry="OTHER_CHANNEL", channel="titles")
     channel.expect("E_NO_REGISTER", "line", "book_shipment", **booking)
+
+
+def test_the_invariant_sees_a_surrender_that_no_proof_was_used_for(quay: Quay) -> None:
+    quay.book()
+    shipment = replace(quay.channel.shipment(), surrendered_ms=1)
+    quay.channel.kit.state.values["logistics", "shipment", shipment.primary_key()] = encode_entity(shipment)
+    with pytest.raises(AssertionError, match="surrendered by 0 proofs"):
+        quay.channel.kit.check_invariants()
+    del quay.channel.kit.state.values["logistics", "foreign_title", key_of(SHIPMENT)]
+    with pytest.raises(AssertionError, match="nobody knows which channel keeps its title"):
+        quay.channel.kit.check_invariants()

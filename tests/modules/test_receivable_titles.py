@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from dawan_node.execution.entity import Entity, encode_entity
+from dawan_node.execution.module import key_of, replace
+from dawan_node.modules.light_client import Commitment
+from dawan_node.modules.receivable.entities import TitleSecurity
 from dawan_node.testing.module_kit import DAY_MS
 from tests.modules.channels_kit import Channels, Place, copy_of
 
@@ -110,3 +115,30 @@ def test_a_title_is_locked_for_335_days_at_most_and_is_named_in_one_way(one: Cha
     one.trade.expect("E_MATURITY", "seller-a", "receivable", "apply_invoice_financing", **args)
     both = one.application("F-1", late, title=title, title_proof=b"x")
     one.trade.expect("E_TITLE", "seller-a", "receivable", "apply_invoice_financing", **both)
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        lambda security, commitment: replace(security, state="RETURNED"),
+        lambda security, commitment: replace(security, state="TAKEN"),
+        lambda security, commitment: replace(security, commitment="none"),
+        lambda security, commitment: replace(commitment, state="PASSED", recipient_org="hk", ended_ms=1),
+        lambda security, commitment: replace(commitment, process="seller-a/F-9"),
+    ],
+)
+def test_the_invariant_sees_a_title_that_is_not_as_the_financing_is(
+    corrupt: Callable[[TitleSecurity, Commitment], Entity],
+) -> None:
+    two = Channels()
+    invoice = two.factoring.invoice(seller="seller-a")
+    args = {"recipients": ["bank-hk"]}
+    reservation = two.reserve(two.title(), FINANCING, "receivable.financing", **args)
+    application = two.application("F-1", invoice, title_proof=two.reservation_proof(reservation))
+    two.trade.ok("seller-a", "receivable", "apply_invoice_financing", **application)
+    security, commitment = two.trade.kit.get(TitleSecurity, key_of(FINANCING)), two.commitment(reservation)
+    assert security is not None and commitment is not None
+    entity = corrupt(security, commitment)
+    two.trade.kit.state.values[entity.spec.module, entity.spec.collection, entity.primary_key()] = encode_entity(entity)
+    with pytest.raises(AssertionError, match=r"receivable\.titles_secure_live_financings"):
+        two.trade.kit.check_invariants()
