@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ def until(look: Callable[[], bool], seconds: float, what: str) -> float:
 class Network:
     """A running test network."""
 
-    def __init__(self, folder: Path, n: int) -> None:
-        self.devnet: Devnet = devnet_creation.create(folder, n)
+    def __init__(self, folder: Path, n: int, modules: Sequence[str] = ()) -> None:
+        self.devnet: Devnet = devnet_creation.create(folder, n, modules=modules)
         self.processes = Processes(self.devnet)
         self.keys = self.devnet.identity_keys()
         self._numbers = iter(range(1_000_000))
@@ -207,9 +207,10 @@ class Load:
 
 
 @contextmanager
-def running(folder: Path, n: int, settings: str = "") -> Iterator[Network]:
-    """A network that is stopped at the end, whatever happens; ``settings`` are keys for [storage] of each node."""
-    network = Network(folder / "net", n)
+def running(folder: Path, n: int, settings: str = "", modules: Sequence[str] = ()) -> Iterator[Network]:
+    """A network that is stopped at the end, whatever happens; ``settings`` are keys for [storage] of each node,
+    ``modules`` what its first channel runs beside those of the template."""
+    network = Network(folder / "net", n, modules)
     for node in network.nodes if settings else ():
         file = network.devnet.home(node).config_file
         text = file.read_text()
