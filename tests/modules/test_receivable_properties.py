@@ -336,4 +336,5 @@ def test_the_random_commands_reach_every_command_of_the_module() -> None:
     succeeded: set[str] = set()
     for seed in range(1_000_000, 1_000_060):
         succeeded |= walk(seed, blocks=25).succeeded
-    assert set(module.commands) - succeeded == set()
+    # Titles take a register or another channel: test_cross_channel_properties.
+    assert set(module.commands) - {"take_title"} - succeeded == set()
