@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, ClassVar, Final, dataclass_transform
+from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -119,6 +119,18 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False, 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, metaclass=RecordMeta):
     """What a command tells the world; the event's name is the class's, its data the fields as a map."""
+
+
+R = TypeVar("R", bound=Entity)
+
+
+def read_record(kind: type[R], value: bytes) -> R | None:
+    """A record of this kind as a proof shows it, of another channel perhaps; None when the value is none."""
+    try:
+        found: R = kind.spec.decode(value)
+    except msgspec.MsgspecError:
+        return None
+    return found
 
 
 def complete_spec(spec: EntitySpec, module: str) -> None:

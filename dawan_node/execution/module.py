@@ -81,6 +81,7 @@ from dawan_node.execution.entity import (
     check_event_type,
     check_types,
     complete_spec,
+    read_record,
 )
 from dawan_node.execution.keys import key_of
 from dawan_node.execution.money import CURRENCIES, Money, total
@@ -148,6 +149,7 @@ __all__ = [
     "is_date",
     "is_public_key",
     "key_of",
+    "read_record",
     "replace",
     "sha256",
     "share",

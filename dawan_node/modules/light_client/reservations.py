@@ -22,9 +22,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
-
-from dawan_node.execution.module import Context, QueryContext, key_of, replace
+from dawan_node.execution.module import Context, QueryContext, key_of, read_record, replace
 from dawan_node.modules.light_client.clients import active_client
 from dawan_node.modules.light_client.declaration import (
     BINDING_STATES,
@@ -165,17 +163,12 @@ def live_reservation(ctx: Context | QueryContext, owner: str, asset: str) -> Res
 
 def reservation_of(value: bytes) -> Reservation | None:
     """A reservation as another channel's proof shows it; None when the value is none."""
-    try:
-        found: Reservation = Reservation.spec.decode(value)
-    except msgspec.MsgspecError:
-        return None
-    return found
+    return read_record(Reservation, value)
 
 
 def _as_committed(ctx: Context, found: Reservation, value: bytes) -> Reservation:
-    try:
-        commitment: Commitment = Commitment.spec.decode(value)
-    except msgspec.MsgspecError:
+    commitment = read_record(Commitment, value)
+    if commitment is None:
         ctx.fail("E_PROOF")
     if commitment.state == "COMMITTED":
         ctx.require(found.state == "RESERVED", "E_RESERVATION_STATE")
