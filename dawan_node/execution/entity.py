@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, ClassVar, Final, dataclass_transform
+from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 import msgspec
 
 from dawan_node.execution.keys import Part
 from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
+
+E = TypeVar("E", bound="Entity")
 
 IndexFunction = Callable[[Any], Iterable[tuple[Part, ...]]]
 
@@ -165,6 +167,15 @@ def encode_entity(entity: Entity) -> bytes:
     if not spec.flat or b"\xcf" in encoded:
         check_value(_untyped.decode(encoded))
     return encoded
+
+
+def decoded(kind: type[E], value: bytes) -> E | None:
+    """The entity that another channel's proof shows as ``value``; None when it is none of this ``kind`` and schema."""
+    try:
+        entity: E = kind.spec.decode(value)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return entity
 
 
 def plain_data(event: Event) -> dict[str, Any] | None:

@@ -81,6 +81,7 @@ from dawan_node.execution.entity import (
     check_event_type,
     check_types,
     complete_spec,
+    decoded,
 )
 from dawan_node.execution.keys import key_of
 from dawan_node.execution.money import CURRENCIES, Money, total
@@ -142,6 +143,7 @@ __all__ = [
     "close_of_day_ms",
     "converted",
     "days_between",
+    "decoded",
     "discounted",
     "fold",
     "interest",
