@@ -19,6 +19,8 @@ from dawan_node.execution.keys import Part
 from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
+E = TypeVar("E", bound="Entity")
+
 IndexFunction = Callable[[Any], Iterable[tuple[Part, ...]]]
 
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -121,18 +123,6 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, metaclass=Recor
     """What a command tells the world; the event's name is the class's, its data the fields as a map."""
 
 
-R = TypeVar("R", bound=Entity)
-
-
-def read_record(kind: type[R], value: bytes) -> R | None:
-    """A record of this kind as a proof shows it, of another channel perhaps; None when the value is none."""
-    try:
-        found: R = kind.spec.decode(value)
-    except msgspec.MsgspecError:
-        return None
-    return found
-
-
 def complete_spec(spec: EntitySpec, module: str) -> None:
     """Bind an entity type to its module, once; checks its field types. Raises DeclarationError."""
     if spec.module not in ("", module):
@@ -177,6 +167,15 @@ def encode_entity(entity: Entity) -> bytes:
     if not spec.flat or b"\xcf" in encoded:
         check_value(_untyped.decode(encoded))
     return encoded
+
+
+def decoded(kind: type[E], value: bytes) -> E | None:
+    """The entity that another channel's proof shows as ``value``; None when it is none of this ``kind`` and schema."""
+    try:
+        entity: E = kind.spec.decode(value)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return entity
 
 
 def plain_data(event: Event) -> dict[str, Any] | None:

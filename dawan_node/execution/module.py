@@ -81,7 +81,7 @@ from dawan_node.execution.entity import (
     check_event_type,
     check_types,
     complete_spec,
-    read_record,
+    decoded,
 )
 from dawan_node.execution.keys import key_of
 from dawan_node.execution.money import CURRENCIES, Money, total
@@ -143,13 +143,13 @@ __all__ = [
     "close_of_day_ms",
     "converted",
     "days_between",
+    "decoded",
     "discounted",
     "fold",
     "interest",
     "is_date",
     "is_public_key",
     "key_of",
-    "read_record",
     "replace",
     "sha256",
     "share",

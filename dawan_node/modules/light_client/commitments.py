@@ -8,10 +8,17 @@ is a record that is proven to the source channel, as is that there is none.
 
 from __future__ import annotations
 
-from dawan_node.execution.module import Context, key_of, replace
-from dawan_node.modules.light_client.declaration import NAME, Commitment, CommitmentEnded, Committed, module
+from dawan_node.execution.module import Context, decoded, key_of, replace
+from dawan_node.modules.light_client.declaration import (
+    NAME,
+    Commitment,
+    CommitmentEnded,
+    Committed,
+    Reservation,
+    module,
+)
 from dawan_node.modules.light_client.proofs import source_of, used_up
-from dawan_node.modules.light_client.reservations import commitment_name, reservation_of
+from dawan_node.modules.light_client.reservations import commitment_name
 from dawan_node.modules.refdata import parameter
 
 
@@ -35,7 +42,7 @@ def commit(
     """
     said = used_up(ctx, proof, f"{NAME}:commit", ctx.caller, process)
     ctx.require((said.module, said.collection) == (NAME, "reservation"), "E_PROOF_SUBJECT")
-    found = reservation_of(said.value) if said.value is not None else None
+    found = decoded(Reservation, said.value) if said.value is not None else None
     if found is None or found.primary_key() != said.key or found.module != asset_module:
         ctx.fail("E_PROOF_SUBJECT")
     ctx.require(found.consumer == ctx.genesis.genesis.chain_id, "E_PROOF_CHANNEL")

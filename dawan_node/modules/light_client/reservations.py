@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from dawan_node.execution.module import Context, QueryContext, key_of, read_record, replace
+from dawan_node.execution.module import Context, QueryContext, decoded, key_of, replace
 from dawan_node.modules.light_client.clients import active_client
 from dawan_node.modules.light_client.declaration import (
     BINDING_STATES,
@@ -161,15 +161,10 @@ def live_reservation(ctx: Context | QueryContext, owner: str, asset: str) -> Res
     return longest[0] if longest and ctx.time_ms < longest[0].until_ms else None
 
 
-def reservation_of(value: bytes) -> Reservation | None:
-    """A reservation as another channel's proof shows it; None when the value is none."""
-    return read_record(Reservation, value)
-
-
 def _as_committed(ctx: Context, found: Reservation, value: bytes) -> Reservation:
-    commitment = read_record(Commitment, value)
+    commitment = decoded(Commitment, value)
     if commitment is None:
-        ctx.fail("E_PROOF")
+        ctx.fail("E_PROOF_SUBJECT")
     if commitment.state == "COMMITTED":
         ctx.require(found.state == "RESERVED", "E_RESERVATION_STATE")
         return replace(found, state="CONFIRMED")

@@ -8,15 +8,14 @@ the parameter ``lock.ttl``. Each serves one shipment.
 
 from __future__ import annotations
 
-from dawan_node.execution.module import ANY_ROLE, Args, Context, ShortText, key_of, replace
+from dawan_node.execution.module import ANY_ROLE, Args, Context, ShortText, decoded, key_of, replace
 from dawan_node.modules.light_client import Client
 from dawan_node.modules.light_client.clients import Proof
 from dawan_node.modules.logistics.checks import live_shipment
 from dawan_node.modules.logistics.declaration import DocumentSurrendered, module
 from dawan_node.modules.logistics.entities import ForeignTitle, Shipment
 from dawan_node.modules.refdata import parameter
-from dawan_node.modules.title import carrier_of, title_of
-from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.entities import Carrier, Title
 from dawan_node.primitives.light_client import Statement
 
 
@@ -38,7 +37,7 @@ def prove_surrender(ctx: Context, args: ProveSurrender) -> None:
     ctx.require(shipment.surrendered_ms == 0, "E_STATED")
     said: Statement = ctx.call("light_client", "consume", args.title, "surrender", shipment.shipment)
     _require_from(ctx, said, foreign, "title")
-    title = title_of(said.value) if said.value is not None else None
+    title = decoded(Title, said.value) if said.value is not None else None
     if title is None or title.primary_key() != said.key or title.document != shipment.document:
         ctx.fail("E_PROVEN")
     _require_issuer(ctx, args.carrier, foreign, shipment, title)
@@ -66,7 +65,7 @@ def _require_issuer(ctx: Context, proof: bytes, foreign: ForeignTitle, shipment:
     purpose = f"carrier of {title.title}"
     said: Statement = ctx.call("light_client", "consume", proof, purpose, shipment.shipment, oldest_ms)
     _require_from(ctx, said, foreign, "carrier")
-    carrier = carrier_of(said.value) if said.value is not None else None
+    carrier = decoded(Carrier, said.value) if said.value is not None else None
     if carrier is None or carrier.primary_key() != said.key:
         ctx.fail("E_PROVEN")
     ctx.require((carrier.code, carrier.org) == (title.carrier, shipment.carrier), "E_PROVEN")

@@ -28,10 +28,9 @@ from dawan_node.modules.title import (
     trust,
 )
 from dawan_node.modules.title.declaration import module
-from dawan_node.modules.title.lookups import carrier_of, current_title, is_delivered_against, title_of
+from dawan_node.modules.title.lookups import current_title, is_delivered_against
 
 __all__ = [
-    "carrier_of",
     "current_title",
     "drafts",
     "endorsements",
@@ -45,7 +44,6 @@ __all__ = [
     "queries",
     "reservations",
     "surrenders",
-    "title_of",
     "transfers",
     "trust",
 ]

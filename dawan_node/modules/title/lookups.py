@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from dawan_node.execution.module import Context, QueryContext, key_of, read_record
-from dawan_node.modules.title.entities import Carrier, Title
+from dawan_node.execution.module import Context, QueryContext, key_of
+from dawan_node.modules.title.entities import Title
 
 Reader = Context | QueryContext
 
@@ -21,16 +21,6 @@ def current_title(ctx: Reader, document: str) -> Title | None:
             return title
         title = ctx.get(Title, key_of(title.replaced_by))
     return title
-
-
-def title_of(value: bytes) -> Title | None:
-    """A title as another channel's proof shows it; None when the value is none."""
-    return read_record(Title, value)
-
-
-def carrier_of(value: bytes) -> Carrier | None:
-    """A carrier's enrolment as another channel's proof shows it; None when the value is none."""
-    return read_record(Carrier, value)
 
 
 def is_delivered_against(ctx: Reader, document: str) -> bool:
