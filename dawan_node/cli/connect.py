@@ -152,13 +152,20 @@ def refusal(error: RpcError) -> CommandFailed:
     return CommandFailed(code, f"{error.reason or error.code}{where}", message, hint or "See the logs.")
 
 
-def channel_of(client: Client, channel: str | None) -> str:
-    """The channel named, else the node's only one. Raises CommandFailed (2) when there are several."""
+def channel_of(client: Client, channel: str | None, module: str = "") -> str:
+    """The channel named, else the node's only one, or the only one that runs ``module``.
+
+    Raises CommandFailed (2) when there are several.
+    """
     if channel:
         return channel
     channels: list[str] = client.channel_list()
     if len(channels) == 1:
         return channels[0]
+    if module:
+        running = [name for name in channels if any(each["name"] == module for each in client.module_list(name))]
+        if len(running) == 1:
+            return running[0]
     raise CommandFailed(
         ExitCode.USAGE,
         "which channel?",

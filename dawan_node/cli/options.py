@@ -110,12 +110,24 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> None:
     """Rows under headings; ``columns`` maps a row's keys to headings. Full-width characters count double."""
-    texts = [list(columns.values())]
-    texts += [[_text(row.get(key, "")) for key in columns] for row in rows]
-    widths = [max(_width(row[column]) for row in texts) for column in range(len(columns))]
-    for row in texts:
-        cells = (text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    widths = table_widths(columns, rows)
+    print_row(columns, columns, widths)
+    for row in rows:
+        print_row(columns, row, widths)
+
+
+def table_widths(columns: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> list[int]:
+    """How wide each column of ``print_table`` is."""
+    return [
+        max(_width(heading), *(_width(_text(row.get(key, ""))) for row in rows), 0) for key, heading in columns.items()
+    ]
+
+
+def print_row(columns: Mapping[str, str], row: Mapping[str, object], widths: Sequence[int]) -> None:
+    """One line of a table; a text wider than its column moves the rest of the line."""
+    texts = [_text(row.get(key, "")) for key in columns]
+    cells = (text + " " * (width - _width(text)) for text, width in zip(texts, widths, strict=True))
+    click.echo("  ".join(cells).rstrip())
 
 
 def _text(value: object) -> str:

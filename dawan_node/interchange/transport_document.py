@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from dawan_node.interchange.canonical_json import NoCanonicalForm, checksum
+from dawan_node.crypto.hashing import sha256
+from dawan_node.interchange.canonical_json import NoCanonicalForm, canonical
 from dawan_node.modules.identifiers import container_number
 from dawan_node.primitives.jws import read_json, read_jws
 
@@ -94,11 +95,13 @@ class TransportDocument:
     """What the title module needs of a document, or why it cannot have it (``refusal``).
 
     ``shipper``, ``consignee`` and ``endorsee`` are the parties' codes in the document; the bill has their places empty.
+    ``text`` is the document in its canonical form, of which ``checksum`` is the hash.
     """
 
     carrier: str = ""
     reference: str = ""
     checksum: bytes = b""
+    text: bytes = b""
     shipper: str = ""
     consignee: str = ""
     endorsee: str = ""
@@ -120,7 +123,7 @@ class PintEnvelope:
 def read_transport_document(data: bytes) -> TransportDocument:
     """A DCSA transport document. Never raises on what the file holds."""
     try:
-        digest = checksum(data)
+        text = canonical(data)
         document = msgspec.json.decode(data, type=_Document)
     except (NoCanonicalForm, msgspec.MsgspecError) as error:
         return TransportDocument(refusal=str(error))
@@ -142,7 +145,8 @@ def read_transport_document(data: bytes) -> TransportDocument:
     return TransportDocument(
         carrier=f"{document.carrier_code_list_provider}-{document.carrier_code}",
         reference=document.transport_document_reference,
-        checksum=digest,
+        checksum=sha256(text),
+        text=text,
         shipper=parties.shipper.name,
         consignee=parties.consignee.name,
         endorsee=parties.endorsee.name,

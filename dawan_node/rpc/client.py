@@ -309,6 +309,10 @@ class Client(Methods):
         body = build_body(chain_id, module, command, args, valid_until_ms=until)
         return self.tx_submit(channel, sign_transaction(key, body), wait, timeout_ms)
 
+    def twin(self) -> Client:
+        """A client of the same node with a connection of its own, for another thread."""
+        return Client(self.url, timeout_s=self._timeout_s, tls=self._tls)
+
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
         with self._lock:

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dawan_node.cli.demo_invoices import BUYER, credit_note, invoice
+from dawan_node.interchange.ubl import read_document
 from dawan_node.modules.receivable import module
 from dawan_node.modules.receivable.entities import Invoice
-from dawan_node.primitives.transaction import Transaction
-from dawan_node.rpc.api import ChannelInfo, ReceiptInfo, SubmitOutcome, TxStatus, Wait
 from dawan_node.testing.module_kit import ModuleKit, private_key_of
+from tests.cli.module_node import KitNode, now_ms
 from tests.cli.node_in_reach import CommandLine, command_line
-from tests.rpc.fake_node import FakeNode
 
 REAL_FILES = Path(__file__).resolve().parents[3] / "shared" / "data" / "ubl"
 SUPPLIER = private_key_of("gz-supplier")
 
 
-class TradeNode(FakeNode):
-    """The fake node with a real receivable channel behind ``tx_submit``."""
+PEOPLE = {"gz-supplier": ("gz", ["supplier"]), "gz-buyer": ("gz", ["buyer"])}
+
+
+class TradeNode(KitNode):
+    """A receivable channel in reach."""
 
     def __init__(self) -> None:
-        super().__init__()
-        people = {"gz-supplier": ("gz", ["supplier"]), "gz-buyer": ("gz", ["buyer"])}
-        self.kit = ModuleKit([module], people, created_ms=time.time_ns() // 1_000_000 - 1_000)
-
-    def channel(self, channel: str) -> ChannelInfo:
-        return replace(super().channel(channel), chain_id=self.kit.genesis.chain_id)
-
-    def _admit(self, envelope: bytes, wait: Wait) -> SubmitOutcome:
-        if not self.commits:
-            return super()._admit(envelope, wait)
-        tx = Transaction.decode(envelope)
-        (receipt,) = self.kit.block(tx, after_ms=1)
-        status = TxStatus.FAILED if receipt.code else TxStatus.COMMITTED
-        return SubmitOutcome(tx.tx_id, status, ReceiptInfo(receipt, b"\xaa" * 32, "receivable"))
+        super().__init__(ModuleKit([module], PEOPLE, created_ms=now_ms()), PEOPLE)
 
     def invoices(self) -> list[Invoice]:
         items, _ = self.kit.query("invoices", {"party": "gz-supplier"})
@@ -95,9 +82,22 @@ def test_with_a_key_it_records_and_a_second_time_is_told_so(dawan: CommandLine, 
     )
     assert "0x" + recorded.document.hex() == row["document_sha256"]
     assert recorded.buyer_identifier == f"USCC:{BUYER.identifier}"
-    again = dawan("trade", "import-ubl", paper, *key, *who, "-o", "json")
-    assert again.exit_code == 4
-    assert json.loads(again.stdout)[0]["reason"] == "E_DUP_INVOICE"
+    (again,) = dawan.json("trade", "import-ubl", paper, *key, *who, "-o", "json")
+    assert (again["verdict"], len(node.commands)) == ("already", 1), "the second run sent nothing"
+
+
+def test_the_same_invoice_on_another_paper_is_refused_and_not_sent(
+    dawan: CommandLine, node: TradeNode, paper: str, tmp_path: Path
+) -> None:
+    options = [*dawan.make_key("gz-supplier", SUPPLIER), "--buyer", "gz-buyer", "-o", "json"]
+    other = tmp_path / "copy.xml"
+    other.write_bytes(Path(paper).read_bytes() + b"<!-- another paper -->")
+    done = dawan("trade", "import-ubl", paper, str(other), *options)
+    assert done.exit_code == 4
+    rows = json.loads(done.stdout)
+    assert [(row["verdict"], row["reason"]) for row in rows] == [("recorded", ""), ("rejected", "E_DUP_INVOICE")]
+    assert rows[0]["document_sha256"] in rows[1]["detail"]
+    assert node.commands == ["record_invoice"]
 
 
 def test_a_dry_run_sends_nothing_even_with_a_key(dawan: CommandLine, node: TradeNode, paper: str) -> None:
@@ -143,7 +143,7 @@ def test_every_reason_is_named_and_explained(dawan: CommandLine, tmp_path: Path)
 def test_a_wait_that_ends_is_unknown_not_failed(dawan: CommandLine, node: TradeNode, paper: str) -> None:
     node.commits = False
     key = dawan.make_key("gz-supplier", SUPPLIER)
-    done = dawan("trade", "import-ubl", paper, *key, "--buyer", "gz-buyer", "-o", "json")
+    done = dawan("trade", "import-ubl", paper, *key, "--buyer", "gz-buyer", "--patience", "1", "-o", "json")
     assert done.exit_code == 5
     assert json.loads(done.stdout)[0]["verdict"] == "unknown"
 
@@ -170,3 +170,29 @@ def test_the_real_files_are_recorded_or_refused(dawan: CommandLine, node: TradeN
         "ubl-tc434-example1.xml": "E_DUP_INVOICE",
     }
     assert len(node.invoices()) == 4
+
+
+def test_recorded_invoices_are_exported_as_copies_that_say_so_and_are_recognised(
+    dawan: CommandLine, node: TradeNode, paper: str, tmp_path: Path
+) -> None:
+    key = dawan.make_key("gz-supplier", SUPPLIER)
+    options = [*key, "--map", f"USCC:{BUYER.identifier}=gz-buyer"]
+    (before,) = dawan.json("trade", "import-ubl", paper, *options, "-o", "json")
+    done = dawan("trade", "export-ubl", "--party", "gz-supplier", "-c", "trade", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0 and "copies of the facts" in done.stderr
+    (written,) = (tmp_path / "out").iterdir()
+    text = written.read_text(encoding="utf-8")
+    assert "<cbc:CopyIndicator>true</cbc:CopyIndicator>" in text
+    assert f"DAWAN:trade:{before['invoice']}" in text and before["document_sha256"][2:] in text
+    read = read_document(written.read_bytes())
+    assert read.refusal is None
+    for name in ("number", "issue_date", "due_date"):
+        assert getattr(read.draft, name) == before[name]
+    assert (read.draft.payable_minor, read.draft.tax_minor) == (113_000, 13_000)
+    again = dawan("trade", "import-ubl", str(written), *options, "-o", "json")
+    assert (again.exit_code, json.loads(again.stdout)[0]["reason"]) == (4, "E_DUP_INVOICE")
+    assert node.commands == ["record_invoice"], "a copy is recognised before it is sent"
+    (line,) = dawan("trade", "export-ubl", "--invoice", before["invoice"], "-c", "trade").stdout.splitlines()
+    assert line.encode() == written.read_bytes()
+    assert dawan("trade", "export-ubl", "--invoice", "a/b/c", "-c", "trade").exit_code == 1
+    assert dawan("trade", "export-ubl", "-c", "trade").exit_code == 2

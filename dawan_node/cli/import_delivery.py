@@ -1,0 +1,123 @@
+"""Handing signed transactions in until each has an answer: the same bytes again, never new ones.
+
+A transaction that a pool refuses for want of room, whose wait ended, or whose connection broke may still commit or may
+not be anywhere; its bytes settle that, because the chain gives the first answer to them every time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from dawan_node.rpc.client import Client
+
+T = TypeVar("T")
+
+#: How long one call waits for its commit before it is made again. An interrupt waits for it too, so not for long.
+WAIT_MS: Final = 10_000
+#: Between two attempts where a node is full or gone: blocks come several times a second.
+PAUSE_S: Final = 0.25
+# Formats C.
+_WAIT_TIMED_OUT: Final = 1100
+_EXPIRED: Final = 1003
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the chain said of one transaction. ``known`` is False while it may still commit."""
+
+    known: bool = False
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    shown: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_recorded(self) -> bool:
+        return self.known and self.code == 0
+
+
+class Patience:
+    """How long to go on without any answer, and whether somebody called a halt in between."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds: Final = seconds
+        self._halt: Final = threading.Event()
+
+    def halt(self) -> None:
+        """End all waiting."""
+        self._halt.set()
+
+    def pause(self, deadline: float) -> bool:
+        """Wait a moment; False when there is no sense in trying again."""
+        return time.monotonic() < deadline and not self._halt.wait(PAUSE_S)
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer to something that may be asked twice. Raises what the last attempt raised."""
+        from dawan_node.rpc.client import RpcError, Unreachable
+
+        deadline = time.monotonic() + self.seconds
+        while True:
+            try:
+                return question()
+            except Unreachable:
+                if not self.pause(deadline):
+                    raise
+            except RpcError as error:
+                if not error.retryable or not self.pause(deadline):
+                    raise
+
+
+def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience: Patience) -> list[Answer]:
+    """An answer to each, in order. Gives up, with unknown ones, once nothing was answered for so long.
+
+    Raises RpcError when the node refuses the call as a whole and trying again does not help.
+    """
+    from dawan_node.rpc.client import RpcError, Unreachable
+
+    answers = [Answer() for _ in envelopes]
+    waiting = list(range(len(envelopes)))
+    deadline = time.monotonic() + patience.seconds
+    wait_ms = max(1, min(WAIT_MS, int(patience.seconds * 1_000)))
+    while True:
+        try:
+            verdicts = client.tx_submitMany(channel, [envelopes[place] for place in waiting], "committed", wait_ms)
+        except Unreachable as error:
+            verdicts = [_no_answer("E_UNREACHABLE", str(error))] * len(waiting)
+        except RpcError as error:
+            if not error.retryable:
+                raise
+            verdicts = [_no_answer(error.reason, error.message)] * len(waiting)
+        left = []
+        for place, verdict in zip(waiting, verdicts, strict=True):
+            answers[place] = _answer(verdict)
+            if not answers[place].known:
+                left.append(place)
+        if len(left) < len(waiting):
+            deadline = time.monotonic() + patience.seconds
+        waiting = left
+        if not waiting or not patience.pause(deadline):
+            return answers
+
+
+def _no_answer(reason: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": _WAIT_TIMED_OUT, "message": message, "data": {"reason": reason}}}
+
+
+def _answer(verdict: dict[str, Any]) -> Answer:
+    receipt, error = verdict.get("receipt"), verdict.get("error")
+    shown = {"tx_id": verdict["tx_id"]} if verdict.get("tx_id") else {}
+    if receipt is not None:
+        shown["height"] = receipt["height"]
+        return Answer(True, receipt["code"], receipt["reason"], "", shown)
+    if error is not None:
+        data = error.get("data") or {}
+        unknown = error["code"] == _WAIT_TIMED_OUT or data.get("retryable", False)
+        return Answer(not unknown, error["code"], str(data.get("reason", "")), error["message"], shown)
+    if verdict.get("status") == "expired":
+        return Answer(True, _EXPIRED, "E_VALIDITY", "it expired before a block took it", shown)
+    return Answer(False, _WAIT_TIMED_OUT, "E_WAIT_TIMEOUT", f"still {verdict.get('status')}", shown)
