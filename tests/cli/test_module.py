@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from dawan_node.cli.devnet import _version_of
 from dawan_node.cli.main import cli
 from dawan_node.execution.describe import describe_module
 from dawan_node.execution.registry import BUILTIN, load_module
@@ -165,6 +166,10 @@ def test_a_network_is_not_made_for_a_module_that_is_not_here(module: str, tmp_pa
     refused = CliRunner().invoke(cli, ["devnet", "up", "--home", str(tmp_path / "net"), "--module", module])
     assert (refused.exit_code, "Next: " in refused.stderr) == (1, True)
     assert not (tmp_path / "net").exists()
+
+
+def test_without_a_version_the_newest_one_is_meant() -> None:
+    assert [_version_of(name) for name in ("lc", "lc@1")] == ["lc@1", "lc@1"]
 
 
 def test_a_network_that_is_there_keeps_the_modules_of_its_genesis(tmp_path: Path) -> None:
