@@ -270,6 +270,22 @@ def test_a_milestone_is_stated_of_the_senders_own_booking_and_once(
     assert port.node.commands == ["state_milestone"]
 
 
+def test_an_unknown_code_is_refused_by_the_chain_alone_and_one_without_form_by_the_reader(
+    dawan: CommandLine, port: Port, tmp_path: Path
+) -> None:
+    port.book()
+    line = as_person(dawan, "line")
+    kind = DCSA_EVENT["eventClassification"]
+    unknown = DCSA_EVENT | {"eventID": "evt-2", "eventClassification": kind | {"transportEventTypeCode": "ZZZZ"}}
+    malformed = DCSA_EVENT | {"eventID": "evt-3", "eventClassification": kind | {"transportEventTypeCode": "arri"}}
+    file = tmp_path / "tnt.json"
+    file.write_text(message(unknown, DCSA_EVENT))
+    assert verdicts(rows_of(dawan, "import-dcsa", str(file), *line, code=4)) == ["rejected E_CODE", "recorded"]
+    file.write_text(message(DCSA_EVENT, malformed))
+    held = rows_of(dawan, "import-dcsa", str(file), *line, code=1)
+    assert verdicts(held) == ["held E_DOCUMENT_HELD", "refused E_CODE"]
+
+
 def test_a_retraction_finds_what_it_retracts_and_is_made_once(dawan: CommandLine, port: Port, tmp_path: Path) -> None:
     shipment = port.book()
     line = as_person(dawan, "line")
