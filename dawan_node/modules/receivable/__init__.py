@@ -10,4 +10,8 @@ the error table.
 from dawan_node.modules.receivable import financing, invariants, invoices, queries, settlement, vouchers
 from dawan_node.modules.receivable.declaration import module
 
-__all__ = ["financing", "invariants", "invoices", "module", "queries", "settlement", "vouchers"]
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.receivable import states
+
+__all__ = ["financing", "invariants", "invoices", "module", "queries", "settlement", "states", "vouchers"]

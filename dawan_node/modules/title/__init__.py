@@ -28,6 +28,10 @@ from dawan_node.modules.title import (
 from dawan_node.modules.title.declaration import module
 from dawan_node.modules.title.lookups import current_title, is_delivered_against
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.title import states
+
 __all__ = [
     "current_title",
     "drafts",
@@ -40,6 +44,7 @@ __all__ = [
     "module",
     "pledges",
     "queries",
+    "states",
     "surrenders",
     "transfers",
     "trust",

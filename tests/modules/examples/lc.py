@@ -1,0 +1,84 @@
+"""One of each command of ``lc``: credits are issued, changed, transferred, drawn under, refused, paid and ended."""
+
+from __future__ import annotations
+
+from tests.modules.examples.notebook import Notebook
+from tests.modules.lc_kit import Desk, usd
+
+RECORD = bytes(range(32))
+
+
+def story() -> Notebook:
+    desk = Desk()
+    notebook = Notebook(desk.kit)
+    _issued_and_ended(desk)
+    _amended_and_drawn(desk)
+    _refused(desk)
+    _silent(desk)
+    _obligation(desk)
+    return notebook
+
+
+def _issued_and_ended(desk: Desk) -> None:
+    declined = desk.draft()
+    desk.ok("bank-cn", "decline_draft", credit=declined)
+    cancelled = desk.credit()
+    desk.ok("seller-a", "cancel_credit", credit=cancelled)
+    desk.ok("bank-cn", "cancel_credit", credit=cancelled)
+    transferable = desk.credit(transferable=True)
+    desk.transfer(transferable, "seller-b", 40_000_00, covers_minor=50_000_00)
+
+
+def _amended_and_drawn(desk: Desk) -> None:
+    credit = desk.credit(confirmed=True, available_by="DEFERRED", tenor_days=30)
+    desk.ok("bank-cn", "amend_credit", credit=credit, delta_minor=10_000_00, expiry=desk.day(90))
+    desk.ok("bank-hk", "extend_confirmation", credit=credit, number=1)
+    desk.ok("seller-a", "answer_amendment", credit=credit, number=1, answer="ACCEPT")
+    presentation = desk.present(credit, 110_000_00)
+    desk.ok("bank-hk", "examine_presentation", presentation=presentation)
+    desk.comply(presentation)
+    desk.honour(presentation)
+    desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    findings = {"findings": ["the certificate of origin names another port"]}
+    desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, **findings)
+    desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
+    desk.ok("bank-cn", "release_documents", presentation=presentation)
+    desk.kit.pass_time(days=30)
+    desk.pay(presentation)
+    cash = desk.cash("bank-cn", "bank-hk", usd(110_000_00))
+    desk.ok("settle-bank", "pay_reimbursement", presentation=presentation, cash=cash)
+
+
+def _refused(desk: Desk) -> None:
+    credit = desk.credit()
+    waived = desk.present(credit, 40_000_00)
+    desk.refuse(waived)
+    desk.ok("buyer-a", "waive_discrepancies", presentation=waived)
+    desk.ok("bank-cn", "waive_discrepancies", presentation=waived)
+    returned = desk.present(credit, 40_000_00)
+    desk.refuse(returned)
+    desk.ok("bank-hk", "return_documents", presentation=returned)
+    forwarded = desk.present(credit, 40_000_00)
+    desk.ok("bank-hk", "forward_presentation", presentation=forwarded, to="bank-cn")
+
+
+def _silent(desk: Desk) -> None:
+    """Nobody examines in time, and another credit passes its last day."""
+    credit = desk.credit(confirmed=True)
+    unused = desk.credit(expiry=desk.day(5), latest_shipment=desk.day(4))
+    presentation = desk.present(credit)
+    desk.kit.pass_time(days=14)
+    desk.ok("seller-a", "claim_preclusion", presentation=presentation)
+    desk.ok("buyer-a", "expire_credit", credit=unused)
+
+
+def _obligation(desk: Desk) -> None:
+    conditions = [{"text": "shipped", "stated_by": "carrier-1"}]
+    args = {"number": "PO-1", "beneficiary": "seller-a", "amount": usd(5_000_00), "due_date": desk.day(1)}
+    desk.ok("buyer-a", "undertake_payment", **args, conditions=conditions)
+    one = {"obligation": "buyer-a/obligation/PO-1"}
+    desk.ok("bank-cn", "add_undertaking", **one)
+    desk.ok("carrier-1", "meet_condition", **one, position=1, record=RECORD)
+    desk.kit.pass_time(days=1)
+    cash = desk.cash("bank-cn", "seller-a", usd(5_000_00))
+    desk.ok("settle-bank", "pay_obligation", **one, cash=cash)
