@@ -25,8 +25,19 @@ def _issued_and_ended(desk: Desk) -> None:
     cancelled = desk.credit()
     desk.ok("seller-a", "cancel_credit", credit=cancelled)
     desk.ok("bank-cn", "cancel_credit", credit=cancelled)
+    for confirmed, people in ((False, ("seller-a", "bank-cn")), (True, ("seller-a", "bank-cn", "bank-hk"))):
+        early = desk.credit(confirmed=True) if confirmed else _issued(desk)
+        for person in people:
+            desk.ok(person, "cancel_credit", credit=early)
     transferable = desk.credit(transferable=True)
     desk.transfer(transferable, "seller-b", 40_000_00, covers_minor=50_000_00)
+
+
+def _issued(desk: Desk, **terms: str) -> str:
+    """A credit that nobody has told its beneficiary of."""
+    credit = desk.draft(**terms)
+    desk.ok("bank-cn", "issue_credit", credit=credit)
+    return credit
 
 
 def _amended_and_drawn(desk: Desk) -> None:
@@ -64,12 +75,15 @@ def _refused(desk: Desk) -> None:
 
 def _silent(desk: Desk) -> None:
     """Nobody examines in time, and another credit passes its last day."""
-    credit = desk.credit(confirmed=True)
-    unused = desk.credit(expiry=desk.day(5), latest_shipment=desk.day(4))
+    credit = desk.credit(confirmed=True, available_by="NEGOTIATION")
+    dates = {"expiry": desk.day(5), "latest_shipment": desk.day(4)}
+    unused = (desk.credit(**dates), _issued(desk, **dates))
     presentation = desk.present(credit)
     desk.kit.pass_time(days=14)
     desk.ok("seller-a", "claim_preclusion", presentation=presentation)
-    desk.ok("buyer-a", "expire_credit", credit=unused)
+    desk.honour(presentation)
+    for each in unused:
+        desk.ok("buyer-a", "expire_credit", credit=each)
 
 
 def _obligation(desk: Desk) -> None:

@@ -14,6 +14,7 @@ def story() -> Notebook:
     _customs(channel)
     _out(channel)
     _elsewhere(channel)
+    _back(channel)
     return notebook
 
 
@@ -77,3 +78,27 @@ def _elsewhere(channel: Channel) -> None:
     seized = channel.lodge("MO-2", "hk/B-2")
     channel.ok("customs-mo", "seize_declaration", **seized, reason="counterfeit")
     channel.ok("line", "cancel_shipment", shipment="hk/B-2")
+
+
+def _back(channel: Channel) -> None:
+    """Statements are retracted: a box was not loaded on again at the transhipment, and another did not leave."""
+    channel.book("B-3", document_kind="SWB", document="W-3")
+    for person, code, place in (
+        ("yantian", "GTIN", "CNYTN"), ("line", "LOAD", "CNYTN"), ("line", "DEPA", "CNYTN"), ("line", "ARRI", "HKHKG"),
+        ("kwai-chung", "DISC", "HKHKG"), ("kwai-chung", "LOAD", "HKHKG"),
+    ):  # fmt: skip
+        channel.did(person, code, place, "hk/B-3")
+    channel.ok("kwai-chung", "retract_milestone", shipment="hk/B-3", position=5, reason="another box")
+    channel.book("B-4", document_kind="SWB", document="W-4", equipment=["MSKU9070323"])
+    channel.sail("hk/B-4")
+    key = channel.lodge("MO-4", "hk/B-4")
+    channel.ok("customs-mo", "accept_declaration", **key)
+    channel.ok("customs-mo", "examine_declaration", **key, how="INSPECT")
+    channel.ok("customs-mo", "assess_duty", **key, duty=["MOP", 0])
+    channel.ok("customs-mo", "release_declaration", **key)
+    # Another declaration of the same goods stops them until it is withdrawn.
+    doubled = channel.lodge("MO-5", "hk/B-4")
+    channel.ok("broker", "cancel_declaration", **doubled, reason="lodged twice")
+    channel.did("ka-ho", "GTOT", "MOMFM", "hk/B-4")
+    channel.ok("customs-mo", "seize_declaration", **key, reason="counterfeit")
+    channel.ok("ka-ho", "retract_milestone", shipment="hk/B-4", position=5, reason="it is still here")

@@ -44,9 +44,13 @@ def _vouchers(trade: Trade) -> None:
     lock = {"owner": "bank-hk", "reason": "under review", "until_ms": until_ms}
     trade.ok("supplier-a", "lock_voucher", voucher=f"{voucher}.2", **lock)
     trade.ok("bank-hk", "release_voucher", voucher=f"{voucher}.2")
-    unused = trade.voucher("V-002", minor=20 * THOUSAND)
-    trade.ok("core-1", "cancel_voucher", voucher=unused)
-    trade.ok("supplier-a", "cancel_voucher", voucher=unused)
+    # Two vouchers on one invoice, which is free again when both are cancelled.
+    shared = trade.invoice("INV-003", minor=100 * THOUSAND)
+    for number, minor in (("V-002", 40 * THOUSAND), ("V-003", 60 * THOUSAND)):
+        trade.voucher(number, shared, minor=minor)
+    for unused in ("core-1/V-003", "core-1/V-002"):
+        trade.ok("core-1", "cancel_voucher", voucher=unused)
+        trade.ok("supplier-a", "cancel_voucher", voucher=unused)
 
 
 def _voucher_financings(trade: Trade) -> None:
@@ -54,6 +58,11 @@ def _voucher_financings(trade: Trade) -> None:
     trade.ok("bank-hk", "reserve_financing", financing=sold)
     cash = _cash(trade, "bank-hk", "supplier-b", 59 * THOUSAND)
     trade.ok("settle-bank", "fund_financing", financing=sold, cash=cash)
+    # The bank sells on what it bought, and has its money back.
+    again = trade.apply("R-1", "core-1/V-001.1", "bank-hk", "bank-mo", 59 * THOUSAND)
+    trade.ok("bank-mo", "reserve_financing", financing=again)
+    cash = _cash(trade, "bank-mo", "bank-hk", 59 * THOUSAND)
+    trade.ok("settle-bank", "fund_financing", financing=again, cash=cash)
     loan = trade.apply("F-1", "core-1/V-001.2", "supplier-a", "bank-hk", 30 * THOUSAND, kind="PLEDGE", rate_ppm=0)
     trade.ok("bank-hk", "reserve_financing", financing=loan)
     cash = _cash(trade, "bank-hk", "supplier-a", 30 * THOUSAND)
@@ -69,7 +78,7 @@ def _voucher_financings(trade: Trade) -> None:
     trade.kit.pass_time(days=4)
     trade.ok("supplier-a", "expire_financing", financing=late)
     trade.kit.pass_time(days=86)
-    cash = _cash(trade, "core-1", "bank-hk", 60 * THOUSAND)
+    cash = _cash(trade, "core-1", "bank-mo", 60 * THOUSAND)
     trade.ok("settle-bank", "settle_voucher", voucher="core-1/V-001.1", cash=cash)
     trade.kit.pass_time(days=1)
     trade.ok("supplier-a", "default_voucher", voucher="core-1/V-001.2")
