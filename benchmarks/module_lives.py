@@ -321,7 +321,8 @@ ROWS: Final = 20
 
 def _rows(number: int, _: int) -> dict[str, Any]:
     """Codes of a table of goods, in order."""
-    rows = [[f"{number * ROWS + place:06d}", f"goods {number} {place}", [], False] for place in range(ROWS)]
+    codes = [f"{number * ROWS + place:06d}" for place in range(ROWS)]
+    rows = [[code, f"goods {code}", [["parent", code[:4]], ["section", "I"]], False] for code in codes]
     return HS | {"rows": rows}
 
 

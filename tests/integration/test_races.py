@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 from network_kit import CHANNEL, Network, running, until
-from races import MAKERS, Call, Race, opening
 
 from dawan_node.cli.devnet_network import DevnetNode
 from dawan_node.rpc.client import Client, build_body, sign_transaction
+from tests.modules.races import MAKERS, Call, Race, opening
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.extended]
 

@@ -21,6 +21,8 @@ from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_nu
 CARRIER: Final = "SMDG-HMM"
 BIC: Final = "BKCHCNBJ"
 DAY_MS: Final = 24 * 3_600_000
+#: When this process began: one day for everything, also around midnight.
+NOW_MS: Final = time.time_ns() // 1_000_000
 CHECKSUM: Final = hashlib.sha256(b"the document").digest()
 
 
@@ -46,12 +48,12 @@ class Race:
 
 
 def today() -> str:
-    return business_date(time.time_ns() // 1_000_000)
+    return business_date(NOW_MS)
 
 
-def now_ms() -> int:
+def before_ms() -> int:
     """A minute ago, so that no validator's clock makes it the future."""
-    return time.time_ns() // 1_000_000 - 60_000
+    return NOW_MS - 60_000
 
 
 def cash(reference: str, payer: str, payee: str, amount: list[Any]) -> dict[str, Any]:
@@ -313,7 +315,7 @@ def packed_in_two_parents(tag: str) -> Race:
         return f"urn:epc:id:sscc:4012345.{serial + number:010d}"
 
     def event(kind: str, **more: Any) -> dict[str, Any]:
-        form = {"kind": kind, "action": "ADD", "time_ms": now_ms(), "offset": "+08:00", "read_point": gate}
+        form = {"kind": kind, "action": "ADD", "time_ms": before_ms(), "offset": "+08:00", "read_point": gate}
         return {"event": form | more}
 
     packings = [event("AggregationEvent", parent=parent, children=[pallet(0)]) for parent in (pallet(1), pallet(2))]
@@ -340,7 +342,7 @@ def box_in_two_shipments(tag: str) -> Race:
             "terminals": [{"place": "CNYTN", "org": "gz"}, {"place": "MOMFM", "org": "mo"}],
             "document_kind": "SWB", "document": f"W-{number}-{tag}", "registry": "ELSEWHERE",
             "load_place": "CNYTN", "discharge_place": "MOMFM",
-            "planned_departure_ms": now_ms() + DAY_MS, "planned_arrival_ms": now_ms() + 2 * DAY_MS,
+            "planned_departure_ms": before_ms() + DAY_MS, "planned_arrival_ms": before_ms() + 2 * DAY_MS,
             "equipment": [box],
         }  # fmt: skip
         return Call("hk-carrier", "logistics", "book_shipment", args)
@@ -353,7 +355,7 @@ def box_in_two_shipments(tag: str) -> Race:
 
 def one_order_recorded_twice(tag: str) -> Race:
     order = {"module": "title", "asset": f"asset-{tag}", "order": f"HCA {tag}"}
-    until_ms = now_ms() + 30 * DAY_MS
+    until_ms = before_ms() + 30 * DAY_MS
     first, second = [
         Call("hq-court", "kernel", "freeze_asset", order | {"reason": reason, "until_ms": until_ms})
         for reason in ("ownership disputed", "fraud suspected")
