@@ -63,7 +63,14 @@ def devnet() -> None:
     help="UBL invoices for the demo, beside its own samples.",
 )
 @click.option("--exit", "leave", is_flag=True, help="Stop everything when the demo is told.")
-def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: bool) -> None:
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="NAME[@VERSION]",
+    help=f"An installed module that the channel {CHANNEL} runs, too (repeatable).",
+)
+def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: bool, modules: tuple[str, ...]) -> None:
     """Create the network if it does not exist, start it, and stay until Ctrl-C."""
     began = time.monotonic()
     fresh = not devnet_network.exists(home)
@@ -72,7 +79,13 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
     if fresh:
         from dawan_node.cli.devnet_creation import create
 
-        network = create(home, count)
+        network = create(home, count, modules=[_version_of(module) for module in modules])
+    elif modules:
+        raise OperatorError(
+            f"{home} holds a network already",
+            "which modules a channel runs is part of its genesis",
+            "Remove it: dawan-node devnet down --purge, or choose another --home.",
+        )
     else:
         network = devnet_network.load(home)
     processes = Processes(network)
@@ -106,6 +119,25 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
     finally:
         click.echo("Stopping ...")
         processes.stop(ours)
+
+
+def _version_of(module: str) -> str:
+    """``name@version`` of an installed module; without a version it is the newest. Raises OperatorError."""
+    from dawan_node.execution.module import DeclarationError
+    from dawan_node.execution.registry import installed_versions
+
+    name, _, version = module.partition("@")
+    try:
+        known = [str(each.version) for each in installed_versions(name)]
+    except DeclarationError as error:
+        raise OperatorError(
+            f"the network cannot run the module {name}", str(error), "`dawan-node module list` shows what is here."
+        ) from None
+    if version and version not in known:
+        raise OperatorError(
+            f"{name} is not installed in version {version}", f"here is {', '.join(known)}", "Choose one of them."
+        )
+    return f"{name}@{version or known[-1]}"
 
 
 @devnet.command()

@@ -36,9 +36,10 @@ PORTS: Final = range(20_000, 32_000)
 TEMPLATE: Final = "consortium.devnet.toml"
 
 
-def create(folder: Path, n: int, observers: int = 0) -> Devnet:
+def create(folder: Path, n: int, observers: int = 0, modules: Sequence[str] = ()) -> Devnet:
     """Make keys, certificates, genesis and settings of ``n`` validators in ``folder``, and of ``observers`` more nodes
-    of the same organisations that do not vote. Raises OperatorError."""
+    of the same organisations that do not vote. The first channel runs ``modules`` (``name@version``), too. Raises
+    OperatorError."""
     if n < 1 or observers < 0 or n + observers > NODES_MAX:
         raise OperatorError(
             f"{n + observers} nodes are not possible", f"a test network has 1 to {NODES_MAX}", "Choose -n 4."
@@ -48,7 +49,7 @@ def create(folder: Path, n: int, observers: int = 0) -> Devnet:
             f"{folder} is not empty", "it holds no test network, and nothing is overwritten", "Choose another --home."
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    template = _with_observers(template_for(n), observers)
+    template = _with_modules(_with_observers(template_for(n), observers), modules)
     nodes = _with_ports([*template.validator, *template.observer])
     devnet = Devnet(folder, nodes)
     passphrase = secrets.token_hex(16).encode()
@@ -146,6 +147,13 @@ def _with_observers(template: Document, count: int) -> Document:
         have.append(org)
         added.append(Node(name=f"{org}{have.count(org)}", org=org))
     return msgspec.structs.replace(template, observer=(*template.observer, *added))
+
+
+def _with_modules(template: Document, modules: Sequence[str]) -> Document:
+    """The template with more modules on its first channel."""
+    first, *others = template.channel
+    first = msgspec.structs.replace(first, modules=(*first.modules, *modules))
+    return msgspec.structs.replace(template, channel=(first, *others))
 
 
 def _with_ports(nodes: Sequence[Node]) -> tuple[DevnetNode, ...]:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "doctor": ("dawan_node.cli.doctor", "doctor", "Clock, ports, links, disk, certificates, keys: what is wrong?"),
     "tx": ("dawan_node.cli.tx", "tx", "Build, sign, submit and follow transactions."),
     "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
+    "module": ("dawan_node.cli.module", "module", "Write, check and describe channel modules."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),

@@ -288,6 +288,7 @@ class Finality:
             AlarmKind.QUARANTINE,
             "executing this block here gives another result than the quorum's; this node votes no more",
             height=height,
+            block=block.block_hash.hex(),
             own=block.result_hash.hex(),
             other=other_result_hash.hex(),
         )

@@ -68,6 +68,11 @@ class _Reads:
         self._genesis: Final = genesis
         self._depth: Final = depth
 
+    @property
+    def steps_max(self) -> int:
+        """Steps this command or query may use."""
+        return self._layer.steps_max
+
     def get(self, kind: type[E], key: bytes) -> E | None:
         """The entity under ``key``, or None. Costs 1 step and 1 per 256 bytes."""
         spec = kind.spec

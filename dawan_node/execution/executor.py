@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from opcode import opmap
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +39,7 @@ from dawan_node.execution.channel import (
 )
 from dawan_node.execution.context import SCAN_LIMIT_MAX, Context, Failure, NamespaceViolation, QueryContext
 from dawan_node.execution.describe import describe_module
-from dawan_node.execution.layers import Abort, BlockLayer, ModuleFault, OutOfSteps, TransactionLayer
+from dawan_node.execution.layers import BlockLayer, ModuleFault, OutOfSteps, TransactionLayer
 from dawan_node.execution.registry import Registry, convert_args
 from dawan_node.execution.state import Changes, SortedIndex, StateReader
 from dawan_node.execution.text import first_unassigned
@@ -61,6 +62,9 @@ _REPLAY_GLANCE: Final = 2
 
 #: Steps of one query; reads only, and a page of a thousand large entities stays below.
 QUERY_STEPS_MAX: Final = 20_000
+
+#: The instruction of a ``raise`` with an exception.
+_RAISE: Final = opmap["RAISE_VARARGS"]
 
 #: Invariants walk the whole state; they run in tests and audits, never in the path of a block.
 _UNLIMITED: Final = 2**62
@@ -347,8 +351,10 @@ class Executor:
         except StorageError:
             # The world's fault, not the module's: this node must stop, not answer differently from the others.
             raise
-        except (Abort, Exception, SystemExit) as error:  # noqa: BLE001 - see the next line
+        except BaseException as error:
             # The boundary between the node and module code: whatever a module raises is its own failed receipt.
+            if isinstance(error, KeyboardInterrupt) and not _is_raised(error):
+                raise  # somebody stops the tool that executes, which is no result of the block
             faults.append(Fault(index, f"{body.module}.{body.command}", _place_of(error)))
             return _failed(tx, header, index, Code.E_MODULE_FAULT)
         if layer.steps > rules.steps_max:
@@ -444,6 +450,16 @@ def _update_tree(
 
 def _key_hash(module: str, collection: str, key: bytes) -> bytes:
     return hashlib.sha256(f"{module}\0{collection}\0".encode() + key).digest()
+
+
+def _is_raised(error: BaseException) -> bool:
+    """Whether a ``raise`` brought the exception about; what a signal brings comes between two instructions."""
+    trace = error.__traceback__
+    for _ in range(1_000):
+        if trace is None or trace.tb_next is None:
+            break
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
 
 
 def _place_of(error: BaseException) -> str:

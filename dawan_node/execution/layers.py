@@ -144,8 +144,9 @@ class TransactionLayer:
         """Append an event. Raises OutOfSteps when the transaction's events grow too large."""
         data = plain_data(event)
         if data is None:
-            # Fields left UNSET are absent from the map, as the encoding requires.
-            data = msgspec.to_builtins(event, builtin_types=(bytes,))
+            # Fields left UNSET are absent from the map, as the encoding requires. A set that a module puts in place of
+            # a list is sorted, as in entities: its own order differs from process to process.
+            data = msgspec.to_builtins(event, builtin_types=(bytes,), order="deterministic")
             msgspec.convert(data, type(event), builtin_types=(bytes,))
             check_value(data)
         size = len(encode(data))

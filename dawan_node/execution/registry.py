@@ -1,10 +1,13 @@
-"""Which modules a channel runs: found by entry point, loaded once, indexed for the executor."""
+"""Which modules a channel runs: found by entry point, loaded once, indexed for the executor.
+
+Modules of this package run as they are; those of other packages are guarded (``loading``).
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,6 +16,7 @@ import msgspec
 from dawan_node.errors import InvalidTransaction
 from dawan_node.execution.channel import GOVERNANCE
 from dawan_node.execution.entity import Entity
+from dawan_node.execution.loading import OWN_PACKAGE, load_guarded
 from dawan_node.execution.module import Command, DeclarationError, Module
 from dawan_node.execution.text import first_unassigned
 from dawan_node.primitives.codes import Code
@@ -126,19 +130,39 @@ def load_module(name: str, version: int) -> Module:
 
 def installed_modules() -> tuple[Module, ...]:
     """Every module that is installed here, in its newest version, by name."""
-    names = {point.name for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)} | BUILTIN.keys()
-    return tuple(versions[max(versions)] for versions in map(_load_versions, sorted(names)))
+    return tuple(versions[max(versions)] for versions in map(_load_versions, installed_names()))
 
 
-def _load_versions(name: str) -> dict[int, Module]:
-    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)
-    loaded = next(iter(points)).load() if points else _load_builtin(name)
+def installed_names() -> list[str]:
+    """The names of every installed module, in order."""
+    return sorted({point.name for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)} | BUILTIN.keys())
+
+
+def installed_versions(name: str) -> tuple[Module, ...]:
+    """Every version of an installed module, in order. Raises DeclarationError."""
+    return tuple(module for _, module in sorted(_load_versions(name).items()))
+
+
+def _load_versions(name: str) -> Mapping[int, Module]:
+    target = entry_point_of(name)
+    if target is None:
+        raise UnknownModule(f"no module {name} is installed")
+    if target.partition(":")[0].partition(".")[0] != OWN_PACKAGE:
+        loaded = load_guarded(target)
+    else:
+        package, _, attribute = target.partition(":")
+        loaded = getattr(importlib.import_module(package), attribute)
     return {loaded.version: loaded} if isinstance(loaded, Module) else loaded
 
 
-def _load_builtin(name: str) -> Any:
-    target = BUILTIN.get(name)
-    if target is None:
-        raise UnknownModule(f"no module {name} is installed")
-    package, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(package), attribute)
+def entry_point_of(name: str) -> str | None:
+    """``package.file:attribute`` of an installed module; a built-in one cannot be replaced by another package's.
+
+    Raises UnknownModule when several packages bring a module of that name: which one runs would be chance.
+    """
+    if name in BUILTIN:
+        return BUILTIN[name]
+    targets = {point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)}
+    if len(targets) > 1:
+        raise UnknownModule(f"several installed packages bring a module {name}: {', '.join(sorted(targets))}")
+    return next(iter(targets), None)

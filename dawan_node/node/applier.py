@@ -124,6 +124,14 @@ class Applier:
             return Executed(execution, None)
         return Executed(execution, rules_of(self._executor.configuration(self._branch(block_hash, execution))))
 
+    def execute_twice(self, block_hash: bytes, transactions: Sequence[Transaction]) -> tuple[Execution, Execution]:
+        """The execution at hand of a block and a new one, to see whether they are equal. Raises UnknownBranch."""
+        known = self._executions.get(block_hash)
+        if known is None:
+            raise UnknownBranch
+        branch, _, parent_result = self._parent(known.header.parent_hash)
+        return known, self._executor.execute(branch, parent_result, known.header, transactions)
+
     def discard(self, block_hashes: Sequence[bytes]) -> None:
         """Forget speculative executions whose blocks lost their place."""
         for block_hash in block_hashes:

@@ -23,13 +23,14 @@ from typing import Final, Protocol
 from dawan_node.consensus.agreement import ProposalSlot
 from dawan_node.consensus.config import ChannelRules
 from dawan_node.consensus.messages import Message
-from dawan_node.consensus.ready import Acquire, AlarmKind, Decided, Evidence, Execute, Ready
+from dawan_node.consensus.ready import Acquire, Decided, Evidence, Execute, Ready
 from dawan_node.consensus.records import Record
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
 from dawan_node.mempool_watch import MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
+from dawan_node.node.alarms import Alarms
 from dawan_node.node.applier import Applier, Decision, Executed, Stored, UnknownBranch, storage_groups
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.clock import Clock
@@ -165,6 +166,7 @@ class Driver:
         self._proposed_ms = -BATCH_DELAY_MS
         self._syncing: deque[SyncedBlock] = deque()
         self.last_commit_ms: int | None = None
+        self.alarms: Final = Alarms(channel, applier, bodies, worker)
         self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_MAX)
         self.dropped = 0
 
@@ -372,13 +374,7 @@ class Driver:
             self._commit(group)
         if ready.sync is not None:
             self._listener.wanted_range(ready.sync.height, ready.sync.holders)
-        for alarm in ready.alarms:
-            level = logging.INFO if alarm.kind in (AlarmKind.NEW_VIEW, AlarmKind.EPOCH) else logging.WARNING
-            log.log(
-                level,
-                alarm.kind.value,
-                extra=fields(channel=self._channel, why=alarm.text, **dict(alarm.fields)),
-            )
+        self.alarms.report(ready.alarms)
         for evidence in ready.evidence:
             self.evidence.append(evidence)
             self._listener.accused(evidence)
@@ -561,7 +557,8 @@ class Driver:
     def _decide_one(self, block: SyncedBlock, body: BlockBody, executed: Executed) -> str | None:
         """Why the block is not taken, or None."""
         if executed.execution.result != block.result:
-            return "executing it here gives another result than the certified one"
+            found = ", ".join(sorted({tx.body.module for tx in body.transactions}))
+            return f"executing it here gives another result than the certified one (commands of {found})"
         if block.header.height <= self.replica.height:
             return None  # decided already; it is stored, or on its way there
         self._bodies.add(body)

@@ -406,7 +406,10 @@ class Node:
         for channel in self.channels.values():
             status = channel.driver.replica.status()
             if status.state in _NOT_SERVING or channel.catch_up.is_active:
-                failing[f"{channel.name}.state"] = f"{status.state.value}: {status.waiting_for}"
+                why = status.waiting_for
+                if status.state is ReplicaMode.QUARANTINE:
+                    why = channel.driver.alarms.divergence or why
+                failing[f"{channel.name}.state"] = f"{status.state.value}: {why}"
             last_ms = channel.driver.last_commit_ms
             oldest = min((part.oldest_ms for part in channel.pool.stats().by_organisation), default=None)
             if oldest is not None:

@@ -29,7 +29,8 @@ from dawan_node.consensus.replica import Replica
 from dawan_node.consensus.signer import VoteSigner
 from dawan_node.errors import DataRefusal, DataRefused, InvalidEncoding, OperatorError, StorageError, StorageReason
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.registry import Registry, UnknownModule
+from dawan_node.execution.module import DeclarationError
+from dawan_node.execution.registry import Registry
 from dawan_node.node.accuser import EVIDENCE_RECORD, decode_records
 from dawan_node.node.applier import rules_of
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
@@ -84,11 +85,11 @@ def open_ledger(
     """
     try:
         registry = Registry.load([(module.name, module.version) for module in genesis.modules])
-    except UnknownModule as error:
+    except DeclarationError as error:
         raise OperatorError(
             f"channel {genesis.channel} cannot run here",
             str(error),
-            "Install the package that brings this module in this version.",
+            "Install the package that brings this module in this version; `dawan-node module list` shows what is here.",
         ) from None
     executor = Executor(registry, genesis)
     if keeping is not None:

@@ -432,6 +432,8 @@ class Service:
                 f"{status.waiting_for}; both signed statements are in pbft_evidence and, in this node's home, in "
                 f"log/halt-{channel.name}.json"
             )
+        if status.state is Mode.QUARANTINE and channel.driver.alarms.divergence:
+            return f"{status.waiting_for}; {channel.driver.alarms.divergence}"
         snapshot = None if channel.snapshots is None else channel.snapshots.status()
         if snapshot is not None:
             here = f"{snapshot.parts} of {snapshot.parts_total} parts are here"

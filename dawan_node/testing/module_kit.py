@@ -16,8 +16,8 @@ module is checked; a violation fails the test, and so does a move between states
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from dawan_node.crypto import merkle
 from dawan_node.crypto.signatures import ED25519, PrivateKey
 from dawan_node.execution.entity import Entity
 from dawan_node.execution.executor import Execution, Executor
+from dawan_node.execution.loading import counted
 from dawan_node.execution.module import Module
 from dawan_node.execution.registry import Registry, load_module
 from dawan_node.primitives.block import Header
@@ -59,6 +60,9 @@ People = Mapping[str, tuple[str, Sequence[str]]]
 class ModuleKit:
     """A channel of one process. ``state`` is the state after the last block."""
 
+    #: Told of every block of every kit, when ``dawan-node module test`` watches (``module_recording``).
+    witness: ClassVar[Callable[[ModuleKit, Execution, Sequence[Transaction]], None] | None] = None
+
     def __init__(
         self,
         modules: Sequence[Module],
@@ -73,7 +77,7 @@ class ModuleKit:
         of ``orgs`` and of ``people``. Governance is added when ``modules`` lacks it. The first module is the one that
         ``run`` and ``call`` mean when none is named."""
         self.default_module: Final = modules[0].name if modules else "governance"
-        given = {module.name: module for module in modules}
+        given = {module.name: counted(module) for module in modules}
         if "governance" not in given:
             given["governance"] = load_module("governance", 1)
         self.genesis: Final = make_genesis(
@@ -141,6 +145,9 @@ class ModuleKit:
             self._epoch += 1
         self.check_invariants()
         self._watch.settle(self.executor.registry, transactions, execution.receipt_objects)
+        witness = ModuleKit.witness
+        if witness is not None:
+            witness(self, execution, transactions)
         return execution.receipt_objects
 
     def header(self, transactions: Sequence[Transaction], after_ms: int = 1_000) -> Header:

@@ -41,14 +41,10 @@ class Table:
         return not self.calendar or _is_calendar(code, dict(attributes))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
 def _calendar(place: str) -> Table:
     return Table(
         f"Banking days of {place}",
-        _pattern("[0-9]{4}"),
+        re.compile("[0-9]{4}"),
         MappingProxyType({"closed": _MONTHS_DAYS, "opened": _MONTHS_DAYS}),
         calendar=True,
     )
@@ -62,24 +58,24 @@ TABLES: Final = MappingProxyType(
         # Hong Kong and Macau are countries HK and MO here, never subdivisions of CN (domain.md 1.2: one convention).
         "country": Table(
             "Countries, ISO 3166-1",
-            _pattern("[A-Z]{2}"),
-            MappingProxyType({"alpha3": _pattern("[A-Z]{3}"), "numeric": _pattern("[0-9]{3}")}),
+            re.compile("[A-Z]{2}"),
+            MappingProxyType({"alpha3": re.compile("[A-Z]{3}"), "numeric": re.compile("[0-9]{3}")}),
         ),
         # CNH is no ISO code: offshore renminbi is CNY, and the market is another field.
         "currency": Table(
             "Currencies, ISO 4217",
-            _pattern("[A-Z]{3}"),
-            MappingProxyType({"exponent": _pattern("[0-6]"), "numeric": _pattern("[0-9]{3}")}),
+            re.compile("[A-Z]{3}"),
+            MappingProxyType({"exponent": re.compile("[0-6]"), "numeric": re.compile("[0-9]{3}")}),
         ),
         "hs": Table(
             "Goods, Harmonized System, chapters to six digits",
-            _pattern("[0-9]{2}(?:[0-9]{2}){0,2}"),
-            MappingProxyType({"parent": _pattern("(?:[0-9]{2}){0,2}"), "section": _pattern("[IVX]{0,5}")}),
+            re.compile("[0-9]{2}(?:[0-9]{2}){0,2}"),
+            MappingProxyType({"parent": re.compile("(?:[0-9]{2}){0,2}"), "section": re.compile("[IVX]{0,5}")}),
         ),
         "locode": Table(
             "Places, UN/LOCODE",
-            _pattern("[A-Z]{2}[A-Z2-9]{3}"),
-            MappingProxyType({"function": _pattern("[0-9B-]{1,8}"), "subdivision": _pattern("[A-Z0-9]{0,3}")}),
+            re.compile("[A-Z]{2}[A-Z2-9]{3}"),
+            MappingProxyType({"function": re.compile("[0-9B-]{1,8}"), "subdivision": re.compile("[A-Z0-9]{0,3}")}),
         ),
     }
 )

@@ -10,7 +10,8 @@ from typing import Final
 
 from dawan_node.errors import InvalidGenesis, OperatorError, StorageError
 from dawan_node.execution.executor import Executor
-from dawan_node.execution.registry import Registry, UnknownModule
+from dawan_node.execution.module import DeclarationError
+from dawan_node.execution.registry import Registry
 from dawan_node.node.home import Home
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
@@ -98,11 +99,11 @@ def executor_of(genesis: Genesis) -> Executor:
     """Executes the channel's blocks. Raises OperatorError when a module is not installed."""
     try:
         registry = Registry.load([(module.name, module.version) for module in genesis.modules])
-    except UnknownModule as error:
+    except DeclarationError as error:
         raise OperatorError(
             f"channel {genesis.channel} cannot be executed here",
             str(error),
-            "Install the package that brings this module in this version.",
+            "Install the package that brings this module in this version; `dawan-node module list` shows what is here.",
         ) from None
     return Executor(registry, genesis)
 

@@ -125,6 +125,14 @@ def org_of(number: int) -> str:
     return ORGS[number % len(ORGS)]
 
 
+def seats(validators: int) -> list[ValidatorEntry]:
+    """The first nodes as validators of a genesis."""
+    return [
+        ValidatorEntry(node_name(number), org_of(number), ED25519, node_key(number).public_key)
+        for number in range(validators)
+    ]
+
+
 def registry() -> Registry:
     """The modules of the channel."""
     return Registry((governance, till))
@@ -143,10 +151,7 @@ def genesis_of(seed: int, validators: int, params: Sequence[tuple[str, int]]) ->
         f"seed-{seed}",
         CREATED_MS,
         [OrgEntry(org, org.upper(), True, [b"root of " + org.encode()]) for org in ORGS],
-        [
-            ValidatorEntry(node_name(number), org_of(number), ED25519, node_key(number).public_key)
-            for number in range(validators)
-        ],
+        seats(validators),
         sorted(people, key=lambda person: person.name),
         [ModuleEntry("governance", 1, bytes(32)), ModuleEntry("till", 1, bytes(32))],
         [

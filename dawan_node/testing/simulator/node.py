@@ -27,7 +27,7 @@ from dawan_node.storage.kv import MemoryStore
 from dawan_node.storage.wal import Wal, WalRecord
 from dawan_node.testing.simulated_disk import SimulatedDisk
 from dawan_node.testing.simulated_node import TestSigner, fake_verify
-from dawan_node.testing.simulator.contract import InlineChecks, node_key, node_name, org_of, registry
+from dawan_node.testing.simulator.contract import InlineChecks, node_key, node_name, org_of
 from dawan_node.testing.simulator.runtime import NoMetrics, PowerCut, SimulatedClock, SimulatedRuntime, finish
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class Life:
         #: What the pool took from clients in this life, by id, with the leaf hash; the checks take out what is done.
         self.taken: dict[bytes, bytes] = {}
         self.links = Links(node, self)
-        executor = Executor(registry(), scene.genesis)
+        executor = Executor(scene.modules(), scene.genesis)
         store = ChannelStore.over(node.database, scene.genesis.chain_id, history=64, cache_bytes=1 << 20)
         config = ReplicaConfig(
             scene.genesis.chain_id,

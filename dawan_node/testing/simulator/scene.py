@@ -20,7 +20,9 @@ from typing import Final
 
 from dawan_node.consensus import Timers
 from dawan_node.execution.executor import Executor
+from dawan_node.execution.registry import Registry
 from dawan_node.p2p.peers import Role
+from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.simulator.checks import LATE_MS, Checks
@@ -55,15 +57,19 @@ class Scene:
         twins: Sequence[int] = (),
         transcript: Callable[[str], None] | None = None,
         is_started: bool = True,
+        genesis: Genesis | None = None,
+        modules: Callable[[], Registry] = registry,
     ) -> None:
         """``is_real``: Ed25519 instead of a hash. ``liars`` by node number; ``twins`` name nodes that run twice, with
-        one key and two minds."""
+        one key and two minds. ``genesis`` and ``modules``: another channel than the ``contract``'s, whose validators
+        are ``contract.seats``."""
         self.world = World(seed, transcript)
         self.is_real = is_real
         self.timers = timers or Timers()
-        self.genesis = genesis_of(seed, validators, tuple({"block_txs_max": 20, **(params or {})}.items()))
+        self.modules: Final = modules
+        self.genesis = genesis or genesis_of(seed, validators, tuple({"block_txs_max": 20, **(params or {})}.items()))
         self.widest_window = self.genesis.param("window")
-        self.genesis_state = Executor(registry(), self.genesis).genesis_state()
+        self.genesis_state = Executor(modules(), self.genesis).genesis_state()
         self.author = Author(self.genesis, is_real)
         self.checks = Checks(self)
         self.network = Network(self)

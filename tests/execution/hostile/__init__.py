@@ -1,0 +1,1 @@
+"""The hostile module of ``test_hostile_modules``."""
