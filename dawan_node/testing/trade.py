@@ -13,12 +13,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dawan_node.execution.dates import add_days, business_date
+from dawan_node.execution.module import Module
 from dawan_node.modules.receivable import module as receivable
 from dawan_node.modules.receivable.entities import Invoice, Money, Voucher
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
-from dawan_node.testing.module_kit import ModuleKit
+from dawan_node.testing.module_kit import ModuleKit, People
 
 #: The companies of the trade channel and the demo: three suppliers, a buyer, a core enterprise, banks.
 PEOPLE: Final = {
@@ -50,10 +51,10 @@ def text_id(seller: str, buyer: str, number: str, issue_date: str, total: list[A
 
 
 class Trade:
-    """A channel with the receivable module and ``PEOPLE``."""
+    """A channel with the receivable module and ``PEOPLE``, or with more of both."""
 
-    def __init__(self, **options: Any) -> None:
-        self.kit: Final = ModuleKit([receivable], PEOPLE, **options)
+    def __init__(self, *more: Module, people: People = PEOPLE, **options: Any) -> None:
+        self.kit: Final = ModuleKit([receivable, *more], people, **options)
         self._references = 0
 
     @property

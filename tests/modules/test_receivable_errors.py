@@ -14,6 +14,8 @@ import pytest
 from dawan_node.modules import receivable
 from dawan_node.modules.receivable import module
 from dawan_node.testing.trade import Trade, cny
+from tests.modules.receivable_kit import Supervised
+from tests.modules.receivable_refusals import SUPERVISED
 
 MILLION = 100_000_000
 Scenario = Callable[[Trade], None]
@@ -330,8 +332,17 @@ def test_refusals_have_their_reason_and_change_nothing(scenario: Scenario) -> No
     scenario(Trade())
 
 
+@pytest.mark.parametrize(
+    "scenario", sorted({s for group in SUPERVISED.values() for s in group}, key=lambda s: s.__name__)
+)
+def test_refusals_around_the_authorities_have_their_reason_and_change_nothing(
+    scenario: Callable[[Supervised], None],
+) -> None:
+    scenario(Supervised())
+
+
 def test_every_reason_of_the_table_has_a_scenario_and_a_sentence() -> None:
-    assert set(REFUSALS) == set(module.errors)
+    assert set(REFUSALS) | set(SUPERVISED) == set(module.errors)
     for sentence in module.errors.values():
         assert sentence[0].isupper()
         assert sentence.endswith(".")

@@ -7,15 +7,20 @@ from pathlib import Path
 
 from dawan_node.crypto.hashing import tagged_hash
 from dawan_node.modules.receivable import module
-from dawan_node.modules.receivable.entities import Money
+from dawan_node.modules.receivable.clearing import LINES_MAX
+from dawan_node.modules.receivable.entities import FinancingState, InvoiceState, Money, VoucherState
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
+from dawan_node.modules.receivable.supervised import BatchState, DeclarationState, FilingState, RediscountState
+from dawan_node.modules.receivable.supervised_queries import BATCH_MAX
+from dawan_node.modules.refdata.parameters import PARAMETERS
 from dawan_node.primitives.encoding import encode
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "receivable.md").read_text(encoding="utf-8")
 
 
 def test_the_page_lists_every_command_with_roles_that_may_send_it() -> None:
-    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", PAGE, re.M)
+    table = PAGE.split("Queries:")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", table, re.M)
     named = {name: roles for names, roles in rows for name in re.findall(r"`(\w+)`", names)}
     assert set(named) == set(module.commands)
     for name, text in named.items():
@@ -25,8 +30,38 @@ def test_the_page_lists_every_command_with_roles_that_may_send_it() -> None:
 
 
 def test_the_page_lists_every_query() -> None:
-    listed = PAGE.split("Queries:")[1].split("##")[0]
+    listed = PAGE.split("Queries:")[1].split("```")[0]
     assert set(re.findall(r"`(\w+)`", listed)) == set(module.queries)
+
+
+def test_the_reports_on_the_page_are_queries() -> None:
+    table = PAGE.split("| Report | What |")[1].split("##")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.M)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} <= set(module.queries)
+
+
+def test_the_diagram_shows_every_state() -> None:
+    diagram = PAGE.split("```")[1]
+    states = {
+        *InvoiceState,
+        *VoucherState,
+        *FinancingState,
+        *RediscountState,
+        *DeclarationState,
+        *FilingState,
+        *BatchState,
+    }
+    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)?\b", diagram)) == {state.value for state in states}
+
+
+def test_the_parameters_on_the_page_are_the_vouchers_with_their_first_values() -> None:
+    shown = dict(re.findall(r"`(voucher\.[a-z._]+)`\s\((\d+)", PAGE))
+    assert shown == {key: str(spec.first) for key, spec in PARAMETERS.items() if key.startswith("voucher.")}
+
+
+def test_the_limits_on_the_page_are_the_codes() -> None:
+    assert f"batch of at most {LINES_MAX} vouchers" in PAGE
+    assert f"batch of up to {BATCH_MAX} declarations" in PAGE
 
 
 def test_the_reasons_on_the_page_are_declared_or_the_importers() -> None:

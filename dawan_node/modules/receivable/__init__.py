@@ -2,16 +2,57 @@
 
 A supplier records the invoices it sent, the buyer confirms what it owes, a core enterprise turns its confirmed debts
 into vouchers that travel down its supply chain in parts, banks finance vouchers or invoices, a settlement bank attests
-every payment, and at maturity the holder is paid. Files by noun: ``entities``, ``fingerprints``, ``invoices``,
-``vouchers``, ``financing``, ``cash``, ``settlement``, ``queries``, ``invariants``; ``declaration`` holds the events and
-the error table.
+every payment, and at maturity the holder is paid. Authorities write beside them: the central bank rediscounts, customs
+and the foreign exchange administration say what was exported and may be financed, the tax authority takes note of what
+is paid abroad.
+
+Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
+``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``cash``, ``settlement``, ``clearing``,
+``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
+``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table.
 """
 
-from dawan_node.modules.receivable import financing, invariants, invoices, queries, settlement, vouchers
+from dawan_node.modules.receivable import (
+    clearing,
+    declarations,
+    enterprises,
+    financing,
+    invariants,
+    invoices,
+    matches,
+    queries,
+    rediscounts,
+    repayment,
+    reports,
+    settlement,
+    supervised_invariants,
+    supervised_queries,
+    tax_filings,
+    vouchers,
+)
 from dawan_node.modules.receivable.declaration import module
 
 # isort: split
 # It names commands, so they come first.
 from dawan_node.modules.receivable import states
 
-__all__ = ["financing", "invariants", "invoices", "module", "queries", "settlement", "states", "vouchers"]
+__all__ = [
+    "clearing",
+    "declarations",
+    "enterprises",
+    "financing",
+    "invariants",
+    "invoices",
+    "matches",
+    "module",
+    "queries",
+    "rediscounts",
+    "repayment",
+    "reports",
+    "settlement",
+    "states",
+    "supervised_invariants",
+    "supervised_queries",
+    "tax_filings",
+    "vouchers",
+]

@@ -7,6 +7,7 @@ from typing import Final
 
 from dawan_node.execution.module import Context, Identity, Money, is_date, key_of
 from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher, VoucherState
+from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 #: Far above any real amount, and a thousand of them still sum to less than 2^63.
 AMOUNT_MINOR_MAX: Final = 10**15 - 1
@@ -47,6 +48,13 @@ def active_party(ctx: Context, name: str) -> Identity:
     return identity
 
 
+def active_party_with(ctx: Context, name: str, role: str) -> Identity:
+    """An active identity that has a role."""
+    identity = active_party(ctx, name)
+    ctx.require(role in identity.roles, "E_ROLE_OF_PARTY")
+    return identity
+
+
 def existing_invoice(ctx: Context, invoice: str) -> Invoice:
     """The invoice of that identifier."""
     found = ctx.get(Invoice, key_of(invoice))
@@ -68,6 +76,45 @@ def existing_financing(ctx: Context, financing: str) -> Financing:
     found = ctx.get(Financing, key_of(financing))
     if found is None:
         ctx.fail("E_UNKNOWN_FINANCING")
+    return found
+
+
+def financing_of_sender(ctx: Context, financing: str) -> Financing:
+    """The financing of that identifier, of which the sender is the financier."""
+    found = existing_financing(ctx, financing)
+    ctx.require(found.financier == ctx.sender.name, "E_NOT_FINANCIER")
+    return found
+
+
+def existing_rediscount(ctx: Context, rediscount: str) -> Rediscount:
+    """The rediscount of that identifier."""
+    found = ctx.get(Rediscount, key_of(rediscount))
+    if found is None:
+        ctx.fail("E_UNKNOWN_REDISCOUNT")
+    return found
+
+
+def existing_declaration(ctx: Context, declaration: str) -> ExportDeclaration:
+    """The export declaration of that number."""
+    found = ctx.get(ExportDeclaration, key_of(declaration))
+    if found is None:
+        ctx.fail("E_UNKNOWN_DECLARATION")
+    return found
+
+
+def existing_filing(ctx: Context, filing: str) -> TaxFiling:
+    """The tax filing of that identifier."""
+    found = ctx.get(TaxFiling, key_of(filing))
+    if found is None:
+        ctx.fail("E_UNKNOWN_FILING")
+    return found
+
+
+def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
+    """The clearing batch of that identifier."""
+    found = ctx.get(ClearingBatch, key_of(batch))
+    if found is None:
+        ctx.fail("E_UNKNOWN_BATCH")
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from dawan_node.execution.module import Event, Instant, Module, Money
-from dawan_node.modules.receivable import entities
+from dawan_node.modules.receivable import entities, supervised
 
 
 class InvoiceRecorded(Event):
@@ -139,6 +139,133 @@ class CreditLineSet(Event):
     limit: Money
 
 
+class FinancingOverdue(Event):
+    """The financier's statement; ``due_date`` is when the money should have come."""
+
+    financing: str
+    due_date: str
+    outstanding: Money
+
+
+class MovablesRegistered(Event):
+    financing: str
+    number: str
+
+
+class RediscountSubmitted(Event):
+    rediscount: str
+    branch: str
+    amount: Money
+
+
+class RediscountAccepted(Event):
+    """``price``: what the branch will pay out."""
+
+    rediscount: str
+    price: Money
+
+
+class RediscountFunded(Event):
+    rediscount: str
+    price: Money
+    maturity: str
+
+
+class RediscountRepaid(Event):
+    rediscount: str
+    amount: Money
+
+
+class RediscountEnded(Event):
+    """Before any money moved."""
+
+    rediscount: str
+    state: supervised.RediscountState
+
+
+class DeclarationRecorded(Event):
+    declaration: str
+    exporter: str
+    amount: Money
+
+
+class DeclarationAmended(Event):
+    declaration: str
+    amount: Money
+    reason: str
+
+
+class DeclarationRevoked(Event):
+    declaration: str
+    reason: str
+
+
+class DeclarationBlocked(Event):
+    declaration: str
+    reason: str
+
+
+class DeclarationCleared(Event):
+    declaration: str
+    reason: str
+
+
+class ExportCollected(Event):
+    declaration: str
+    amount: Money
+    residual_minor: int
+
+
+class PaymentFiled(Event):
+    filing: str
+    country: str
+    contract: Money
+
+
+class FilingAccepted(Event):
+    filing: str
+
+
+class FilingPaid(Event):
+    """``paid_minor``: all payments so far; ``exhausted``: the contract sum is reached."""
+
+    filing: str
+    amount: Money
+    paid_minor: int
+    exhausted: bool
+
+
+class FilingCancelled(Event):
+    filing: str
+    by: str
+    reason: str
+
+
+class BatchOpened(Event):
+    batch: str
+    due_date: str
+    total: Money
+    vouchers: int
+
+
+class BatchCleared(Event):
+    """A ``VoucherSettled`` for each line comes before it."""
+
+    batch: str
+    total: Money
+    vouchers: int
+
+
+class BatchCancelled(Event):
+    batch: str
+
+
+class EnterpriseClassified(Event):
+    party: str
+    size: supervised.EnterpriseSize
+    group: str
+
+
 ERRORS: Final = {
     # Amounts, dates, names
     "E_NEGATIVE_AMOUNT": "The amount is negative.",
@@ -150,7 +277,7 @@ ERRORS: Final = {
     "E_DATE": "The text has the form of a date but no such day exists.",
     "E_DUE_BEFORE_ISSUE": "The due date lies before the issue date.",
     "E_ISSUE_DATE_FUTURE": "The invoice is dated later than tomorrow's business date.",
-    "E_TERM": "The voucher falls due more than one year after its issue.",
+    "E_TERM": "The voucher falls due later than the longest term in force allows: one year, unless voted otherwise.",
     "E_DUE_PAST": "The due date lies before today's business date.",
     "E_UNKNOWN_PARTY": "No active identity of that name is enrolled on this channel.",
     "E_SELF_DEALING": "One party would stand on both sides.",
@@ -196,7 +323,7 @@ ERRORS: Final = {
     "E_NOT_BORROWER": "Only the borrower of this financing may do this.",
     "E_RATE": "The rate lies outside 0 to 1,000,000 parts per million a year.",
     "E_PRINCIPAL": "The principal exceeds the value of the asset.",
-    "E_MATURITY": "The maturity lies before today or after the asset falls due.",
+    "E_MATURITY": "The maturity lies before today or after the asset falls due, or is too far away.",
     "E_FOUR_EYES": "The override needs another identity of the financier's organisation.",
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
@@ -207,6 +334,39 @@ ERRORS: Final = {
     "E_WRONG_PAYEE": "The cash reference does not name the one who is to be paid now.",
     "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
     "E_VALUE_DATE": "The value date lies after today's business date.",
+    # Rediscount
+    "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
+    "E_DUP_REDISCOUNT": "The bank already used this rediscount number.",
+    "E_UNKNOWN_REDISCOUNT": "There is no such rediscount.",
+    "E_REDISCOUNT_STATE": "The rediscount is in a state in which this is not possible.",
+    "E_NOT_BRANCH": "Only the branch to which the rediscount was submitted may do this.",
+    # Export declarations
+    "E_DECLARATION_NUMBER": "A customs declaration number has 18 digits.",
+    "E_USCC": "The Unified Social Credit Code is not well-formed, or its check character is wrong.",
+    "E_GOODS": "A goods code has 6, 8 or 10 digits, the first six as the tariff in force lists them.",
+    "E_RELEASE_DATE": "The release date lies after today's business date.",
+    "E_DUP_DECLARATION": "This declaration is recorded already.",
+    "E_UNKNOWN_DECLARATION": "There is no such export declaration.",
+    "E_DECLARATION_STATE": "The declaration is blocked or revoked, or not in the state that this changes.",
+    "E_NOT_EXPORTER": "Only the exporter of the declaration may do this.",
+    "E_RESIDUAL": "The declaration has less left than this: its amount without what is financed and collected.",
+    # Tax filings
+    "E_DUP_FILING": "The payer already used this filing number.",
+    "E_DUP_CONTRACT": "A filing of this payer for this contract exists, perhaps in another spelling.",
+    "E_UNKNOWN_FILING": "There is no such filing.",
+    "E_FILING_STATE": "The filing is in a state in which this is not possible.",
+    "E_NOT_PAYER": "Only the payer of the filing or the tax authority may do this.",
+    "E_COUNTRY": "The country is not a two-letter code in force, or it is the mainland itself.",
+    "E_CONTRACT_NUMBER": "The contract number is empty, too long, or not in digits, Latin letters and Han characters.",
+    "E_OVER_CONTRACT": "The payments would exceed the contract sum.",
+    # Clearing, registration, classification
+    "E_DUP_BATCH": "The core enterprise already used this batch number.",
+    "E_UNKNOWN_BATCH": "There is no such clearing batch.",
+    "E_BATCH_STATE": "The batch is cleared or cancelled.",
+    "E_NOT_ISSUER": "The sender did not issue one of the vouchers.",
+    "E_CLEARING_LINES": "The lines are not the batch's vouchers in order and sum; a batch has one day and currency.",
+    "E_DUP_REGISTRATION": "The financing is registered already, or the register's number belongs to another one.",
+    "E_PROFILE": "A district is six digits, HK or MO; a group is a name of small letters, digits and hyphens.",
 }
 
 module: Final = Module(
@@ -220,6 +380,13 @@ module: Final = Module(
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
+        supervised.Rediscount,
+        supervised.ExportDeclaration,
+        supervised.DeclarationUse,
+        supervised.TaxFiling,
+        supervised.ClearingBatch,
+        supervised.MovablesRegistration,
+        supervised.EnterpriseProfile,
     ),
     events=(
         InvoiceRecorded,
@@ -246,6 +413,29 @@ module: Final = Module(
         FinancingRecourse,
         FinancingEnded,
         CreditLineSet,
+        FinancingOverdue,
+        MovablesRegistered,
+        RediscountSubmitted,
+        RediscountAccepted,
+        RediscountFunded,
+        RediscountRepaid,
+        RediscountEnded,
+        DeclarationRecorded,
+        DeclarationAmended,
+        DeclarationRevoked,
+        DeclarationBlocked,
+        DeclarationCleared,
+        ExportCollected,
+        PaymentFiled,
+        FilingAccepted,
+        FilingPaid,
+        FilingCancelled,
+        BatchOpened,
+        BatchCleared,
+        BatchCancelled,
+        EnterpriseClassified,
     ),
     errors=ERRORS,
+    # Only the limits on vouchers are looked up there, and only where the channel runs it (``terms``).
+    may_use=("refdata",),
 )

@@ -21,6 +21,8 @@ from dawan_node.execution.module import CURRENCIES, Entity, Instant, Money, key_
 __all__ = [
     "CURRENCIES",
     "NO_LOCK",
+    "OPEN_STATES",
+    "PAID_OUT_STATES",
     "CashReference",
     "CreditLine",
     "Exposure",
@@ -71,7 +73,8 @@ HELD_STATES: Final = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherSta
 
 
 class FinancingKind(StrEnum):
-    """DISCOUNT buys a voucher, PLEDGE lends against one; FACTORING and FORFAIT (without recourse) buy an invoice."""
+    """DISCOUNT buys a voucher; PLEDGE lends against one, or against an export declaration; FACTORING buys an invoice,
+    with or without recourse, FORFAIT always without."""
 
     DISCOUNT = "DISCOUNT"
     PLEDGE = "PLEDGE"
@@ -80,13 +83,15 @@ class FinancingKind(StrEnum):
 
 
 class FinancingState(StrEnum):
-    """``APPLIED -> RESERVED -> FUNDED -> REPAID``; ``HELD`` waits for a second pair of eyes; ``RECOURSE -> CLOSED``."""
+    """``APPLIED -> RESERVED -> FUNDED -> REPAID``; ``HELD`` waits for a second pair of eyes; unpaid in time
+    ``OVERDUE``, then ``RECOURSE -> CLOSED``."""
 
     APPLIED = "APPLIED"
     HELD = "HELD"
     RESERVED = "RESERVED"
     FUNDED = "FUNDED"
     REPAID = "REPAID"
+    OVERDUE = "OVERDUE"
     RECOURSE = "RECOURSE"
     CLOSED = "CLOSED"
     REJECTED = "REJECTED"
@@ -94,12 +99,20 @@ class FinancingState(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+#: The financier paid and has not everything back yet.
+OPEN_STATES: Final = (FinancingState.FUNDED, FinancingState.OVERDUE, FinancingState.RECOURSE)
+#: The financier paid, whatever became of it.
+PAID_OUT_STATES: Final = (*OPEN_STATES, FinancingState.REPAID, FinancingState.CLOSED)
+
+
 class LockPurpose(StrEnum):
-    """Why an asset may not move: a financing was reserved on it, or its holder locked it for another process."""
+    """Why an asset may not move: a financing was reserved on it, its holder locked it for another process, or the bank
+    that bought it rediscounts it."""
 
     NONE = "NONE"
     FINANCING = "FINANCING"
     OTHER = "OTHER"
+    REDISCOUNT = "REDISCOUNT"
 
 
 class Lock(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):

@@ -1,21 +1,24 @@
-"""Financing: a holder applies, a financier reserves the asset (lock and fingerprint), cash moves, the loan ends.
+"""Financing up to the payment: a holder applies, a financier reserves the asset (lock and fingerprint) or declines.
 
 Reserving is where double financing is stopped. It is the financier's act, after it has checked what it was shown:
 
 - an asset that is financed, reserved elsewhere or already turned into vouchers is refused with ``E_DUP_FINANCE``;
 - an invoice whose number merely resembles that of a financed invoice of the same seller is not refused but *held*:
   the event ``FingerprintHit`` says so, nothing is locked, and another person of the financier's organisation approves
-  with a reason (``approve_similar``) or the financier rejects.
+  with a reason (``approve_similar``) or the financier rejects;
+- of an export declaration no more than is still open can be reserved (``E_RESIDUAL``).
 
 A reservation is a lock with an end, so an applicant is never blocked for good by a bank that falls silent: after 72
-hours the asset is free again, whether or not somebody sends ``expire_financing``.
+hours the asset is free again, whether or not somebody sends ``expire_financing``. Only the part of a declaration is
+given back by that command, which the borrower may send itself.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from dawan_node.execution.module import (
+    PPM,
     Args,
     Context,
     Date,
@@ -23,28 +26,35 @@ from dawan_node.execution.module import (
     Meta,
     Money,
     ShortText,
-    days_between,
+    add_months,
     key_of,
     replace,
 )
-from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
+from dawan_node.modules.receivable.assets import (
+    LOCK_MS_MAX,
+    give_back_declaration,
+    holds_lock,
+    is_on_declaration,
+    lock_of,
+    put_lock,
+    take_declaration,
+)
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
     HOLDERS,
     active_party,
     check_amount,
     check_date,
+    existing_declaration,
     existing_financing,
     existing_invoice,
     existing_voucher,
+    financing_of_sender,
     reference,
 )
 from dawan_node.modules.receivable.declaration import (
     FinancingApplied,
     FinancingEnded,
-    FinancingFunded,
-    FinancingRecourse,
-    FinancingRepaid,
     FinancingReserved,
     FingerprintHit,
     VoucherLocked,
@@ -65,13 +75,12 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
-from dawan_node.modules.receivable.vouchers import LOCK_MS_MAX, VoucherRef
+from dawan_node.modules.receivable.vouchers import VoucherRef
 
-PPM: Final = 1_000_000
-#: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
-YEAR_DAYS: Final = 365
 #: A seller with more look-alikes of one number than this has its request held anyway; the scan stays bounded.
 SIMILAR_MAX: Final = 64
+#: Proceeds of exports come in within a year, as long as a voucher may run.
+EXPORT_TERM_MONTHS_MAX: Final = 12
 
 Rate = Annotated[int, Meta(description="parts per million a year")]
 FinancingRef = Annotated[str, Meta(min_length=1, max_length=120, description="financing id: borrower/number")]
@@ -91,7 +100,10 @@ class ApplyVoucherFinancing(Args):
 
 
 class ApplyInvoiceFinancing(Args):
-    """The invoice as the seller presents it to this financier, in whatever spelling."""
+    """The invoice as the seller presents it to this financier, in whatever spelling.
+
+    ``kind`` empty: FACTORING with recourse, FORFAIT without. Factoring without recourse has to be asked for.
+    """
 
     number: ShortText
     invoice_number: InvoiceNumber
@@ -102,6 +114,18 @@ class ApplyInvoiceFinancing(Args):
     principal: Money
     rate_ppm: Rate
     recourse: bool
+    kind: Literal["", "FACTORING", "FORFAIT"] = ""
+
+
+class ApplyExportFinancing(Args):
+    """``declaration``: 18 digits; the loan is repaid by ``maturity`` from the proceeds or otherwise."""
+
+    number: ShortText
+    declaration: ShortText
+    financier: ShortText
+    principal: Money
+    rate_ppm: Rate
+    maturity: Date
 
 
 class OneFinancing(Args):
@@ -120,11 +144,6 @@ class ApproveSimilar(Args):
     reason: ShortText
 
 
-class PayFinancing(Args):
-    financing: FinancingRef
-    cash: Cash
-
-
 @module.command("apply_voucher_financing", args=ApplyVoucherFinancing, roles=HOLDERS)
 def apply_voucher_financing(ctx: Context, args: ApplyVoucherFinancing) -> None:
     """The holder of a voucher asks a financier to buy it or to lend against it."""
@@ -133,7 +152,7 @@ def apply_voucher_financing(ctx: Context, args: ApplyVoucherFinancing) -> None:
     ctx.require(voucher.holder == ctx.sender.name, "E_NOT_HOLDER")
     check_date(ctx, args.maturity)
     ctx.require(ctx.business_date <= args.maturity <= voucher.due_date, "E_MATURITY")
-    _apply(ctx, args, voucher.voucher, "", args.kind, voucher.face, args.maturity)
+    _apply(ctx, args, voucher.voucher, "", args.kind, args.recourse, voucher.face, args.maturity)
 
 
 @module.command("apply_invoice_financing", args=ApplyInvoiceFinancing, roles=("exporter", "seller", "supplier"))
@@ -145,14 +164,28 @@ def apply_invoice_financing(ctx: Context, args: ApplyInvoiceFinancing) -> None:
     if number is None:
         ctx.fail("E_INVOICE_NUMBER")
     invoice = existing_invoice(ctx, invoice_id(ctx.sender.name, args.buyer, number, args.issue_date, args.total))
-    kind = FinancingKind.FACTORING if args.recourse else FinancingKind.FORFAIT
-    _apply(ctx, args, invoice.invoice, args.invoice_number, kind, invoice.total, invoice.due_date)
+    # What is bought à forfait never comes back to the seller.
+    ctx.require(not (args.kind == "FORFAIT" and args.recourse), "E_FINANCING_KIND")
+    kind = FinancingKind.FACTORING if args.recourse or args.kind == "FACTORING" else FinancingKind.FORFAIT
+    _apply(ctx, args, invoice.invoice, args.invoice_number, kind, args.recourse, invoice.total, invoice.due_date)
+
+
+@module.command("apply_export_financing", args=ApplyExportFinancing, roles=("exporter",))
+def apply_export_financing(ctx: Context, args: ApplyExportFinancing) -> None:
+    """An exporter asks for a loan on goods that customs released, up to what is neither financed nor collected."""
+    declaration = existing_declaration(ctx, args.declaration)
+    ctx.require(declaration.exporter == ctx.sender.name, "E_NOT_EXPORTER")
+    check_date(ctx, args.maturity)
+    latest = add_months(ctx.business_date, EXPORT_TERM_MONTHS_MAX)
+    ctx.require(ctx.business_date <= args.maturity <= latest, "E_MATURITY")
+    # The borrower of a loan always owes it: recourse is what a loan is.
+    _apply(ctx, args, declaration.declaration, "", FinancingKind.PLEDGE, True, declaration.amount, args.maturity)
 
 
 @module.command("reserve_financing", args=ReserveFinancing, roles=FINANCIERS)
 def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
     """The financier locks the asset for itself; an asset financed elsewhere, in any spelling, is refused."""
-    financing = _of_financier(ctx, args.financing)
+    financing = financing_of_sender(ctx, args.financing)
     ctx.require(financing.state == FinancingState.APPLIED, "E_FINANCING_STATE")
     if args.tag:
         _register_tag(ctx, args.tag, financing.financing)
@@ -195,7 +228,7 @@ def approve_similar(ctx: Context, args: ApproveSimilar) -> None:
 @module.command("reject_financing", args=OneFinancing, roles=FINANCIERS)
 def reject_financing(ctx: Context, args: OneFinancing) -> None:
     """The financier declines, also after reserving: lock and fingerprint are free again."""
-    financing = _of_financier(ctx, args.financing)
+    financing = financing_of_sender(ctx, args.financing)
     _end(
         ctx,
         financing,
@@ -217,115 +250,17 @@ def expire_financing(ctx: Context, args: OneFinancing) -> None:
     """Borrower or financier records that a reservation ran out; the asset was free from that moment."""
     financing = existing_financing(ctx, args.financing)
     ctx.require(ctx.sender.name in (financing.borrower, financing.financier), "E_NOT_PARTY")
-    ctx.require(not _holds_lock(ctx, financing), "E_LOCK_LIVE")
+    ctx.require(not holds_lock(ctx, financing), "E_LOCK_LIVE")
     _end(ctx, financing, FinancingState.EXPIRED, (FinancingState.RESERVED,))
-
-
-@module.command("fund_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
-def fund_financing(ctx: Context, args: PayFinancing) -> None:
-    """The settlement bank attests that the financier paid the borrower; the asset changes hands or is pledged."""
-    financing = existing_financing(ctx, args.financing)
-    ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
-    ctx.require(_holds_lock(ctx, financing), "E_LOCK_EXPIRED")
-    use_cash(
-        ctx,
-        args.cash,
-        payer=financing.financier,
-        payee=financing.borrower,
-        due=financing.principal,
-        purpose="fund",
-        subject=financing.financing,
-    )
-    if financing.presented:
-        outstanding = _buy_invoice(ctx, financing)
-    else:
-        outstanding = _take_voucher(ctx, financing)
-    ctx.put(
-        replace(
-            financing,
-            state=FinancingState.FUNDED,
-            value_date=args.cash.value_date,
-            outstanding_minor=outstanding,
-        )
-    )
-    ctx.emit(FinancingFunded(financing=financing.financing, principal=financing.principal))
-
-
-@module.command("repay_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
-def repay_financing(ctx: Context, args: PayFinancing) -> None:
-    """The settlement bank attests that the borrower paid back a pledge loan or a recourse claim."""
-    financing = existing_financing(ctx, args.financing)
-    in_recourse = financing.state == FinancingState.RECOURSE
-    loan = financing.state == FinancingState.FUNDED and financing.kind == FinancingKind.PLEDGE
-    ctx.require(in_recourse or loan, "E_FINANCING_STATE")
-    use_cash(
-        ctx,
-        args.cash,
-        payer=financing.borrower,
-        payee=financing.financier,
-        due=Money(financing.principal.currency, financing.outstanding_minor),
-        purpose="repay",
-        subject=financing.financing,
-    )
-    _give_back(ctx, financing)
-    state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
-    ctx.put(replace(financing, state=state, outstanding_minor=0))
-    ctx.emit(FinancingRepaid(financing=financing.financing))
-
-
-@module.command("claim_recourse", args=OneFinancing, roles=FINANCIERS)
-def claim_recourse(ctx: Context, args: OneFinancing) -> None:
-    """The financier turns to the borrower: the loan is overdue, or what it bought with recourse was not paid."""
-    financing = _of_financier(ctx, args.financing)
-    ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
-    if financing.presented:
-        invoice = existing_invoice(ctx, financing.asset)
-        ctx.require(financing.recourse and ctx.business_date > invoice.due_date, "E_RECOURSE")
-    else:
-        voucher = existing_voucher(ctx, financing.asset)
-        if financing.kind == FinancingKind.PLEDGE:
-            collectable = ctx.business_date > financing.maturity or ctx.business_date >= voucher.due_date
-            ctx.require(collectable, "E_RECOURSE")
-            # The pledge is enforced: the financier holds the voucher until the borrower redeems it.
-            ctx.put(
-                replace(
-                    voucher,
-                    state=VoucherState.ACTIVE,
-                    holder=financing.financier,
-                    transfers=voucher.transfers + 1,
-                )
-            )
-        else:
-            ctx.require(financing.recourse and voucher.state == VoucherState.DEFAULTED, "E_RECOURSE")
-            ctx.require(voucher.holder == financing.financier, "E_NOT_HOLDER")
-    ctx.put(replace(financing, state=FinancingState.RECOURSE))
-    ctx.emit(
-        FinancingRecourse(
-            financing=financing.financing,
-            outstanding=Money(financing.principal.currency, financing.outstanding_minor),
-        )
-    )
-
-
-def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
-    """Book money that reached the financier through the asset itself; at zero the financing is over."""
-    financing = existing_financing(ctx, financing_id)
-    if financing.state not in (FinancingState.FUNDED, FinancingState.RECOURSE):
-        return
-    rest = max(financing.outstanding_minor - minor, 0)
-    state: FinancingState = financing.state
-    if rest == 0:
-        state = FinancingState.CLOSED if state == FinancingState.RECOURSE else FinancingState.REPAID
-        ctx.emit(FinancingRepaid(financing=financing.financing))
-    ctx.put(replace(financing, state=state, outstanding_minor=rest))
 
 
 def _apply(
     ctx: Context,
-    args: ApplyVoucherFinancing | ApplyInvoiceFinancing,
+    args: ApplyVoucherFinancing | ApplyInvoiceFinancing | ApplyExportFinancing,
     asset: str,
     presented: str,
     kind: FinancingKind,
+    recourse: bool,
     value: Money,
     maturity: str,
 ) -> None:
@@ -347,7 +282,7 @@ def _apply(
             financier=financier.name,
             principal=args.principal,
             rate_ppm=args.rate_ppm,
-            recourse=args.recourse,
+            recourse=recourse,
             value_date="",
             maturity=maturity,
             outstanding_minor=0,
@@ -359,12 +294,6 @@ def _apply(
         )
     )
     ctx.emit(FinancingApplied(financing=financing, financier=financier.name))
-
-
-def _of_financier(ctx: Context, financing: str) -> Financing:
-    found = existing_financing(ctx, financing)
-    ctx.require(found.financier == ctx.sender.name, "E_NOT_FINANCIER")
-    return found
 
 
 def _register_tag(ctx: Context, tag: bytes, financing: str) -> None:
@@ -384,7 +313,7 @@ def _require_free_invoice(ctx: Context, invoice_ref: str) -> Invoice:
 def _require_free_voucher(ctx: Context, financing: Financing) -> Voucher:
     voucher = existing_voucher(ctx, financing.asset)
     if voucher.lock.is_live(ctx.time_ms):
-        ctx.fail("E_DUP_FINANCE" if voucher.lock.purpose == LockPurpose.FINANCING else "E_LOCKED")
+        ctx.fail("E_LOCKED" if voucher.lock.purpose == LockPurpose.OTHER else "E_DUP_FINANCE")
     ctx.require(voucher.pledge == "", "E_DUP_FINANCE")
     if voucher.holder != financing.borrower:
         # Sold to another financier since: that is the double financing this registry exists for.
@@ -406,8 +335,10 @@ def _similar_financed(ctx: Context, invoice: Invoice) -> Invoice | None:
 def _reserve(ctx: Context, financing: Financing) -> None:
     """Lock the asset for this financing."""
     lock = Lock(financing.financing, LockPurpose.FINANCING, ctx.time_ms + LOCK_MS_MAX)
-    if financing.presented:
-        ctx.put(replace(existing_invoice(ctx, financing.asset), lock=lock))
+    if is_on_declaration(financing):
+        take_declaration(ctx, financing, lock.until_ms)
+    elif financing.presented:
+        put_lock(ctx, financing, lock)
     else:
         voucher = _require_free_voucher(ctx, financing)
         ctx.put(replace(voucher, lock=lock))
@@ -416,81 +347,12 @@ def _reserve(ctx: Context, financing: Financing) -> None:
     ctx.emit(FinancingReserved(financing=financing.financing, asset=financing.asset, until_ms=lock.until_ms))
 
 
-def _lock_of(ctx: Context, financing: Financing) -> Lock:
-    if financing.presented:
-        return existing_invoice(ctx, financing.asset).lock
-    return existing_voucher(ctx, financing.asset).lock
-
-
-def _holds_lock(ctx: Context, financing: Financing) -> bool:
-    lock = _lock_of(ctx, financing)
-    return lock.owner == financing.financing and lock.is_live(ctx.time_ms)
-
-
 def _end(ctx: Context, financing: Financing, state: FinancingState, allowed: tuple[FinancingState, ...]) -> None:
     """End a financing that was not funded; give its lock back if it still has it."""
     ctx.require(financing.state in allowed, "E_FINANCING_STATE")
-    if _lock_of(ctx, financing).owner == financing.financing:
-        if financing.presented:
-            ctx.put(replace(existing_invoice(ctx, financing.asset), lock=NO_LOCK))
-        else:
-            ctx.put(replace(existing_voucher(ctx, financing.asset), lock=NO_LOCK))
+    if is_on_declaration(financing):
+        give_back_declaration(ctx, financing)
+    elif lock_of(ctx, financing).owner == financing.financing:
+        put_lock(ctx, financing, NO_LOCK)
     ctx.put(replace(financing, state=state))
     ctx.emit(FinancingEnded(financing=financing.financing, state=state))
-
-
-def _buy_invoice(ctx: Context, financing: Financing) -> int:
-    invoice = existing_invoice(ctx, financing.asset)
-    ctx.require(ctx.business_date <= invoice.due_date, "E_MATURED")
-    ctx.put(
-        replace(
-            invoice,
-            state=InvoiceState.USED,
-            used_minor=invoice.total.minor,
-            payee=financing.financier,
-            financing=financing.financing,
-            lock=NO_LOCK,
-        )
-    )
-    return invoice.total.minor
-
-
-def _take_voucher(ctx: Context, financing: Financing) -> int:
-    """Move or pledge the voucher; what the financier will receive in the end, in minor units."""
-    voucher = existing_voucher(ctx, financing.asset)
-    # The lock keeps others out, but the due date may have passed since, and the holder may have declared default.
-    ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
-    if financing.kind == FinancingKind.PLEDGE:
-        ctx.put(replace(voucher, state=VoucherState.PLEDGED, pledge=financing.financing, lock=NO_LOCK))
-        days = days_between(ctx.business_date, financing.maturity)
-        # Agreed to maturity whenever it is repaid; rounded down, so the borrower never owes a fraction.
-        interest = financing.principal.minor * financing.rate_ppm * days // (PPM * YEAR_DAYS)
-        return financing.principal.minor + interest
-    if voucher.discount:
-        # The seller was itself a financier: with the price it has its money back.
-        reduce_outstanding(ctx, voucher.discount, voucher.face.minor)
-    ctx.put(
-        replace(
-            voucher,
-            holder=financing.financier,
-            discount=financing.financing,
-            transfers=voucher.transfers + 1,
-            lock=NO_LOCK,
-        )
-    )
-    return voucher.face.minor
-
-
-def _give_back(ctx: Context, financing: Financing) -> None:
-    """Return the asset to the borrower who has paid."""
-    if financing.presented:
-        invoice = existing_invoice(ctx, financing.asset)
-        unpaid = replace(invoice, state=InvoiceState.CONFIRMED, used_minor=0, payee=financing.borrower, financing="")
-        ctx.put(unpaid)
-        return
-    voucher = existing_voucher(ctx, financing.asset)
-    if financing.kind == FinancingKind.PLEDGE:
-        state = VoucherState.ACTIVE if voucher.state == VoucherState.PLEDGED else voucher.state
-        ctx.put(replace(voucher, state=state, holder=financing.borrower, pledge=""))
-    else:
-        ctx.put(replace(voucher, holder=financing.borrower, discount=""))

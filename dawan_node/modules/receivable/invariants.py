@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dawan_node.execution.module import QueryContext, key_of
+from dawan_node.execution.module import QueryContext
+from dawan_node.modules.receivable.assets import holds_lock, is_on_declaration
 from dawan_node.modules.receivable.declaration import module
 from dawan_node.modules.receivable.entities import (
+    OPEN_STATES,
+    PAID_OUT_STATES,
     CashReference,
     CreditLine,
     Exposure,
@@ -23,6 +26,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.supervised import BatchState, ClearingBatch
 
 
 @module.invariant("conservation")
@@ -31,6 +35,10 @@ def conservation(ctx: QueryContext) -> Iterator[str]:
     leaves: dict[str, int] = {}
     parts: dict[str, int] = {}
     redeemed: dict[str, int] = {}
+    cleared: dict[str, int] = {}
+    for batch in ctx.iterate(ClearingBatch, "by_core"):
+        for line in batch.lines if batch.state == BatchState.CLEARED else ():
+            cleared[line.root] = cleared.get(line.root, 0) + line.minor
     roots: list[Voucher] = []
     split: list[Voucher] = []
     parents: dict[str, Voucher] = {}
@@ -65,7 +73,7 @@ def conservation(ctx: QueryContext) -> Iterator[str]:
         live, paid = leaves.get(root.voucher, 0), redeemed.get(root.voucher, 0)
         if live + paid != root.face.minor:
             yield f"{root.voucher}: {live} unredeemed and {paid} redeemed are not {root.face.minor} issued"
-        attested = sum(
+        attested = cleared.get(root.voucher, 0) + sum(
             [cash.amount.minor for cash in ctx.iterate(CashReference, "by_subject", (root.voucher, "settle"))]
         )
         if not paid == root.redeemed_minor == attested:
@@ -76,11 +84,14 @@ def conservation(ctx: QueryContext) -> Iterator[str]:
 def invoice_use(ctx: QueryContext) -> Iterator[str]:
     """No invoice is used beyond its confirmed total, and each use has its voucher, buyer of the claim or payment."""
     by_vouchers: dict[str, int] = {}
+    redeemed: dict[str, int] = {}
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.state == VoucherState.CANCELLED:
             continue
         for use in voucher.invoices:
             by_vouchers[use.invoice] = by_vouchers.get(use.invoice, 0) + use.minor
+            if voucher.redeemed_minor == voucher.face.minor:
+                redeemed[use.invoice] = redeemed.get(use.invoice, 0) + use.minor
     for invoice in ctx.iterate(Invoice, "by_number"):
         total = invoice.total.minor
         if not 0 <= invoice.settled_minor <= total or not 0 <= invoice.used_minor <= total:
@@ -92,6 +103,8 @@ def invoice_use(ctx: QueryContext) -> Iterator[str]:
         explained = total if invoice.financing else uses + paid
         if explained != invoice.used_minor:
             yield f"{invoice.invoice}: {invoice.used_minor} used, {explained} explained by vouchers and payments"
+        if invoice.settled_minor != paid + redeemed.get(invoice.invoice, 0):
+            yield f"{invoice.invoice}: {invoice.settled_minor} settled, {paid} paid beside its vouchers"
         if invoice.financing and uses:
             yield f"{invoice.invoice} is financed as an invoice and again as vouchers"
         untouched = (InvoiceState.RECORDED, InvoiceState.DISPUTED, InvoiceState.CANCELLED)
@@ -140,8 +153,7 @@ def cash_once(ctx: QueryContext) -> Iterator[str]:
         if cash.purpose == "fund":
             funded[cash.subject] = funded.get(cash.subject, 0) + cash.amount.minor
     for financing in ctx.iterate(Financing, "by_asset"):
-        paid_out = (FinancingState.FUNDED, FinancingState.REPAID, FinancingState.RECOURSE, FinancingState.CLOSED)
-        expected = financing.principal.minor if financing.state in paid_out else 0
+        expected = financing.principal.minor if financing.state in PAID_OUT_STATES else 0
         if funded.get(financing.financing, 0) != expected:
             yield f"{financing.financing} is {financing.state} with {funded.get(financing.financing, 0)} paid out"
 
@@ -177,17 +189,12 @@ def totals(ctx: QueryContext) -> Iterator[str]:
 
 
 def _binds(ctx: QueryContext, financing: Financing) -> bool:
-    """Whether this financing has its asset to itself now."""
+    """Whether this financing has its asset to itself now; of a declaration each has a part."""
+    if is_on_declaration(financing):
+        return False
     if financing.state == FinancingState.RESERVED:
-        return _has_lock(ctx, financing)
-    if financing.state not in (FinancingState.FUNDED, FinancingState.RECOURSE):
+        return holds_lock(ctx, financing)
+    if financing.state not in OPEN_STATES:
         return False
     # A discounted voucher is an ordinary holding of its buyer and may be sold on: then the newest purchase counts.
     return financing.kind != FinancingKind.DISCOUNT
-
-
-def _has_lock(ctx: QueryContext, financing: Financing) -> bool:
-    asset = (
-        ctx.get(Invoice, key_of(financing.asset)) if financing.presented else ctx.get(Voucher, key_of(financing.asset))
-    )
-    return asset is not None and asset.lock.owner == financing.financing and asset.lock.is_live(ctx.time_ms)

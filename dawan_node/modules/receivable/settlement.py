@@ -11,9 +11,16 @@ from dawan_node.execution.module import Args, Context, Money, key_of, replace
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
 from dawan_node.modules.receivable.checks import HOLDERS, existing_invoice, existing_voucher
 from dawan_node.modules.receivable.declaration import InvoiceSettled, VoucherDefaulted, VoucherSettled, module
-from dawan_node.modules.receivable.entities import NO_LOCK, Exposure, InvoiceState, Voucher, VoucherState
-from dawan_node.modules.receivable.financing import reduce_outstanding
+from dawan_node.modules.receivable.entities import (
+    NO_LOCK,
+    Exposure,
+    InvoiceState,
+    LockPurpose,
+    Voucher,
+    VoucherState,
+)
 from dawan_node.modules.receivable.invoices import InvoiceRef
+from dawan_node.modules.receivable.repayment import reduce_outstanding
 from dawan_node.modules.receivable.vouchers import OneVoucher, VoucherRef, release_guarantee
 
 
@@ -30,11 +37,7 @@ class SettleInvoice(Args):
 @module.command("settle_voucher", args=SettleVoucher, roles=SETTLEMENT_ROLES)
 def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
     """The settlement bank attests that the issuer, or the guarantor after default, paid the holder the face."""
-    voucher = existing_voucher(ctx, args.voucher)
-    payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
-    ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
-    ctx.require(ctx.business_date >= voucher.due_date, "E_NOT_DUE")
-    ctx.require(not voucher.lock.is_live(ctx.time_ms), "E_LOCKED")
+    voucher = payable_voucher(ctx, args.voucher)
     defaulted = voucher.state == VoucherState.DEFAULTED
     by_guarantor = defaulted and voucher.guarantor != "" and args.cash.payer == voucher.guarantor
     use_cash(
@@ -46,15 +49,7 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
         purpose="settle",
         subject=voucher.root,
     )
-    settled = replace(voucher, state=VoucherState.SETTLED, offered_to="", lock=NO_LOCK)
-    ctx.put(settled)
-    _redeem(ctx, settled)
-    release_guarantee(ctx, voucher, voucher.face.minor)
-    _book(ctx, voucher, redeemed=voucher.face.minor, defaulted=-voucher.face.minor if defaulted else 0)
-    for financing in (voucher.discount, voucher.pledge):
-        if financing:
-            reduce_outstanding(ctx, financing, voucher.face.minor)
-    ctx.emit(VoucherSettled(voucher=voucher.voucher, payee=voucher.holder, amount=voucher.face))
+    pay_holder(ctx, voucher)
 
 
 @module.command("default_voucher", args=OneVoucher, roles=HOLDERS)
@@ -73,7 +68,8 @@ def default_voucher(ctx: Context, args: OneVoucher) -> None:
 def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     """The settlement bank attests that the buyer paid what no voucher covers, to the seller or the claim's buyer."""
     invoice = existing_invoice(ctx, args.invoice)
-    ctx.require(not invoice.lock.is_live(ctx.time_ms), "E_LOCKED")
+    bound = invoice.lock.is_live(ctx.time_ms) and invoice.lock.purpose != LockPurpose.REDISCOUNT
+    ctx.require(not bound, "E_LOCKED")
     sold = invoice.financing != ""
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
@@ -100,6 +96,32 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     if sold:
         reduce_outstanding(ctx, invoice.financing, due)
     ctx.emit(InvoiceSettled(invoice=invoice.invoice, payee=invoice.payee, amount=Money(invoice.total.currency, due)))
+
+
+def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
+    """A voucher whose holder may be paid now: due, not pledged, not reserved for somebody who would be the holder."""
+    voucher = existing_voucher(ctx, voucher_id)
+    payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
+    ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
+    ctx.require(ctx.business_date >= voucher.due_date, "E_NOT_DUE")
+    # A rediscounted voucher stays with its holder, and the holder at maturity is paid.
+    bound = voucher.lock.is_live(ctx.time_ms) and voucher.lock.purpose != LockPurpose.REDISCOUNT
+    ctx.require(not bound, "E_LOCKED")
+    return voucher
+
+
+def pay_holder(ctx: Context, voucher: Voucher) -> None:
+    """Book that the holder got the face: the voucher ends, its root, guarantee, exposure and financings follow."""
+    settled = replace(voucher, state=VoucherState.SETTLED, offered_to="", lock=NO_LOCK)
+    ctx.put(settled)
+    _redeem(ctx, settled)
+    release_guarantee(ctx, voucher, voucher.face.minor)
+    defaulted = voucher.state == VoucherState.DEFAULTED
+    _book(ctx, voucher, redeemed=voucher.face.minor, defaulted=-voucher.face.minor if defaulted else 0)
+    for financing in (voucher.discount, voucher.pledge):
+        if financing:
+            reduce_outstanding(ctx, financing, voucher.face.minor)
+    ctx.emit(VoucherSettled(voucher=voucher.voucher, payee=voucher.holder, amount=voucher.face))
 
 
 def _redeem(ctx: Context, leaf: Voucher) -> None:

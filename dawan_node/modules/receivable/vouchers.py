@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from dawan_node.execution.module import (
-    CURRENCIES,
     Args,
     Context,
     Date,
@@ -22,6 +21,7 @@ from dawan_node.execution.module import (
     key_of,
     replace,
 )
+from dawan_node.modules.receivable.assets import LOCK_MS_MAX
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
     HOLDERS,
@@ -58,15 +58,13 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.invoices import state_by_use
+from dawan_node.modules.receivable.terms import (
+    hard_term_months,
+    min_face_minor,
+    soft_term_months,
+    split_depth_max,
+)
 
-#: Six-agency Notice in force since 15 June 2025: six months in principle, never more than a year (domain.md 0, 1.5).
-TERM_MONTHS_SOFT: Final = 6
-TERM_MONTHS_HARD: Final = 12
-#: domain.md 1.5: eight tiers, and no part below 1,000 whole units of its currency.
-SPLIT_DEPTH_MAX: Final = 8
-MIN_FACE_UNITS: Final = 1_000
-#: domain.md 1.5: an exclusive lock ends by itself after three days.
-LOCK_MS_MAX: Final = 72 * 3_600_000
 #: One split touches this many entities at most, far inside the step budget.
 PARTS_MAX: Final = 32
 INVOICES_MAX: Final = 32
@@ -129,8 +127,8 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
     check_date(ctx, args.due_date)
     today = ctx.business_date
     ctx.require(today <= args.due_date, "E_DUE_PAST")
-    ctx.require(args.due_date <= add_months(today, TERM_MONTHS_HARD), "E_TERM")
-    flagged = args.due_date > add_months(today, TERM_MONTHS_SOFT)
+    ctx.require(args.due_date <= add_months(today, hard_term_months(ctx)), "E_TERM")
+    flagged = args.due_date > add_months(today, soft_term_months(ctx))
     ctx.require(args.holder != issuer, "E_SELF_DEALING")
     active_party(ctx, args.holder)
     uses = tuple([InvoiceUse(use.invoice, use.minor) for use in args.invoices])
@@ -209,12 +207,12 @@ def decline_voucher(ctx: Context, args: OneVoucher) -> None:
 def split_voucher(ctx: Context, args: SplitVoucher) -> None:
     """The holder splits a voucher into parts that sum to its face to the last minor unit."""
     voucher = own_movable_voucher(ctx, args.voucher)
-    ctx.require(voucher.depth < SPLIT_DEPTH_MAX, "E_SPLIT_DEPTH")
+    ctx.require(voucher.depth < split_depth_max(ctx), "E_SPLIT_DEPTH")
     for part in args.parts:
         check_amount(ctx, part)
         ctx.require(part.currency == voucher.face.currency, "E_CURRENCY_MISMATCH")
     ctx.require(sum([part.minor for part in args.parts]) == voucher.face.minor, "E_SPLIT_SUM")
-    smallest = MIN_FACE_UNITS * 10 ** CURRENCIES[voucher.face.currency]
+    smallest = min_face_minor(ctx, voucher.face.currency)
     ctx.require(min([part.minor for part in args.parts]) >= smallest, "E_MIN_FACE")
     names = tuple([f"{voucher.voucher}.{position}" for position in range(1, len(args.parts) + 1)])
     for name, part in zip(names, args.parts, strict=True):

@@ -1,0 +1,45 @@
+"""The limits on vouchers that policy sets: governed where the channel runs ``refdata``, else the first values.
+
+domain.md 1.5. Nothing else of the module depends on ``refdata``, so a channel may run receivables without it. As long
+as the alliance votes no other value, the two give the same answer (tests compare constants and first values).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dawan_node.execution.module import CURRENCIES, Context
+from dawan_node.modules.refdata import parameter
+
+#: Six-agency Notice in force since 15 June 2025: six months in principle, never more than a year (domain.md 0, 1.5).
+TERM_MONTHS_SOFT: Final = 6
+TERM_MONTHS_HARD: Final = 12
+#: domain.md 1.5: eight tiers, and no part below 1,000 whole units of its currency.
+SPLIT_DEPTH_MAX: Final = 8
+MIN_FACE_FEN: Final = 100_000
+_FEN_PER_UNIT: Final = 100
+
+
+def soft_term_months(ctx: Context) -> int:
+    """The term beyond which a voucher is flagged for review."""
+    return _governed(ctx, "voucher.term.soft", TERM_MONTHS_SOFT)
+
+
+def hard_term_months(ctx: Context) -> int:
+    """The longest term."""
+    return _governed(ctx, "voucher.term.hard", TERM_MONTHS_HARD)
+
+
+def split_depth_max(ctx: Context) -> int:
+    """How often a voucher and its parts may be split."""
+    return _governed(ctx, "voucher.split.max_depth", SPLIT_DEPTH_MAX)
+
+
+def min_face_minor(ctx: Context, currency: str) -> int:
+    """The smallest part in minor units of its currency: as many whole units of it as the parameter has of yuan."""
+    subunits: int = 10 ** CURRENCIES[currency]
+    return _governed(ctx, "voucher.split.min_face", MIN_FACE_FEN) * subunits // _FEN_PER_UNIT
+
+
+def _governed(ctx: Context, key: str, without_refdata: int) -> int:
+    return parameter(ctx, key) if ctx.runs("refdata") else without_refdata

@@ -1,0 +1,61 @@
+"""State root of the receivable module after fixed transactions: a version's behaviour and bytes never change.
+
+The first story is told in commands that version 1 had from the beginning, and its root was computed with the code from
+before rediscounts, declarations, filings and batches: what a kept block holds is read and repeated alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from dawan_node.testing.trade import Trade, cny
+
+MILLION = 100_000_000
+
+
+def test_the_first_commands_leave_the_root_they_left_before_others_were_added() -> None:
+    trade = Trade()
+
+    def pay(command: str, payer: str, payee: str, minor: int, **subject: str) -> None:
+        trade.ok("settle-bank", command, **subject, cash=trade.cash(payer, payee, cny(minor)))
+
+    trade.ok("bank-mo", "set_credit_line", core="core-1", limit=cny(50 * MILLION))
+    voucher = trade.voucher("V-1", due_date=trade.day(200), guarantor="bank-mo")
+    trade.ok("supplier-a", "split_voucher", voucher=voucher, parts=[cny(6 * MILLION), cny(4 * MILLION)])
+    trade.move(f"{voucher}.1", "supplier-a", "supplier-b")
+    trade.ok("supplier-a", "transfer_voucher", voucher=f"{voucher}.2", to="supplier-c")
+    trade.ok("supplier-c", "decline_voucher", voucher=f"{voucher}.2")
+    sale = trade.apply("F-1", f"{voucher}.1", "supplier-b", "bank-hk", 5 * MILLION, recourse=True)
+    loan = trade.apply("F-1", f"{voucher}.2", "supplier-a", "bank-mo", MILLION, kind="PLEDGE", maturity=trade.day(90))
+    for bank, borrower, financing, minor in (
+        ("bank-hk", "supplier-b", sale, 5 * MILLION),
+        ("bank-mo", "supplier-a", loan, MILLION),
+    ):
+        trade.ok(bank, "reserve_financing", financing=financing)
+        pay("fund_financing", bank, borrower, minor, financing=financing)
+    first, second = trade.invoice("INV-7", minor=700), trade.invoice("INV-07", minor=900)
+    factored = trade.apply_invoice("F-2", first, "bank-hk", recourse=True)
+    trade.ok("bank-hk", "reserve_financing", financing=factored, tag=bytes(range(32)))
+    pay("fund_financing", "bank-hk", "supplier-a", 630, financing=factored)
+    similar = trade.apply_invoice("F-3", second, "bank-hk", presented="inv 07")
+    trade.ok("bank-hk", "reserve_financing", financing=similar)
+    trade.ok("bank-hk-risk", "approve_similar", financing=similar, reason="both seen")
+    trade.ok("bank-hk", "reject_financing", financing=similar)
+    trade.kit.pass_time(days=91)
+    trade.ok("bank-mo", "claim_recourse", financing=loan)
+    pay("repay_financing", "supplier-a", "bank-mo", MILLION + 739_726, financing=loan)
+    trade.kit.pass_time(days=92)
+    trade.ok("bank-hk", "claim_recourse", financing=factored)
+    pay("repay_financing", "supplier-a", "bank-hk", 700, financing=factored)
+    pay("settle_invoice", "core-1", "supplier-a", 700, invoice=first)
+    trade.kit.pass_time(days=18)
+    trade.ok("bank-hk", "default_voucher", voucher=f"{voucher}.1")
+    trade.ok("bank-hk", "claim_recourse", financing=sale)
+    pay("settle_voucher", "bank-mo", "bank-hk", 6 * MILLION, voucher=f"{voucher}.1")
+    pay("settle_voucher", "core-1", "supplier-a", 4 * MILLION, voucher=f"{voucher}.2")
+    untouched = trade.voucher("V-2")
+    trade.ok("core-1", "cancel_voucher", voucher=untouched)
+    trade.ok("supplier-a", "cancel_voucher", voucher=untouched)
+    assert trade.kit.state_root.hex() == "1a88bc20c877605a801b15976ab6f91fbab9879d172ab5794972d731bcc5b9f2"
+    receipts = hashlib.sha256(b"".join([receipt for block in trade.kit.blocks for receipt in block.receipts]))
+    assert receipts.hexdigest() == "6dce225af8ade7f58c0b38cef49ac16f54fbb4a563f1ddfd0cdab991b0593838"
