@@ -1,9 +1,10 @@
-"""The life of an invoice, a voucher and a financing: which command leads from which state to which."""
+"""The lives of what the module keeps: which command leads a record from which state to which."""
 
 from __future__ import annotations
 
 from dawan_node.modules.receivable.declaration import module
 from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher
+from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 module.state_machine(
     Invoice,
@@ -22,6 +23,7 @@ module.state_machine(
         "settle_invoice": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED"),
         # The last part of all that was issued on it is paid.
         "settle_voucher": "USED -> SETTLED",
+        "clear_batch": "USED -> SETTLED",
     },
 )
 
@@ -41,6 +43,7 @@ module.state_machine(
         # The pledge is enforced: the financier holds it.
         "claim_recourse": "PLEDGED -> ACTIVE",
         "settle_voucher": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
+        "clear_batch": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
         "default_voucher": "ACTIVE, TRANSFERRING -> DEFAULTED",
     },
 )
@@ -51,6 +54,7 @@ module.state_machine(
     {
         "apply_voucher_financing": "-> APPLIED",
         "apply_invoice_financing": "-> APPLIED",
+        "apply_export_financing": "-> APPLIED",
         "reserve_financing": "APPLIED -> RESERVED, HELD",
         "approve_similar": "HELD -> RESERVED",
         "reject_financing": "APPLIED, HELD, RESERVED -> REJECTED",
@@ -58,9 +62,56 @@ module.state_machine(
         "expire_financing": "RESERVED -> EXPIRED",
         # REPAID is the financing of a financier that sells on what it bought.
         "fund_financing": ("RESERVED -> FUNDED", "FUNDED -> REPAID"),
-        "repay_financing": ("FUNDED -> REPAID", "RECOURSE -> CLOSED"),
-        "claim_recourse": "FUNDED -> RECOURSE",
-        "settle_voucher": ("FUNDED -> REPAID", "RECOURSE -> CLOSED"),
-        "settle_invoice": ("FUNDED -> REPAID", "RECOURSE -> CLOSED"),
+        "declare_overdue": "FUNDED -> OVERDUE",
+        "repay_financing": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "claim_recourse": "FUNDED, OVERDUE -> RECOURSE",
+        "settle_voucher": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+    },
+)
+
+module.state_machine(
+    Rediscount,
+    "state",
+    {
+        "submit_rediscount": "-> SUBMITTED",
+        "accept_rediscount": "SUBMITTED -> ACCEPTED",
+        "reject_rediscount": "SUBMITTED, ACCEPTED -> REJECTED",
+        "withdraw_rediscount": "SUBMITTED, ACCEPTED -> WITHDRAWN",
+        "fund_rediscount": "ACCEPTED -> FUNDED",
+        "repay_rediscount": "FUNDED -> REPAID",
+    },
+)
+
+module.state_machine(
+    ExportDeclaration,
+    "state",
+    {
+        "record_declaration": "-> RELEASED",
+        "block_declaration": "RELEASED -> BLOCKED",
+        "clear_declaration": "BLOCKED -> RELEASED",
+        "revoke_declaration": "RELEASED, BLOCKED -> REVOKED",
+    },
+)
+
+module.state_machine(
+    TaxFiling,
+    "state",
+    {
+        "file_payment": "-> FILED",
+        "accept_filing": "FILED -> ACCEPTED",
+        "pay_filing": "ACCEPTED -> EXHAUSTED",
+        "cancel_filing": "FILED, ACCEPTED -> CANCELLED",
+    },
+)
+
+module.state_machine(
+    ClearingBatch,
+    "state",
+    {
+        "open_clearing": "-> OPEN",
+        "clear_batch": "OPEN -> CLEARED",
+        "cancel_clearing": "OPEN -> CANCELLED",
     },
 )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dawan_node.testing.trade import Trade, cny
 from tests.modules.examples.notebook import Notebook
+from tests.modules.receivable_kit import MILLION, Supervised, usd
 
 #: A thousand yuan in fen.
 THOUSAND = 100_000
 
 
 def story() -> Notebook:
-    trade = Trade()
+    trade = Supervised()
     notebook = Notebook(trade.kit)
     _invoices(trade)
     _vouchers(trade)
     _voucher_financings(trade)
     _invoice_financings(trade)
+    _rediscounts(trade)
+    _clearing(trade)
+    _exports(trade)
+    _tax_filings(trade)
+    _rare_turns(trade)
     return notebook
 
 
@@ -96,3 +102,86 @@ def _invoice_financings(trade: Trade) -> None:
     trade.ok("bank-hk-risk", "approve_similar", financing=held, reason="another delivery, papers seen")
     trade.kit.pass_time(days=31)
     trade.ok("bank-hk", "claim_recourse", financing=sold)
+
+
+def _rediscounts(desk: Supervised) -> None:
+    financing = desk.bought("F-20", desk.voucher("V-20"))
+    for number, end in (("R-1", "reject_rediscount"), ("R-2", "reject_rediscount")):
+        rediscount = desk.submitted(number, financing)
+        if number == "R-2":
+            desk.ok("pboc-gz", "accept_rediscount", rediscount=rediscount)
+        desk.ok("pboc-gz", end, rediscount=rediscount, reason="the quota of the month is used up")
+    for number in ("R-3", "R-4"):
+        rediscount = desk.submitted(number, financing)
+        if number == "R-4":
+            desk.ok("pboc-gz", "accept_rediscount", rediscount=rediscount)
+        desk.ok("bank-hk", "withdraw_rediscount", rediscount=rediscount)
+    desk.buy_back(desk.rediscounted("R-5", financing))
+
+
+def _clearing(desk: Supervised) -> None:
+    due_date = desk.day(30)
+    vouchers = [desk.voucher(f"V-3{number}", minor=MILLION, due_date=due_date) for number in (1, 2)]
+    desk.ok("core-1", "cancel_clearing", batch=desk.batch("C-1", *vouchers))
+    batch = desk.batch("C-2", *vouchers)
+    desk.kit.pass_time(days=30)
+    desk.ok("settle-bank", "clear_batch", **desk.clearing(batch))
+
+
+def _exports(desk: Supervised) -> None:
+    desk.ok("pboc-gz", "classify_enterprise", party="core-1", size="LARGE", district="440100", group="")
+    declaration = desk.declared()
+    change = {"declaration": declaration, "reason": "counted again"}
+    desk.ok("customs-gz", "amend_declaration", **change, amount=usd(1_200_000))
+    one = {"declaration": declaration, "reason": "under inquiry"}
+    desk.ok("safe-gz", "block_declaration", **one)
+    desk.ok("safe-gz", "clear_declaration", **one)
+    abroad = desk.cash("Buyer Abroad Inc", "exporter-a", usd(200_000))
+    desk.ok("settle-bank", "collect_export", declaration=declaration, cash=abroad)
+    loan = desk.loan("L-1", 500_000)
+    desk.ok("bank-hk", "register_movables", financing=loan, number="0123456789")
+    desk.kit.pass_time(days=101)
+    desk.ok("bank-hk", "declare_overdue", financing=loan)
+    desk.repay(loan)
+    for number, blocked in (("530420260000000001", False), ("530420260000000002", True)):
+        wrong = desk.declared(number)
+        if blocked:
+            desk.ok("safe-gz", "block_declaration", declaration=wrong, reason="under inquiry")
+        desk.ok("customs-gz", "revoke_declaration", declaration=wrong, reason="the goods did not leave")
+
+
+def _tax_filings(desk: Supervised) -> None:
+    filing = desk.filed("T-1", 50_000)
+    desk.ok("settle-bank", "pay_filing", filing=filing, cash=desk.abroad(50_000))
+    for number, accepted in (("T-2", False), ("T-3", True)):
+        ended = desk.filed(number, accepted=accepted)
+        desk.ok("core-1", "cancel_filing", filing=ended, reason="the contract was not signed")
+
+
+def _rare_turns(desk: Supervised) -> None:
+    """What random commands seldom come to: paid after all, partly, or not taken."""
+    sold = {}
+    for number, recourse in (("F-41", False), ("F-42", True)):
+        invoice = desk.invoice(f"LATE-{number}", buyer="buyer-a", minor=MILLION, due_date=desk.day(10))
+        sold[desk.apply_invoice(number, invoice, "bank-hk", recourse=recourse)] = invoice
+    for financing in sold:
+        desk.ok("bank-hk", "reserve_financing", financing=financing)
+        desk.fund(financing)
+    alike = desk.invoice("LATE F-41.", buyer="buyer-a", minor=MILLION - 1, due_date=desk.day(10))
+    held = desk.apply_invoice("F-43", alike, "bank-hk")
+    desk.ok("bank-hk", "reserve_financing", financing=held)
+    desk.ok("supplier-a", "withdraw_financing", financing=held)
+    shared = desk.invoice("INV-40", minor=2 * MILLION)
+    first = desk.voucher("V-41", shared, minor=MILLION, due_date=desk.day(10))
+    desk.ok("supplier-a", "decline_voucher", voucher=desk.voucher("V-42", shared, minor=MILLION, accepted=False))
+    offered = desk.voucher("V-43", minor=MILLION, due_date=desk.day(10))
+    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-b")
+    desk.kit.pass_time(days=11)
+    desk.ok("supplier-a", "default_voucher", voucher=offered)
+    desk.pay("settle_voucher", "core-1", "supplier-a", cny(MILLION), voucher=first)
+    desk.pay("settle_invoice", "core-1", "supplier-a", cny(MILLION), invoice=shared)
+    overdue, claimed = sold
+    desk.ok("bank-hk", "declare_overdue", financing=overdue)
+    desk.ok("bank-hk", "claim_recourse", financing=claimed)
+    for invoice in sold.values():
+        desk.pay("settle_invoice", "buyer-a", "bank-hk", cny(MILLION), invoice=invoice)
