@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "channel": ("dawan_node.cli.channel", "channel", "Channels, their members, and who may do what."),
     "module": ("dawan_node.cli.module", "module", "Write, check and describe channel modules."),
     "query": ("dawan_node.cli.query", "query", "Read blocks, transactions, state, events and members."),
+    "proof": ("dawan_node.cli.proof", "proof", "Fetch what one channel proves to another."),
     "keys": ("dawan_node.cli.keys", "keys", "Make, list, import, export, rotate, back up and examine keys."),
     "cert": ("dawan_node.cli.cert", "cert", "Request, issue, install, renew, revoke and show certificates."),
     "db": ("dawan_node.cli.db", "db", "Look into, check, copy and compare databases of a stopped node."),

@@ -29,6 +29,7 @@ BUILTIN: Final = MappingProxyType(
         "governance": "dawan_node.modules.governance:module",
         "kernel": "dawan_node.modules.kernel:module",
         "lc": "dawan_node.modules.lc:module",
+        "light_client": "dawan_node.modules.light_client:module",
         "logistics": "dawan_node.modules.logistics:module",
         "receivable": "dawan_node.modules.receivable:module",
         "refdata": "dawan_node.modules.refdata:module",

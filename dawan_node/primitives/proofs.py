@@ -175,14 +175,21 @@ class StateProof(ProtocolStruct, frozen=True):
         return proof
 
     def verify(
-        self, chain_id: bytes, epoch: int, validators: ValidatorSet, *, first: int = 1, last: int | None = None
+        self,
+        chain_id: bytes,
+        epoch: int,
+        validators: ValidatorSet,
+        *,
+        first: int = 1,
+        last: int | None = None,
+        check: Verify = verify_ed25519,
     ) -> tuple[Header, bytes | None]:
         """The header, and the value or None for a proven absence. ``first``, ``last``: see FinalityProof.
 
         Raises InvalidProof.
         """
         finality = FinalityProof.decode(self.finality_proof)
-        header, result = finality.verify(chain_id, epoch, validators, first=first, last=last)
+        header, result = finality.verify(chain_id, epoch, validators, first=first, last=last, check=check)
         value = verify_state_path(
             result.state_root,
             state_key_hash(self.module, self.collection, self.key),

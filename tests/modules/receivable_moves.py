@@ -78,14 +78,23 @@ def declare(desk: Supervised, number: int) -> Choice:
     return "customs-gz", "record_declaration", args
 
 
-def for_declaration(desk: Supervised, found: ExportDeclaration, number: int, b: int, c: int) -> list[Maker]:
+def for_declaration(
+    desk: Supervised, found: ExportDeclaration, financings: list[Financing], b: int, c: int
+) -> list[Maker]:
+    number = len(financings)
+    # Loans that wait for their bank, or have its promise: the declaration is what they compete for.
+    asked = [each for each in financings if each.asset == found.declaration and each.state in ("APPLIED", "RESERVED")]
+    if asked and c % 2:
+        chosen = asked[b % len(asked)]
+        step = "reserve_financing" if chosen.state == FinancingState.APPLIED else "reject_financing"
+        return [lambda: (chosen.financier, step, {"financing": chosen.financing})]
     one = {"declaration": found.declaration, "reason": "?"}
     loan = {
         "declaration": found.declaration,
         "financier": ("bank-hk", "bank-mo")[b % 2],
         "maturity": desk.day(b % 3),
     }
-    minor = LOAN * (1 + b % 6)
+    minor = LOAN * (1 + b % 9)
 
     def collect() -> Choice:
         cash = desk.cash("Acme", found.exporter, usd(minor), reference(b))

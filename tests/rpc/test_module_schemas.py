@@ -16,7 +16,7 @@ from dawan_node.rpc.values import BadValue
 from tests.rpc.fake_node import NOW_MS, TOY
 from tests.rpc.test_values import PAY_JSON, PAY_LEDGER
 
-SHIPPED = ("governance", "receivable", "refdata", "kernel", "title", "logistics", "lc")
+SHIPPED = ("governance", "receivable", "refdata", "kernel", "title", "logistics", "lc", "light_client")
 MODULES = {name: describe_module(load_module(name, 1)) for name in SHIPPED}
 
 

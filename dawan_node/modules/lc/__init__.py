@@ -3,7 +3,7 @@
 An applicant asks for a credit, the issuing bank undertakes it, others advise and confirm; the beneficiary presents
 documents, a bank examines them within five banking days of its place and honours or refuses them by one notice; money
 is attested by a settlement bank. Amendments need each beneficiary's consent, transfers divide what there is. Files by
-noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``calendar``, ``honour``,
+noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``titles``, ``calendar``, ``honour``,
 ``reimbursements``, ``obligations``, ``queries``, ``invariants``; ``declaration`` holds the events and the error table.
 """
 
@@ -16,6 +16,7 @@ from dawan_node.modules.lc import (
     presentations,
     queries,
     reimbursements,
+    titles,
     transfers,
 )
 from dawan_node.modules.lc.declaration import module
@@ -35,5 +36,6 @@ __all__ = [
     "queries",
     "reimbursements",
     "states",
+    "titles",
     "transfers",
 ]

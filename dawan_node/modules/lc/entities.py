@@ -319,6 +319,26 @@ class Presentation(Entity, collection="presentation", schema=1, exported=True):
         return key_of(self.presentation)
 
 
+class BoundTitle(Entity, collection="bound_title", schema=1, exported=True):
+    """A title that a presentation has: of this channel where ``channel`` is empty, else of that source channel by a
+    ``commitment``. ``position``: the document that it is."""
+
+    presentation: str
+    position: int
+    title: str
+    channel: str
+    commitment: str
+    state: Literal["BOUND", "PASSED", "RETURNED"]
+
+    indexes = {  # noqa: RUF012
+        "by_presentation": lambda bound: [(bound.presentation, bound.position)],
+        "by_title": lambda bound: [(bound.channel, bound.title, bound.presentation)] if bound.state == "BOUND" else [],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.presentation, self.position)
+
+
 class Reimbursement(Entity, collection="reimbursement", schema=1, exported=True):
     """The claim of a bank that honoured or negotiated against the issuing bank, which has an examination of its own."""
 

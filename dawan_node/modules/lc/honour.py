@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, add_days, key_of, replace
+from dawan_node.modules.lc import titles
 from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
@@ -62,6 +63,7 @@ def honour_presentation(ctx: Context, args: OnePresentation) -> None:
     ctx.require(found.state in DUE_STATES, "E_STATE")
     credit = existing_credit(ctx, found.credit)
     require_not_frozen(ctx, credit)
+    titles.pass_on(ctx, found.presentation, found.bank)
     for tag in found.ebls:
         ctx.call("kernel", "finance_fingerprint", tag)
     how = _how(credit, found.bank)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dawan_node.execution.module import QueryContext, close_of_day_ms, key_of, tolerance
+from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.kernel.declaration import CashReference, Fingerprint
 from dawan_node.modules.lc.declaration import module
 from dawan_node.modules.lc.entities import (
@@ -17,6 +18,7 @@ from dawan_node.modules.lc.entities import (
     OWED_STATES,
     RESERVED_STATES,
     Amendment,
+    BoundTitle,
     Credit,
     CreditState,
     ObligationState,
@@ -26,6 +28,8 @@ from dawan_node.modules.lc.entities import (
     Reimbursement,
     ReimbursementState,
 )
+from dawan_node.modules.light_client import Commitment
+from dawan_node.modules.title.entities import Title
 
 
 @module.invariant("drawings")
@@ -137,6 +141,35 @@ def one_bill_one_presentation(ctx: QueryContext) -> Iterator[str]:
             wanted = "FINANCED" if found.state in DRAWN_STATES else "REGISTERED"
             if known is None or (known.subject, known.state) != (found.presentation, wanted):
                 yield f"{found.presentation} is {found.state} and its bill of lading is not {wanted} for it"
+
+
+@module.invariant("titles_follow_documents")
+def titles_follow_documents(ctx: QueryContext) -> Iterator[str]:
+    """A title is where the documents are: bound while the presentation lives, the bank's after honour, else free; one
+    title is in one live presentation, and one of another channel rests on a commitment in the same state."""
+    bearers: dict[tuple[str, str], str] = {}
+    for found in ctx.iterate(Presentation, "by_credit"):
+        for bound in ctx.iterate(BoundTitle, "by_presentation", (found.presentation,)):
+            wanted = "PASSED" if found.state in DRAWN_STATES else "BOUND"
+            if bound.state != (wanted if found.state in (*RESERVED_STATES, *DRAWN_STATES) else "RETURNED"):
+                yield f"{found.presentation} is {found.state} and its title {bound.title} {bound.state}"
+            if bound.state == "BOUND":
+                other = bearers.setdefault((bound.channel, bound.title), found.presentation)
+                if other != found.presentation and bound.channel:
+                    yield f"{bound.title} is in {other} and {found.presentation}"
+            if bound.channel and bound.state != "RETURNED":
+                commitment = ctx.get(Commitment, key_of(bound.commitment))
+                state = {"BOUND": "COMMITTED", "PASSED": "PASSED"}[bound.state]
+                if commitment is None or (commitment.process, commitment.state) != (found.credit, state):
+                    yield f"{found.presentation} has {bound.title} {bound.state} without a commitment that is {state}"
+    if not ctx.runs("title"):
+        return
+    for title in ctx.iterate(Title, "by_document"):
+        lock = live_lock(ctx, "title", title.title)
+        if lock is not None and lock.owner.startswith("lc:"):
+            bearer = [each.presentation for each in ctx.iterate(BoundTitle, "by_title", ("", title.title))]
+            if lock.owner.removeprefix("lc:") not in bearer:
+                yield f"{title.title} is bound by {lock.owner}, which does not have it"
 
 
 @module.invariant("paid_once")

@@ -26,6 +26,7 @@ from dawan_node.execution.module import (
 from dawan_node.modules.document_numbers import normalised_number
 from dawan_node.modules.kernel.declaration import Document
 from dawan_node.modules.kernel.fingerprints import tag_of
+from dawan_node.modules.lc import titles
 from dawan_node.modules.lc.amendments import accept
 from dawan_node.modules.lc.calendar import deadline_after, is_in_time, received_date
 from dawan_node.modules.lc.checks import (
@@ -61,6 +62,7 @@ from dawan_node.modules.lc.entities import (
     PresentedDocument,
     Terms,
 )
+from dawan_node.primitives.proofs import PROOF_BYTES_MAX
 
 #: Discrepancies of one notice; together 4,000 characters, what banks send each other has room for 3,500 (field 77J of
 #: MT 734 [K]), and with sixteen documents a record stays inside its 32 KiB.
@@ -76,7 +78,9 @@ Findings = Annotated[list[Finding], Meta(min_length=1, max_length=FINDINGS_MAX)]
 
 
 class Presented(Args):
-    """``digest``: hash of the salted payload. ``issuer`` and ``number`` are needed of an ``EBL``."""
+    """``digest``: hash of the salted payload. An ``EBL`` needs ``issuer`` and ``number``; or the ``title`` that a
+    register of this channel keeps; or a ``proof`` that one of another channel is reserved for the credit. A corrected
+    presentation names one that the refused one has ``<channel>:<title>``."""
 
     kind: DocumentKind
     digest: Hash32
@@ -84,6 +88,8 @@ class Presented(Args):
     media_type: ShortText = "application/pdf"
     issuer: Annotated[str, Meta(max_length=64)] = ""
     number: Annotated[str, Meta(max_length=64)] = ""
+    title: titles.TitleName = ""
+    proof: Annotated[bytes, Meta(max_length=PROOF_BYTES_MAX)] = b""
 
 
 class PresentDocuments(Args):
@@ -124,16 +130,17 @@ def present_documents(ctx: Context, args: PresentDocuments) -> None:
     if args.under_amendment:
         credit = accept(ctx, credit, args.under_amendment)
     if args.replaces:
-        credit = _take_back(ctx, credit, args.replaces)
+        credit = _take_back(ctx, credit, args.replaces, titles.kept_of(args.documents))
     place = credit.place_of(args.bank)
     ctx.require(place != "", "E_NOT_NOMINATED")
     received = received_date(ctx, place)
     _check_time(ctx, credit, args, place, received)
     _check_amount(ctx, credit, args)
     presentation = f"{credit.credit}#{credit.presentations + 1}"
-    documents = _documents(ctx, credit, args)
-    ebls = _register_ebls(ctx, documents, presentation)
     deadline = deadline_after(ctx, place, received)
+    bills = titles.take(ctx, credit, presentation, args.bank, deadline, args.documents, args.replaces)
+    documents = _documents(ctx, credit, args, bills)
+    ebls = _register_ebls(ctx, documents, presentation)
     ctx.put(
         replace(
             credit,
@@ -183,6 +190,7 @@ def forward_presentation(ctx: Context, args: ForwardPresentation) -> None:
     undecided = (*OPEN_STATES, PresentationState.COMPLYING, PresentationState.REFUSED)
     ctx.require(found.state in undecided and not credit.is_bound(found.bank), "E_STATE")
     ctx.require(args.to != found.bank and credit.is_bound(args.to), "E_NOT_NOMINATED")
+    titles.require_recipient(ctx, found.presentation, args.to)
     _check_confirmed(ctx, credit, found.amount.minor, args.to, already=found.amount.minor)
     # In time is what came to a bank of the credit in time; only a bank that confirmed other terms asks again.
     for terms in _binding(credit, args.to)[1:]:
@@ -285,9 +293,12 @@ def waive_discrepancies(ctx: Context, args: OnePresentation) -> None:
 
 @module.command("return_documents", args=OnePresentation, roles=BANKS)
 def return_documents(ctx: Context, args: OnePresentation) -> None:
-    """The bank gives refused documents back to the presenter (16 e)."""
+    """The bank gives refused documents back to the presenter (16 e), or those whose title is not bound any more."""
     found = _at_bank(ctx, args.presentation)
-    ctx.require(found.state == PresentationState.REFUSED, "E_STATE")
+    if found.state != PresentationState.REFUSED:
+        live = found.state in (*OPEN_STATES, *DUE_STATES)
+        ctx.require(live and titles.is_lapsed(ctx, found.presentation), "E_STATE")
+    titles.give_back(ctx, found.presentation)
     _release(ctx, found, PresentationState.RETURNED)
     credit = existing_credit(ctx, found.credit)
     ctx.put(replace(credit, reserved_minor=credit.reserved_minor - found.amount.minor))
@@ -300,10 +311,11 @@ def _at_bank(ctx: Context, presentation: str) -> Presentation:
     return found
 
 
-def _take_back(ctx: Context, credit: Credit, replaced: str) -> Credit:
+def _take_back(ctx: Context, credit: Credit, replaced: str, kept: tuple[str, ...]) -> Credit:
     """The refused presentation ends, because corrected documents take its place; its amount is free again."""
     old = existing_presentation(ctx, replaced)
     ctx.require(old.credit == credit.credit and old.state == PresentationState.REFUSED, "E_STATE")
+    titles.give_back(ctx, replaced, kept)
     _release(ctx, old, PresentationState.RE_PRESENTED)
     return replace(credit, reserved_minor=credit.reserved_minor - old.amount.minor)
 
@@ -382,8 +394,11 @@ def _apparent(credit: Credit, args: PresentDocuments) -> tuple[str, ...]:
     return (*dict.fromkeys(missing), *late)
 
 
-def _documents(ctx: Context, credit: Credit, args: PresentDocuments) -> tuple[PresentedDocument, ...]:
-    """Register what the kernel does not know yet; the same paper comes again when another one was corrected."""
+def _documents(
+    ctx: Context, credit: Credit, args: PresentDocuments, bills: list[tuple[str, str]]
+) -> tuple[PresentedDocument, ...]:
+    """Register what the kernel does not know yet; the same paper comes again when another one was corrected. ``bills``
+    has issuer and number of each document."""
     digests = [document.digest for document in args.documents]
     ctx.require(len(dict.fromkeys(digests)) == len(digests), "E_SAME_DOCUMENT")
     readers = _organisations(ctx, (ctx.sender.name, args.bank, credit.issuing.name, credit.applicant))
@@ -395,7 +410,8 @@ def _documents(ctx: Context, credit: Credit, args: PresentDocuments) -> tuple[Pr
             ctx.call("kernel", *call)
         else:
             ctx.require(known.purged_ms == 0, "E_PURGED_DOCUMENT")
-    return tuple([PresentedDocument(each.kind, each.digest, each.issuer, each.number) for each in args.documents])
+    named = zip(args.documents, bills, strict=True)
+    return tuple([PresentedDocument(each.kind, each.digest, issuer, number) for each, (issuer, number) in named])
 
 
 def _organisations(ctx: Context, names: tuple[str, ...]) -> tuple[str, ...]:

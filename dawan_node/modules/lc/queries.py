@@ -17,6 +17,7 @@ from dawan_node.modules.lc.declaration import module
 from dawan_node.modules.lc.entities import (
     OPEN_STATES,
     Amendment,
+    BoundTitle,
     Credit,
     CreditState,
     PaymentObligation,
@@ -155,6 +156,12 @@ def reimbursements(ctx: QueryContext, params: ClaimsOf, limit: int, cursor: byte
 def obligations(ctx: QueryContext, params: OneParty, limit: int, cursor: bytes | None) -> Page[PaymentObligation]:
     """Payment obligations of a party on either side, by due date."""
     return ctx.page(PaymentObligation, "by_party", (params.party,), limit=limit, cursor=cursor)
+
+
+@module.query("bound_titles", params=OnePresentation, item=BoundTitle)
+def bound_titles(ctx: QueryContext, params: OnePresentation, limit: int, cursor: bytes | None) -> Page[BoundTitle]:
+    """The titles of a presentation, of this channel or another: bound, passed to the bank, or returned."""
+    return ctx.page(BoundTitle, "by_presentation", (params.presentation,), limit=limit, cursor=cursor)
 
 
 @module.query("liabilities", params=OneBank, item=Liability)

@@ -99,9 +99,12 @@ def require_deliverable(ctx: Context, shipment: Shipment) -> None:
 
 
 def _is_surrendered(ctx: Context, shipment: Shipment) -> bool:
-    """A waybill needs no surrender; a bill of this channel is asked for, another platform's stated by the carrier."""
+    """A waybill needs no surrender; a bill of this channel is asked for, one of another channel proven, another
+    platform's stated by the carrier."""
     if shipment.document_kind != "BOL":
         return True
+    if shipment.registry == "OTHER_CHANNEL":
+        return shipment.surrendered_ms > 0
     kept = title_status(ctx, shipment.document, shipment.carrier)
     return shipment.surrendered_ms > 0 if is_kept_elsewhere(shipment, kept) else kept == SURRENDERED
 

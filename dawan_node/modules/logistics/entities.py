@@ -18,7 +18,8 @@ ItemState = Literal["ACTIVE", "CONSUMED", "GONE"]
 CustodyKind = Literal["FIRST", "HANDED_OVER", "PACKED", "UNPACKED"]
 Classifier = Literal["PLN", "EST", "ACT"]
 DocumentKind = Literal["BOL", "SWB", "NONE"]
-Registry = Literal["CHANNEL", "ELSEWHERE"]
+#: Who keeps the title: this channel, a platform or paper that the carrier speaks for, a source channel of this one.
+Registry = Literal["CHANNEL", "ELSEWHERE", "OTHER_CHANNEL"]
 Jurisdiction = Literal["GD", "HK", "MO"]
 Regime = Literal["IMPORT", "EXPORT", "TRANSIT"]
 Unit = Literal["CEL", "FAH"]
@@ -203,6 +204,20 @@ class Shipment(Entity, collection="shipment", schema=1, exported=True):
         "by_document": lambda s: [(s.document, s.carrier, s.shipment)] if s.document else [],
         "by_equipment": lambda s: [(number, s.shipment) for number in s.equipment],
     }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.shipment)
+
+
+class ForeignTitle(Entity, collection="foreign_title", schema=1, exported=True):
+    """The source channel that keeps the title of a shipment, and what a proof from there said: at which height which
+    version was surrendered for delivery, or that it became paper."""
+
+    shipment: str
+    channel: str
+    title: str
+    on_paper: bool
+    height: int
 
     def primary_key(self) -> bytes:
         return key_of(self.shipment)

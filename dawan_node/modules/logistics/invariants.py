@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dawan_node.execution.module import QueryContext, key_of
+from dawan_node.modules.light_client.declaration import Use
 from dawan_node.modules.logistics.checks import is_released
 from dawan_node.modules.logistics.declaration import module
 from dawan_node.modules.logistics.entities import (
@@ -22,6 +23,7 @@ from dawan_node.modules.logistics.entities import (
     Equipment,
     EventRecord,
     Excursion,
+    ForeignTitle,
     Item,
     Shipment,
     ShipmentState,
@@ -117,8 +119,10 @@ def shipments_follow_statements(ctx: QueryContext) -> Iterator[str]:
                 yield f"{number} is in {box.shipment} aboard {box.vessel}, not in {shipment.shipment} aboard {vessel}"
         # Where titles are kept here too, one found after the booking may have been surrendered instead.
         by_statement = shipment.document_kind == "BOL" and not ctx.runs("title")
+        by_statement = by_statement or shipment.registry == "OTHER_CHANNEL"
         if delivery is not None and by_statement and not shipment.surrendered_ms:
             yield f"{shipment.shipment} is delivered and its bill not surrendered"
+        yield from _proven(ctx, shipment)
 
 
 @module.invariant("customs_decided")
@@ -161,6 +165,19 @@ def cold_chains_add_up(ctx: QueryContext) -> Iterator[str]:
             yield f"{name}: breached is {over}, noticed is {chain.breached_ms > 0}"
         if chain.ended_ms and chain.open_ms:
             yield f"{name}: ended with an open excursion"
+
+
+def _proven(ctx: QueryContext, shipment: Shipment) -> Iterator[str]:
+    """A bill of another channel counts as surrendered by a proof that was used for this shipment, for no other."""
+    if shipment.registry != "OTHER_CHANNEL":
+        return
+    foreign = ctx.get(ForeignTitle, key_of(shipment.shipment))
+    if foreign is None:
+        yield f"{shipment.shipment}: nobody knows which channel keeps its title"
+    elif shipment.surrendered_ms:
+        uses = list(ctx.iterate(Use, "by_subject", ("logistics", shipment.shipment, "logistics:surrender")))
+        if foreign.title == "" or len(uses) != 1:
+            yield f"{shipment.shipment}: {foreign.title or 'its bill'} surrendered by {len(uses)} proofs"
 
 
 def _items(ctx: QueryContext) -> Iterator[Item]:

@@ -30,6 +30,7 @@ from dawan_node.modules.logistics.declaration import (
 from dawan_node.modules.logistics.entities import (
     DocumentKind,
     Equipment,
+    ForeignTitle,
     Jurisdiction,
     Registry,
     Shipment,
@@ -37,6 +38,7 @@ from dawan_node.modules.logistics.entities import (
     Terminal,
 )
 from dawan_node.modules.logistics.event_form import EventTime
+from dawan_node.modules.logistics.foreign_titles import keep_elsewhere
 
 #: A bill of lading lists more boxes than this only for whole charters; those book several times.
 EQUIPMENT_MAX: Final = 100
@@ -64,7 +66,8 @@ class TerminalAt(Args):
 
 
 class BookShipment(Args):
-    """``document``: the title's document identifier when ``registry`` is CHANNEL, else the carrier's reference.
+    """``document``: the title's document identifier when ``registry`` is CHANNEL, or OTHER_CHANNEL with that source's
+    name as ``channel``; else the carrier's reference.
 
     Organisations are those of the channel; ``free_days`` run from discharge.
     """
@@ -82,6 +85,7 @@ class BookShipment(Args):
     equipment: Annotated[list[ShortText], Meta(min_length=1, max_length=EQUIPMENT_MAX)]
     document: Annotated[str, Meta(max_length=100)] = ""
     registry: Registry = "CHANNEL"
+    channel: Annotated[str, Meta(max_length=32)] = ""
     incoterm: Incoterm = ""
     free_days: Annotated[int, Meta(ge=0, le=FREE_DAYS_MAX)] = 0
 
@@ -127,6 +131,10 @@ def book_shipment(ctx: Context, args: BookShipment) -> None:
         ctx.require(ctx.runs("title"), "E_NO_REGISTER")
     elif args.document_kind == "BOL":
         ctx.require(title_status(ctx, args.document, ctx.sender.org) == UNKNOWN, "E_KEPT_HERE")
+    ctx.require((args.registry == "OTHER_CHANNEL") == (args.channel != ""), "E_DOCUMENT")
+    if args.registry == "OTHER_CHANNEL":
+        ctx.require(args.document_kind == "BOL", "E_DOCUMENT")
+        keep_elsewhere(ctx, shipment, args.channel)
     numbers, warnings = [], []
     for text in args.equipment:
         number, fits = container(ctx, text)
@@ -187,8 +195,12 @@ def state_surrender(ctx: Context, args: OneShipment) -> None:
     shipment = live_shipment(ctx, args.shipment)
     ctx.require(shipment.carrier == ctx.sender.org, "E_NOT_PARTY")
     ctx.require(shipment.document_kind == "BOL", "E_DOCUMENT")
-    kept = title_status(ctx, shipment.document, shipment.carrier)
-    ctx.require(is_kept_elsewhere(shipment, kept), "E_KEPT_HERE")
+    if shipment.registry == "OTHER_CHANNEL":
+        foreign = ctx.get(ForeignTitle, key_of(shipment.shipment))
+        ctx.require(foreign is not None and foreign.on_paper, "E_KEPT_THERE")
+    else:
+        kept = title_status(ctx, shipment.document, shipment.carrier)
+        ctx.require(is_kept_elsewhere(shipment, kept), "E_KEPT_HERE")
     ctx.require(shipment.surrendered_ms == 0, "E_STATED")
     ctx.put(replace(shipment, surrendered_ms=ctx.time_ms))
     ctx.emit(DocumentSurrendered(shipment=shipment.shipment, document=shipment.document))

@@ -7,9 +7,10 @@ and the foreign exchange administration say what was exported and may be finance
 is paid abroad.
 
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
-``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``cash``, ``settlement``, ``clearing``,
-``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
-``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table.
+``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
+``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``,
+``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
+events and the error table.
 """
 
 from dawan_node.modules.receivable import (
@@ -28,6 +29,7 @@ from dawan_node.modules.receivable import (
     supervised_invariants,
     supervised_queries,
     tax_filings,
+    title_security,
     vouchers,
 )
 from dawan_node.modules.receivable.declaration import module
@@ -54,5 +56,6 @@ __all__ = [
     "supervised_invariants",
     "supervised_queries",
     "tax_filings",
+    "title_security",
     "vouchers",
 ]

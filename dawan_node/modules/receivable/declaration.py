@@ -133,6 +133,11 @@ class FinancingEnded(Event):
     state: entities.FinancingState
 
 
+class TitleTaken(Event):
+    financing: str
+    title: str
+
+
 class CreditLineSet(Event):
     bank: str
     core: str
@@ -328,6 +333,8 @@ ERRORS: Final = {
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
+    "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
     "E_CASHREF_USED": "The cash reference was already used.",
     "E_WRONG_PAYER": "The cash reference does not name the one who has to pay.",
@@ -380,6 +387,7 @@ module: Final = Module(
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
+        entities.TitleSecurity,
         supervised.Rediscount,
         supervised.ExportDeclaration,
         supervised.DeclarationUse,
@@ -412,6 +420,7 @@ module: Final = Module(
         FinancingRepaid,
         FinancingRecourse,
         FinancingEnded,
+        TitleTaken,
         CreditLineSet,
         FinancingOverdue,
         MovablesRegistered,
@@ -436,6 +445,6 @@ module: Final = Module(
         EnterpriseClassified,
     ),
     errors=ERRORS,
-    # Only the limits on vouchers are looked up there, and only where the channel runs it (``terms``).
-    may_use=("refdata",),
+    # The limits on vouchers (``terms``) and titles (``title_security``), each only where the channel runs the module.
+    may_use=("light_client", "refdata", "title"),
 )

@@ -12,7 +12,7 @@ Amounts are integers of the currency's minor unit; dates are ``YYYY-MM-DD`` at U
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -36,6 +36,7 @@ __all__ = [
     "LockPurpose",
     "Money",
     "Tag",
+    "TitleSecurity",
     "Voucher",
     "VoucherState",
 ]
@@ -304,3 +305,17 @@ class Tag(Entity, collection="tag", schema=1):
 
     def primary_key(self) -> bytes:
         return self.tag
+
+
+class TitleSecurity(Entity, collection="title_security", schema=1, exported=True):
+    """The title to goods that secures a financing: of this channel where ``channel`` is empty, else of that source
+    channel by a ``commitment``."""
+
+    financing: str
+    title: str
+    channel: str
+    commitment: str
+    state: Literal["HELD", "RETURNED", "TAKEN"]
+
+    def primary_key(self) -> bytes:
+        return key_of(self.financing)

@@ -75,6 +75,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
+from dawan_node.modules.receivable.title_security import TitleName, TitleProof, end_security, secure
 from dawan_node.modules.receivable.vouchers import VoucherRef
 
 #: A seller with more look-alikes of one number than this has its request held anyway; the scan stays bounded.
@@ -97,6 +98,8 @@ class ApplyVoucherFinancing(Args):
     rate_ppm: Rate
     recourse: bool
     maturity: Date
+    title: TitleName = ""
+    title_proof: TitleProof = b""
 
 
 class ApplyInvoiceFinancing(Args):
@@ -115,6 +118,8 @@ class ApplyInvoiceFinancing(Args):
     rate_ppm: Rate
     recourse: bool
     kind: Literal["", "FACTORING", "FORFAIT"] = ""
+    title: TitleName = ""
+    title_proof: TitleProof = b""
 
 
 class ApplyExportFinancing(Args):
@@ -126,6 +131,8 @@ class ApplyExportFinancing(Args):
     principal: Money
     rate_ppm: Rate
     maturity: Date
+    title: TitleName = ""
+    title_proof: TitleProof = b""
 
 
 class OneFinancing(Args):
@@ -293,6 +300,7 @@ def _apply(
             override_reason="",
         )
     )
+    secure(ctx, financing, args.title, args.title_proof, financier.name, maturity)
     ctx.emit(FinancingApplied(financing=financing, financier=financier.name))
 
 
@@ -355,4 +363,5 @@ def _end(ctx: Context, financing: Financing, state: FinancingState, allowed: tup
     elif lock_of(ctx, financing).owner == financing.financing:
         put_lock(ctx, financing, NO_LOCK)
     ctx.put(replace(financing, state=state))
+    end_security(ctx, financing.financing)
     ctx.emit(FinancingEnded(financing=financing.financing, state=state))

@@ -50,6 +50,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.supervised import MovablesRegistration
+from dawan_node.modules.receivable.title_security import end_security, require_secured
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
 YEAR_DAYS: Final = 365
@@ -75,6 +76,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     financing = existing_financing(ctx, args.financing)
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
+    require_secured(ctx, financing.financing)
     use_cash(
         ctx,
         args.cash,
@@ -119,6 +121,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
         subject=financing.financing,
     )
     _give_back(ctx, financing)
+    end_security(ctx, financing.financing)
     state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
     ctx.put(replace(financing, state=state, outstanding_minor=0))
     ctx.emit(FinancingRepaid(financing=financing.financing))
@@ -195,6 +198,7 @@ def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     state: FinancingState = financing.state
     if rest == 0:
         state = FinancingState.CLOSED if state == FinancingState.RECOURSE else FinancingState.REPAID
+        end_security(ctx, financing.financing)
         ctx.emit(FinancingRepaid(financing=financing.financing))
     ctx.put(replace(financing, state=state, outstanding_minor=rest))
 

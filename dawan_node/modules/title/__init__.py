@@ -8,8 +8,9 @@ a state proof. The document itself stays off chain; the chain keeps its checksum
 
 Files by noun: ``entities``, ``trust`` (carriers and platforms by vote), ``bills``, ``drafts``, ``issues`` (issue, new
 version, back from paper), ``transfers``, ``endorsements``, ``pledges``, ``surrenders``, ``envelopes`` (what other
-platforms send) with ``foreign_chain``, ``locks`` and ``lookups`` for other modules, ``queries``, ``invariants``;
-``chain`` appends entries, ``checks`` are what commands share, ``declaration`` holds events and errors.
+platforms send) with ``foreign_chain``, ``locks`` and ``lookups`` for other modules, ``reservations`` for other
+channels, ``queries``, ``invariants``; ``chain`` appends entries, ``checks`` are what commands share, ``declaration``
+holds events and errors.
 """
 
 from dawan_node.modules.title import (
@@ -21,18 +22,20 @@ from dawan_node.modules.title import (
     locks,
     pledges,
     queries,
+    reservations,
     surrenders,
     transfers,
     trust,
 )
 from dawan_node.modules.title.declaration import module
-from dawan_node.modules.title.lookups import current_title, is_delivered_against
+from dawan_node.modules.title.lookups import carrier_of, current_title, is_delivered_against, title_of
 
 # isort: split
 # It names commands, so they come first.
 from dawan_node.modules.title import states
 
 __all__ = [
+    "carrier_of",
     "current_title",
     "drafts",
     "endorsements",
@@ -44,8 +47,10 @@ __all__ = [
     "module",
     "pledges",
     "queries",
+    "reservations",
     "states",
     "surrenders",
+    "title_of",
     "transfers",
     "trust",
 ]

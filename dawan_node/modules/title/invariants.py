@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dawan_node.execution.module import QueryContext
+from dawan_node.execution.module import QueryContext, key_of
 from dawan_node.modules.kernel import live_lock
+from dawan_node.modules.kernel.declaration import Lock
+from dawan_node.modules.light_client.declaration import BINDING_STATES, NAME, Reservation
 from dawan_node.modules.title.chain import NO_ENTRY, entry_hash
 from dawan_node.modules.title.declaration import module
 from dawan_node.modules.title.entities import ChainEntry, Title
@@ -131,6 +133,7 @@ def pledged_stays(ctx: QueryContext) -> Iterator[str]:
         if title.state != "ISSUED":
             yield f"{title.title} is bound by {lock.owner} and {title.state}"
         if ":" in lock.owner:
+            yield from _reserved(ctx, title, lock)
             continue
         if title.pledge.pledgee != lock.owner:
             yield f"{title.title} is bound by {lock.owner} and pledged to {title.pledge.pledgee!r}"
@@ -141,3 +144,17 @@ def pledged_stays(ctx: QueryContext) -> Iterator[str]:
                 yield f"{title.title}: {entry.action} to {entry.recipient!r} while pledged to {title.pledge.pledgee}"
         if title.holder not in (title.pledge.pledgor, title.pledge.pledgee):
             yield f"{title.title} is pledged to {title.pledge.pledgee} and held by {title.holder}"
+
+
+def _reserved(ctx: QueryContext, title: Title, lock: Lock) -> Iterator[str]:
+    """What a lock for another channel rests on."""
+    module_name, _, name = lock.owner.partition(":")
+    if module_name != NAME:
+        return
+    reservation = ctx.get(Reservation, key_of(name))
+    if reservation is None or (reservation.module, reservation.asset) != ("title", title.title):
+        yield f"{title.title} is bound by {name}, which reserves something else"
+    elif reservation.state not in BINDING_STATES or reservation.until_ms != lock.until_ms:
+        yield f"{title.title} is bound by {name}, {reservation.state}, until {lock.until_ms}"
+    elif title.holder != reservation.owner:
+        yield f"{title.title} is reserved by {reservation.owner} and held by {title.holder}"

@@ -8,23 +8,43 @@ here is checked that the sender holds the title where it has to.
 from __future__ import annotations
 
 from dawan_node.execution.module import Context, replace
+from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.title.chain import record
-from dawan_node.modules.title.checks import eligible, has_right, issued_title, own_title, require_movable
+from dawan_node.modules.title.checks import (
+    eligible,
+    has_right,
+    issued_title,
+    own_title,
+    recipient,
+    require_movable,
+)
 from dawan_node.modules.title.declaration import TitleTransferred, module
 from dawan_node.modules.title.endorsements import require_endorsable
-from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO
+from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO, Title
 
 
 @module.export("bind")
-def bind(ctx: Context, title: str, process: str, until_ms: int = 0) -> None:
+def bind(ctx: Context, title: str, process: str, until_ms: int = 0, recipients: tuple[str, ...] = ()) -> None:
     """Bind a title, held by the sender who has the right, to a process of the calling module, until a time.
 
-    Fails as ``transfer_title``, with E_NOT_ENDORSEE, and with the kernel's E_LOCKED, E_ASSET_FROZEN, E_LOCK_TIME.
+    ``recipients``: to whom it may be passed on; checked now, so that nothing of the title prevents it later. Fails as
+    ``transfer_title``, with E_NOT_ENDORSEE, and with the kernel's E_LOCKED, E_ASSET_FROZEN, E_LOCK_TIME.
     """
-    found = own_title(ctx, title)
-    ctx.require(has_right(found, ctx.sender.name), "E_NOT_ENDORSEE")
-    require_movable(ctx, found)
+    found = bindable(ctx, title, recipients)
     ctx.call("kernel", "lock", found.title, f"{ctx.caller}:{process}", ctx.caller, until_ms)
+
+
+@module.export("is_bound")
+def is_bound(ctx: Context, title: str, process: str) -> bool:
+    """Whether a title is bound to a process of the calling module now."""
+    lock = live_lock(ctx, "title", title)
+    return lock is not None and lock.owner == f"{ctx.caller}:{process}"
+
+
+@module.export("require_bound")
+def require_bound(ctx: Context, title: str, process: str) -> None:
+    """Fail with E_NOT_BOUND unless a title is bound to a process of the calling module now."""
+    ctx.require(is_bound(ctx, title, process), "E_NOT_BOUND")
 
 
 @module.export("unbind")
@@ -41,6 +61,23 @@ def pass_on(ctx: Context, title: str, process: str, to: str) -> None:
     """
     found = issued_title(ctx, title)
     ctx.call("kernel", "release", title, f"{ctx.caller}:{process}")
+    hand_to(ctx, found, to)
+
+
+def bindable(ctx: Context, title: str, recipients: tuple[str, ...]) -> Title:
+    """A title of the sender, who has the right, that nothing binds and that can pass to each of ``recipients``."""
+    found = own_title(ctx, title)
+    ctx.require(has_right(found, ctx.sender.name), "E_NOT_ENDORSEE")
+    require_movable(ctx, found)
+    if recipients:
+        require_endorsable(ctx, found)
+    for name in recipients:
+        recipient(ctx, name)
+    return found
+
+
+def hand_to(ctx: Context, found: Title, to: str) -> None:
+    """Possession and right to ``to``, for the holder, by a process that the holder bound the title to."""
     require_movable(ctx, found)
     eligible(ctx, to)
     require_endorsable(ctx, found)
@@ -52,4 +89,4 @@ def pass_on(ctx: Context, title: str, process: str, to: str) -> None:
         on_behalf_of=found.holder,
     )
     record(ctx, replace(endorsed, holder=to), "TRANSFER", to, on_behalf_of=found.holder)
-    ctx.emit(TitleTransferred(title=title, from_holder=found.holder, to_holder=to))
+    ctx.emit(TitleTransferred(title=found.title, from_holder=found.holder, to_holder=to))

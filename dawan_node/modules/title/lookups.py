@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from dawan_node.execution.module import Context, QueryContext, key_of
-from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.entities import Carrier, Title
 
 Reader = Context | QueryContext
 
@@ -21,6 +23,24 @@ def current_title(ctx: Reader, document: str) -> Title | None:
             return title
         title = ctx.get(Title, key_of(title.replaced_by))
     return title
+
+
+def title_of(value: bytes) -> Title | None:
+    """A title as another channel's proof shows it; None when the value is none."""
+    try:
+        found: Title = Title.spec.decode(value)
+    except msgspec.MsgspecError:
+        return None
+    return found
+
+
+def carrier_of(value: bytes) -> Carrier | None:
+    """A carrier's enrolment as another channel's proof shows it; None when the value is none."""
+    try:
+        found: Carrier = Carrier.spec.decode(value)
+    except msgspec.MsgspecError:
+        return None
+    return found
 
 
 def is_delivered_against(ctx: Reader, document: str) -> bool:

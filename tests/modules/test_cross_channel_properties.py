@@ -1,0 +1,282 @@
+"""Random walks over two channels: messages are lost, late, repeated and out of order, clocks apart, acts at random.
+
+Whatever happens, one title serves one process, what a bank honoured in time it gets when the proof comes, and every
+lock ends. The modules' own invariants hold after every block of either channel (the kit checks them).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from dawan_node.execution.module import key_of
+from dawan_node.modules.light_client import Commitment, Reservation, lock_owner, module
+from dawan_node.modules.receivable.entities import Financing
+from dawan_node.testing.module_kit import DAY_MS
+from tests.modules.channels_kit import HOUR_MS, Channels, Place, copy_of
+
+CREDITS = ("buyer-a/LC-1", "buyer-a/LC-2")
+FINANCINGS = tuple(f"seller-a/F-{number}" for number in range(1, 7))
+TITLES = ("SMDG-HMM/HKG-1", "SMDG-HMM/HKG-2")
+#: Mostly little passes; sometimes a term is over, a receivable due, or a lock.
+PASSES = (HOUR_MS, HOUR_MS, HOUR_MS, 20 * HOUR_MS, 73 * HOUR_MS, 73 * HOUR_MS, 20 * DAY_MS, 181 * DAY_MS)
+
+_begun: list[Channels] = []
+
+
+class World:
+    """Two titles, two credits, two invoices, and the post: proofs that were made and may arrive at any time."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.succeeded: set[str] = set()
+        if not _begun:
+            two = Channels()
+            for title in TITLES:
+                two.title(title.partition("/")[2])
+            for credit in CREDITS:
+                two.desk.credit(number=credit.partition("/")[2])
+            two.factoring.invoice("INV-1", seller="seller-a")
+            two.factoring.invoice("INV-2", seller="seller-a", minor=7_000_00)
+            _begun.append(two)
+        begun = _begun[0]
+        self.two = Channels()
+        self.two.logistics, self.two.trade = Place(copy_of(begun.logistics.kit)), Place(copy_of(begun.trade.kit))
+        self.two.sea.kit.inner = self.two.logistics.kit
+        self.two.desk.kit.inner = self.two.factoring.kit.inner = self.two.trade.kit
+        self.two.desk._numbers = 100 + begun.desk._numbers
+        self.invoices = {
+            financing: next(each for each in self._invoices() if each.number == f"INV-{1 + number % 2}").invoice
+            for number, financing in enumerate(FINANCINGS)
+        }
+        #: (reservation, proof) that came from the titles' channel, and from the other one.
+        self.reserved: list[tuple[str, bytes]] = []
+        self.outcomes: list[tuple[str, bytes]] = []
+        self.names: list[str] = []
+
+    def _invoices(self) -> Any:
+        return self.two.trade.kit.query("invoices", {"party": "seller-a", "side": "seller"}, module="receivable")[0]
+
+    # -- one step
+
+    def step(self) -> None:
+        (act,) = self.random.choices(
+            (self.reserve, self.commit, self.prove, self.settle, self.process, self.move, self.wait),
+            (4, 4, 3, 3, 6, 1, 1),
+        )
+        act()
+        self.check()
+
+    def run(self, place: Place, person: str, where: str, command: str, /, **args: Any) -> bool:
+        call = place.call(person, where, command, **args)
+        calls = [call]
+        if self.random.random() < 0.2:
+            # The same again in one block, as a nervous sender does.
+            calls.append(place.call(person, where, command, **args))
+        receipts = place.kit.block(*calls)
+        for receipt in receipts:
+            assert receipt.code in (0, 2, 3), f"{command}: {receipt.code} {receipt.reason}"
+        if command in ("reserve_title", "settle_title", "present_documents", "apply_invoice_financing"):
+            assert sum(receipt.code == 0 for receipt in receipts) <= 1, f"{command} worked twice"
+        if receipts[0].code == 0:
+            self.succeeded.add(command)
+        return receipts[0].code == 0
+
+    def reserve(self) -> None:
+        for_credit = self.random.random() < 0.5
+        unused = [name for name in FINANCINGS if self.financing(name) is None]
+        process = self.random.choice(CREDITS if for_credit else unused or FINANCINGS)
+        days = self.random.choice((20, 300, 300, 300))
+        free = [title for title in TITLES if not self.two.logistics.lock(title) and self.two.holder(title) == "shipper"]
+        if not free and self.random.random() < 0.8:
+            self.move()
+            return
+        args = self.two.reserve_args(
+            self.random.choice(free if free and self.random.random() < 0.9 else TITLES),
+            process,
+            "lc.presentation" if for_credit else "receivable.financing",
+            until_ms=self.two.logistics.kit.time_ms + days * DAY_MS,
+        )
+        if self.run(self.two.logistics, "shipper", "title", "reserve_title", **args):
+            name = f"shipper/{args['number']}"
+            self.names.append(name)
+            self.reserved.append((name, self.two.reservation_proof(name)))
+
+    def commit(self) -> None:
+        if not self.reserved:
+            return
+        # Any proof that ever was, now and then for a process that it is not for.
+        name, proof = self.random.choice(self.reserved[-2:] if self.random.random() < 0.8 else self.reserved)
+        process = self.two.reservation(name).process
+        if self.random.random() < 0.1:
+            process = self.random.choice((*CREDITS, *FINANCINGS))
+        if process in CREDITS:
+            args = self.two.present_args(process, self.random.choice((5_000_00, 30_000_00)), proof=proof)
+            self.run(self.two.trade, "seller-a", "lc", "present_documents", **args)
+        else:
+            args = self.two.application(process[-3:], self.invoices[process], title_proof=proof)
+            self.run(self.two.trade, "seller-a", "receivable", "apply_invoice_financing", **args)
+
+    def prove(self) -> None:
+        """A proof of what the consumer made of a reservation so far; it may arrive, late or never."""
+        if self.names:
+            name = self.random.choice(self.names[-2:] if self.random.random() < 0.8 else self.names)
+            self.outcomes.append((name, self.two.commitment_proof(name)))
+
+    def settle(self) -> None:
+        if not self.outcomes:
+            return
+        name, proof = self.random.choice(self.outcomes[-2:] if self.random.random() < 0.7 else self.outcomes)
+        if self.random.random() < 0.1:
+            name = self.random.choice(self.names)
+        args = {"reservation": name, "proof": proof}
+        if self.run(self.two.logistics, "relay", "title", "settle_title", **args):
+            found = self.two.reservation(name)
+            if found.state == "PASSED":
+                assert self.two.holder(found.asset) == found.recipient == "bank-hk"
+                self.succeeded.add("passed")
+
+    def process(self) -> None:
+        """The next thing that happens to a presentation or a financing; sometimes one that cannot."""
+        if self.random.random() < 0.5:
+            credit = self.random.choice(CREDITS)
+            count = self.two.desk.get_credit(credit).presentations
+            if count:
+                self.examine(f"{credit}#{count if self.random.random() < 0.7 else self.random.randint(1, count)}")
+        else:
+            known = [name for name in FINANCINGS if self.financing(name) is not None]
+            self.finance(self.random.choice(known if known and self.random.random() < 0.9 else FINANCINGS))
+
+    def examine(self, name: str) -> None:
+        sensible = {
+            "RECEIVED": ("find_complying", "find_complying", "refuse_presentation"),
+            "COMPLYING": ("honour_presentation", "honour_presentation", "return_documents"),
+            "REFUSED": ("return_documents",),
+        }.get(self.two.desk.get(name).state, ("return_documents", "honour_presentation"))
+        command = self.random.choice(sensible)
+        more = {"findings": ["unsigned"], "disposal": "HELD"} if command == "refuse_presentation" else {}
+        self.run(self.two.trade, "bank-hk", "lc", command, presentation=name, **more)
+
+    def financing(self, name: str) -> Financing | None:
+        return self.two.trade.kit.get(Financing, key_of(name))
+
+    def finance(self, name: str) -> None:
+        found = self.financing(name)
+        sensible = {
+            "APPLIED": ("reserve_financing", "reserve_financing", "reject_financing", "withdraw_financing"),
+            "RESERVED": ("fund_financing", "fund_financing", "reject_financing", "expire_financing"),
+            "FUNDED": ("settle_invoice", "claim_recourse", "take_title"),
+            "RECOURSE": ("take_title", "settle_invoice"),
+        }.get("" if found is None else found.state, ("take_title", "reject_financing"))
+        command = self.random.choice(sensible)
+        invoice = self.two.factoring.get_invoice(self.invoices[name])
+        total = invoice.total.minor
+        if command == "fund_financing":
+            cash = self.two.factoring.cash("bank-hk", "seller-a", ["CNY", total * 9 // 10])
+            self.run(self.two.trade, "settle-bank", "receivable", command, financing=name, cash=cash)
+        elif command == "settle_invoice":
+            cash = self.two.factoring.cash("core-1", invoice.payee, ["CNY", total])
+            self.run(self.two.trade, "settle-bank", "receivable", command, invoice=invoice.invoice, cash=cash)
+        else:
+            person = "seller-a" if command == "withdraw_financing" else "bank-hk"
+            self.run(self.two.trade, person, "receivable", command, financing=name)
+
+    def move(self) -> None:
+        title = self.random.choice(TITLES)
+        away = [each for each in TITLES if self.two.holder(each) != "shipper"]
+        if away and self.random.random() < 0.7:
+            title = away[0]
+        holder = self.two.holder(title)
+        to = "shipper" if holder != "shipper" else self.random.choice(("buyer", "bank-hk"))
+        args = {"title": title, "kind": "ENDORSE_TO_ORDER", "to": to, "hand_over_to": to}
+        self.run(self.two.logistics, holder, "title", "endorse_title", **args)
+
+    def wait(self) -> None:
+        """Clocks of the two channels go apart and come together again."""
+        ms = self.random.choice(PASSES)
+        which = self.random.random()
+        if which < 0.2:
+            self.two.logistics.kit.pass_time(min(ms, 2 * HOUR_MS))
+        elif which < 0.4:
+            self.two.trade.kit.pass_time(min(ms, 2 * HOUR_MS))
+        else:
+            self.two.pass_time(ms)
+
+    # -- what holds
+
+    def check(self) -> None:
+        logistics, trade = self.two.logistics, self.two.trade
+        values = trade.kit.state.values
+        commitments = [
+            Commitment.spec.decode(value) for key, value in values.items() if key[:2] == ("light_client", "commitment")
+        ]
+        relied: dict[str, str] = {}
+        for commitment in commitments:
+            live = commitment.until_ms > max(trade.kit.time_ms, logistics.kit.time_ms)
+            reservation = logistics.kit.get(Reservation, key_of(commitment.reservation))
+            assert reservation is not None
+            if commitment.state == "COMMITTED" and live:
+                before = relied.setdefault(commitment.asset, commitment.commitment)
+                assert before == commitment.commitment, f"{commitment.asset} serves two processes"
+                assert reservation.state in ("RESERVED", "CONFIRMED"), f"{commitment.asset} was let go"
+                assert logistics.lock(commitment.asset) == lock_owner(commitment.reservation)
+            if commitment.state == "PASSED" and live and reservation.state != "PASSED":
+                # Honoured, and the proof is still under way: nobody else has the title.
+                assert logistics.lock(commitment.asset) == lock_owner(commitment.reservation)
+            if reservation.state == "PASSED":
+                assert commitment.state == "PASSED", f"{commitment.asset} passed and nobody honoured"
+            if reservation.state == "RELEASED":
+                assert commitment.state == "RETURNED", f"{commitment.asset} was let go under {commitment.state}"
+
+    def end(self) -> None:
+        """Every lock ends, and the titles can move."""
+        self.two.pass_time(days=400)
+        calls = []
+        for title in TITLES:
+            holder = self.two.holder(title)
+            assert self.two.logistics.lock(title) == ""
+            to = "buyer" if holder != "buyer" else "shipper"
+            calls.append(self.two.logistics.call(holder, "title", "transfer_title", title=title, to=to))
+        assert self.two.logistics.race(*calls) == ["", ""]
+
+
+def walk(seed: int, steps: int) -> World:
+    """Two channels after so many random steps; all of it follows from the seed."""
+    world = World(Random(seed))
+    for _ in range(steps):
+        world.step()
+    world.end()
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(10))
+def test_one_title_serves_one_process_whatever_becomes_of_the_messages(batch: int, effort: tuple[int, int]) -> None:
+    walks, steps = effort
+    for seed in range(batch * walks, (batch + 1) * walks):
+        try:
+            walk(seed, steps)
+        except AssertionError as error:
+            raise AssertionError(f"walk({seed}, {steps}): {error}") from error
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """Walks in a batch, and their steps: 300 short walks in every run, 10,000 with ``--extended`` (design 13)."""
+    return (1_000, 30) if request.config.getoption("--extended") else (30, 5)
+
+
+@pytest.mark.slow
+def test_the_walks_get_through_the_whole_protocol() -> None:
+    """Walks of nothing but refusals would prove nothing."""
+    succeeded: set[str] = set()
+    for seed in range(1_000_000, 1_000_006):
+        succeeded |= walk(seed, 60).succeeded
+    reached = {"reserve_title", "present_documents", "apply_invoice_financing", "settle_title", "passed"}
+    reached |= {"honour_presentation", "return_documents", "reserve_financing", "endorse_title"}
+    assert reached <= succeeded, reached - succeeded
+    assert set(module.exports) == {
+        "consume", "reserve", "settle", "commit", "conclude", "is_passable", "require_passable",
+    }  # fmt: skip
