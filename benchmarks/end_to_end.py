@@ -12,7 +12,8 @@ validators on c cores, c * 1,000,000 / (n * that) is the most that can be commit
 takes (``generator_cpu_us_per_transaction``, shown apart). A rate is sustained when committed_per_s reaches the offered
 one and p99 is far below the length of the run; offered beyond that, latency measures the queue. ``generator_lag_ms``
 large beside p50 means that the generator was the bottleneck and the run says nothing. A view at the end that is not 0
-means that the network changed its primary under the load.
+means that the network changed its primary under the load. ``--round-trip-ms`` puts associations at a distance: its
+proxies cost processor time of the same cores, so compare with ``--round-trip-ms 0``.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.links import Proxies
 from benchmarks.load import Answers, Load, Schedule
 from benchmarks.network import Running, machine, now_ms, running
 from benchmarks.node_probe import Usage, WireMeter, port_of, probe, stage_table
@@ -41,6 +45,11 @@ def main() -> None:
     parser.add_argument("--observers", type=int, default=0)
     parser.add_argument("--channels", type=int, default=1, help="channels that share the load")
     parser.add_argument("--state-entities", type=int, default=0, help="entities of each channel before the start")
+    parser.add_argument(
+        "--round-trip-ms",
+        type=float,
+        help="between nodes of different organisations, by proxies; 0: proxies alone",
+    )
     parser.add_argument("--rate", type=int, default=1200, help="offered transactions per second over all channels")
     parser.add_argument("--seconds", type=int, default=30, help="steady state; under 30 it is a trial")
     parser.add_argument("--warmup", type=int, default=5)
@@ -73,22 +82,30 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     prepared_ms = now_ms()
     programs: dict[str, list[str]] = {}
 
-    def profile_first(network: Devnet) -> None:
+    proxies = None if options.round_trip_ms is None else Proxies()
+
+    def before_start(network: Devnet) -> None:
         if options.profile is not None:
             programs[network.nodes[0].name] = ["-m", "benchmarks.profiled_node", str(options.profile.resolve())]
+        if proxies is not None:
+            proxies.route(network)
+            proxies.far_apart(options.round_trip_ms)
 
-    with running(
-        folder,
-        workload,
-        share,
-        validators=options.nodes,
-        observers=options.observers,
-        channels=options.channels,
-        entities=options.state_entities,
-        programs=programs,
-        before_start=profile_first,
-        say=lambda line: print(line, file=sys.stderr),
-    ) as network:
+    with (
+        ending(proxies),
+        running(
+            folder,
+            workload,
+            share,
+            validators=options.nodes,
+            observers=options.observers,
+            channels=options.channels,
+            entities=options.state_entities,
+            programs=programs,
+            before_start=before_start,
+            say=lambda line: print(line, file=sys.stderr),
+        ) as network,
+    ):
         schedule = Schedule(
             options.workload,
             network.channels,
@@ -109,16 +126,37 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         try:
             load.start()
             load.wait_until(options.warmup)
-            before, wire_before = probes(network), meter.total()
+            before, wire_before, heights_before = probes(network), meter.total(), heights(network)
             load.wait_until(options.warmup + options.seconds)
-            after, wire_after = probes(network), meter.total()
+            after, wire_after, heights_after = probes(network), meter.total(), heights(network)
             (answers,) = load.finish()
             views = [view(network, channel) for channel in network.channels]
         finally:
             load.stop()
             meter.stop()
     wire = {kind: wire_after[kind] - wire_before[kind] for kind in wire_before}
-    return about | figures_of(options, answers, before, after, wire, network.prepared) | {"views_at_the_end": views}
+    blocks = heights_after - heights_before
+    return (
+        about
+        | figures_of(options, answers, before, after, wire, network.prepared, blocks)
+        | {"views_at_the_end": views}
+    )
+
+
+@contextmanager
+def ending(proxies: Proxies | None) -> Iterator[None]:
+    """The proxies are closed at the end, if there are any."""
+    try:
+        yield
+    finally:
+        if proxies is not None:
+            proxies.stop()
+
+
+def heights(network: Running) -> int:
+    """Of all channels together, in the eyes of the first node."""
+    with Client(network.nodes[0].rpc_url) as client:
+        return sum(int(client.chain_head(channel)["height"]) for channel in network.channels)
 
 
 def view(network: Running, channel: str) -> int:
@@ -140,6 +178,7 @@ def figures_of(
     after: list[Usage],
     wire: dict[str, int],
     prepared: dict[str, int],
+    blocks: int,
 ) -> dict[str, Any]:
     """Everything per transaction is over the transactions committed in the steady state."""
     since, until = options.warmup, options.warmup + options.seconds
@@ -158,6 +197,9 @@ def figures_of(
         "batch": options.batch,
         "committed": count,
         "committed_per_s": round(count / options.seconds, 1),
+        "round_trip_ms": options.round_trip_ms,
+        "blocks_per_s": round(blocks / options.seconds, 1),
+        "transactions_per_block": round(count / max(1, blocks), 1),
         "failed": sum(call.failed for call in answers.calls),
         "refused": answers.refusals(),
         "latency_ms": answers.latency(since, until),

@@ -28,86 +28,31 @@ transactions that neither committed nor were refused.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from benchmarks.faulty_node import ATTACKERS, SLOW_DISK
+from benchmarks.links import Proxies
 from benchmarks.load import Answers, Load, Schedule
 from benchmarks.network import Running, machine, now_ms, running
 from benchmarks.workloads import workload_of
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.consensus.config import Timers
-from dawan_node.node import consortium
-from dawan_node.node.consortium_text import render
 from dawan_node.rpc.client import Client
-from dawan_node.testing.link_proxy import LinkProxy
 
 CRASHES: Final = ("backup-crash", "primary-crash")
 DISKS: Final = ("slow-disk", "slow-disk-primary")
 LINKS: Final = ("slow-link", "slow-link-primary")
 FAULTS: Final = (*CRASHES, *DISKS, *LINKS, *ATTACKERS)
 SLOW_BYTES_PER_S: Final = 1024 * 1024
-
-
-class Proxies:
-    """A proxy for every ordered pair of nodes, on a loop in a thread of this process: whoever dials, the bytes of the
-    pair pass through one that can slow them down."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._proxies: dict[tuple[str, str], LinkProxy] = {}
-
-    def route(self, network: Devnet) -> None:
-        """Tell each node, in its own copy of the consortium file, that the others are behind proxies."""
-        for one, other in permutations(network.nodes, 2):
-            proxy = LinkProxy(other.p2p)
-            asyncio.run_coroutine_threadsafe(proxy.start(), self._loop).result(10)
-            self._proxies[one.name, other.name] = proxy
-        for node in network.nodes:
-            file = network.home(node).consortium_file
-            document = consortium.load_document(file)
-            validators = tuple(
-                each
-                if each.name == node.name
-                else msgspec.structs.replace(each, addresses=(self._proxies[node.name, each.name].address,))
-                for each in document.validator
-            )
-            file.write_text(render(msgspec.structs.replace(document, validator=validators)), encoding="utf-8")
-
-    def slow(self, name: str, delay_s: float) -> None:
-        """All links of one node; ``0`` heals them."""
-
-        def change() -> None:
-            for pair, proxy in self._proxies.items():
-                if name in pair:
-                    for way in (proxy.forward, proxy.backward):
-                        way.delay_s = delay_s
-                        way.bytes_per_s = SLOW_BYTES_PER_S if delay_s else None
-                    proxy.changed()
-
-        self._loop.call_soon_threadsafe(change)
-
-    def stop(self) -> None:
-        for proxy in self._proxies.values():
-            asyncio.run_coroutine_threadsafe(proxy.stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 def main() -> None:
@@ -232,9 +177,9 @@ def broken(
         network.processes.start(victim)
         return
     if proxies is not None:
-        proxies.slow(victim.name, options.link_ms / 1000)
+        proxies.slow(victim.name, options.link_ms / 1000, SLOW_BYTES_PER_S)
         yield
-        proxies.slow(victim.name, 0.0)
+        proxies.slow(victim.name, 0.0, None)
         return
     pid = network.processes.pid(victim)
     assert pid is not None, network.processes.last_words(victim)

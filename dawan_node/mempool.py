@@ -498,6 +498,11 @@ class Mempool:
         entry = self._entries.get(leaf_hash)
         return None if entry is None else entry.organisation.name
 
+    def share_of(self, organisation: str) -> tuple[int, int]:
+        """How many transactions of this organisation wait, and how many organisations wait: it, and who has some."""
+        owner = self._organisations.get(organisation)
+        return (0, len(self._organisations) + 1) if owner is None else (owner.count, len(self._organisations))
+
     def heads(
         self, block_time_ms: int, bytes_max: int, exclude: Sequence[Set[bytes]] = (), spare_ms: int = 0
     ) -> list[Waiting]:

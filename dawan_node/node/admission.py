@@ -1,7 +1,9 @@
 """From bytes to the pool: how a transaction is checked once, off the event loop, and passed on.
 
-The order is cheapest first: already known, decode, chain, (for clients: command and schema), nonce on chain, identity,
-then the signature in the verifier's threads, then the pool. What a client sent and what observers sent is pushed to
+The order is cheapest first: already known, decode, chain, (for clients: room, command and schema), nonce on chain,
+identity, then the signature in the verifier's threads, then the pool. Whether there is room for a client's transaction
+is decided before anything is looked up for it (``client_window``): who offers five times what the channel commits must
+not cost it the time in which it would commit. What a client sent and what observers sent is pushed to
 the validators once; what a validator sent is not pushed again (``p2p.gossip.audience``).
 
 A verified transaction is offered to the gatherer before the pool, because a block may hold what our pool refuses.
@@ -9,10 +11,12 @@ A verified transaction is offered to the gatherer before the pool, because a blo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from dawan_node.client_window import TARGET_MS, ClientWindow
 from dawan_node.crypto.hashing import sha256
 from dawan_node.errors import InvalidTransaction
 from dawan_node.execution.channel import GOVERNANCE, VALIDATOR, Credential, seats
@@ -25,8 +29,8 @@ from dawan_node.primitives.codes import Code
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage.channel_store import ChannelStore
 
-#: Transactions whose signatures are being checked; about one second's work of two cores. Beyond it clients are told
-#: to come back and gossip is dropped (it is repaired by the sender's pool, amendment L7).
+#: Transactions whose signatures are being checked; about one second's work of two cores. Beyond it gossip is dropped
+#: (it is repaired by the sender's pool, amendment L7). Clients are told to come back long before, by their window.
 CHECKING_MAX: Final = 20_000
 
 #: Keys whose records are remembered until the next block; each is a few hundred bytes, and of strangers there are many.
@@ -92,6 +96,9 @@ class Admission:
         self._clock: Final = clock
         self._stages: Final = stages
         self._audience: Final = audience
+        #: What of clients may wait; told of every decided block by the channel.
+        self.window: Final = ClientWindow(pool.limits.count_max)
+        self._entering: Counter[str] = Counter()  # clients' transactions on their way into the pool, by organisation
         self._checking: set[bytes] = set()
         self._block_time_ms = 0
         self._credentials: dict[bytes, Credential | None] = {}  # as of the head, of whom something came since
@@ -119,10 +126,14 @@ class Admission:
 
     async def submit(self, envelopes: Sequence[bytes]) -> list[Verdict]:
         """Transactions of a client: one verdict each, in order."""
-        with self._stages.measure("decode", len(envelopes)):
-            now_ms = self._clock.wall_ms()
-            verdicts = [self._open(envelope, now_ms) for envelope in envelopes]
-        await self._finish(verdicts, "")
+        entering: list[str] = []
+        try:
+            with self._stages.measure("decode", len(envelopes)):
+                now_ms = self._clock.wall_ms()
+                verdicts = [self._open(envelope, now_ms, entering=entering) for envelope in envelopes]
+            await self._finish(verdicts, "")
+        finally:
+            self._entering.subtract(entering)
         return verdicts
 
     async def receive(self, envelopes: Sequence[bytes], peer: str) -> int:
@@ -189,8 +200,22 @@ class Admission:
         if found is None or not found[1].is_open_to(sender.roles, is_seat=True):
             raise _refusal(Code.E_ROLE, "a validator's key sends evidence only; people send with keys of their own")
 
-    def _open(self, envelope: bytes, now_ms: int, leaf: bytes | None = None) -> Verdict:
-        """Everything but the signature; ``leaf`` is the leaf hash of what a peer sent, None for what a client sent."""
+    def _check_window(self, organisation: str) -> None:
+        """Refuse a client's transaction while as much waits as the channel can do. Raises InvalidTransaction: 1002."""
+        own, organisations = self._pool.share_of(organisation)
+        waiting = len(self._pool) + self._entering.total()
+        if not self.window.is_open(
+            waiting, own + self._entering[organisation], organisations, self._clock.monotonic_ms()
+        ):
+            raise _refusal(
+                Code.E_POOL_FULL, f"{waiting} transactions wait, more than this channel commits in {TARGET_MS} ms"
+            )
+
+    def _open(
+        self, envelope: bytes, now_ms: int, leaf: bytes | None = None, entering: list[str] | None = None
+    ) -> Verdict:
+        """Everything but the signature. ``leaf`` is the leaf hash of what a peer sent, None for what a client sent;
+        then ``entering`` takes the organisation of what was let in."""
         from_client = leaf is None
         try:
             transaction = Transaction.decode(envelope, leaf)
@@ -198,6 +223,12 @@ class Admission:
                 raise _refusal(Code.E_WRONG_CHAIN, "the body names another chain")
             if from_client and transaction.leaf_hash in self._pool:
                 return Verdict(transaction)
+            sender = self._sender(transaction.public_key)
+            is_wanted = self.is_wanted(transaction.leaf_hash)
+            # What a recent block held has its answer; for what an older one held, this answer is to ask again.
+            is_new = from_client and not is_wanted and not self._pool.was_decided(transaction.leaf_hash)
+            if is_new and sender is not None:
+                self._check_window(sender.org)
             # Before the schema and the key: what is on chain keeps its answer, whatever changed since.
             height = self._height_of(transaction, now_ms)
             if height is not None:
@@ -205,18 +236,18 @@ class Admission:
             if from_client:
                 body = transaction.body
                 self._executor.registry.check_command(body.module, body.command, body.args)
-            sender = self._sender(transaction.public_key)
             if sender is None or sender.org not in self.active_orgs:
                 raise _refusal(Code.E_IDENTITY, "the signing key is not registered on this channel, or was revoked")
             self._check_seat(transaction, sender)
             # A signature costs more than everything before it: none is checked for what would not be taken anyway,
             # unless a block waits for it.
-            if not self.is_wanted(transaction.leaf_hash):
+            if not is_wanted:
                 self._pool.check_room(transaction, sender.org, now_ms, self._block_time_ms)
-            if from_client and len(self._checking) > CHECKING_MAX:
-                raise _refusal(Code.E_POOL_FULL, f"{CHECKING_MAX} transactions wait for their signature check")
         except InvalidTransaction as refusal:
             return Verdict(None, refusal=refusal)
+        if entering is not None:
+            entering.append(sender.org)
+            self._entering[sender.org] += 1
         return Verdict(transaction)
 
     def _height_of(self, transaction: Transaction, now_ms: int) -> int | None:

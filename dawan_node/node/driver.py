@@ -38,6 +38,7 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
+from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing
 from dawan_node.node.runtime import Jobs
 from dawan_node.node.watching import Watching
 from dawan_node.primitives.block import Header
@@ -56,12 +57,6 @@ TURN_MAX: Final = 500
 #: How long the driver sleeps at most. Whatever comes in wakes it, and so does the next timer; this is for a wall clock
 #: that is set back under a timer. An idle channel costs a turn each time.
 TICK_MS: Final = 250
-
-#: consensus.md 1.4: with blocks in flight a batch waits for this many bytes or this long; with none it leaves at once.
-BATCH_BYTES: Final = 1024 * 1024
-BATCH_DELAY_MS: Final = 50
-#: ... or nearly at once: a client's next transactions of the same burst are milliseconds away.
-IDLE_BATCH_DELAY_MS: Final = 5
 
 #: Evidence kept for the operator; the replica keeps one per voter, epoch and kind.
 EVIDENCE_MAX: Final = 64
@@ -162,7 +157,7 @@ class Driver:
         #: On the monotonic clock, like the gatherer's times: a corrected wall clock must not stop a primary.
         self._attempt_due_ms: int | None = None
         self._head_ms = applier.head.timestamp_ms
-        self._proposed_ms = -BATCH_DELAY_MS
+        self._pacing: Final = Pacing()
         self._syncing: deque[SyncedBlock] = deque()
         self.last_commit_ms: int | None = None
         self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_MAX)
@@ -305,7 +300,7 @@ class Driver:
         if waiting <= 0:
             return False
         is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= BATCH_BYTES
-        ready_at_ms = self._proposed_ms + (BATCH_DELAY_MS if branch else IDLE_BATCH_DELAY_MS)
+        ready_at_ms = self._pacing.ready_at_ms(in_flight=bool(branch))
         if not is_full and self._clock.monotonic_ms() < ready_at_ms:
             self._attempt_due_ms = ready_at_ms
             return False
@@ -328,7 +323,7 @@ class Driver:
         )
         if header is None:
             return False
-        self._proposed_ms = self._clock.monotonic_ms()
+        self._pacing.proposed(header.hash, self._clock.monotonic_ms())
         self._hold(header, BlockBody(header.hash, tuple(batch)))
         self._stages.add("propose", time.thread_time_ns() - start_ns, len(batch))
         return True
@@ -525,6 +520,7 @@ class Driver:
             self._head_ms = decided.header.timestamp_ms
             self._pool.remove_decided(body.transactions)
             self.last_commit_ms = self._clock.monotonic_ms()
+            self._pacing.stored(decided.block_hash, self.last_commit_ms)
             if stored.next_rules is not None:
                 self._rules = stored.next_rules
             self._listener.committed(stored.block, self._rules.validators)

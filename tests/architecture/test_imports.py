@@ -34,13 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": CORE | {"failpoints"},
     # Stands beside the pool it watches: the pool itself knows nothing of primaries.
     "mempool_watch": CORE | {"mempool"},
+    "client_window": set(),
     "light": PRIMITIVES | {"primitives"},
     "modules": {"execution.module", "primitives"},
     "interchange": CORE | {"modules"},
     "explorer": {"rpc.client"},
     "relay": CORE | CORES,
     "private": CORE | CORES,
-    "node": CORE | CORES | {"failpoints", "mempool_watch", "relay", "private", "modules", ""},
+    "node": CORE | CORES | {"failpoints", "mempool_watch", "client_window", "relay", "private", "modules", ""},
     "cli": CORE | CORES | {"node", "interchange", "modules", "light", "explorer", "relay", "private", ""},
     "testing": CORE
     | CORES
@@ -56,6 +57,7 @@ PURE = (
     "consensus",
     "mempool.py",
     "mempool_watch.py",
+    "client_window.py",
     "execution",
     "modules",
     "sync",

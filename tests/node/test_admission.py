@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from dawan_node import client_window
 from dawan_node.crypto.signatures import PrivateKey
 from dawan_node.errors import InvalidTransaction
 from dawan_node.mempool import Mempool, MempoolLimits
@@ -279,20 +280,97 @@ def test_the_number_of_signatures_that_wait_is_bounded(office: Office, monkeypat
     monkeypatch.setattr(module, "CHECKING_MAX", 3)
     batches = [[office.ledger.transaction().envelope for _ in range(2)] for _ in range(4)]
 
-    async def scenario() -> list[list[Verdict]]:
+    async def scenario() -> None:
         office.checks.gate = asyncio.Event()
-        tasks = [asyncio.create_task(office.admission.submit(batch)) for batch in batches]
+        tasks = [asyncio.create_task(office.admission.receive(batch, "gz1")) for batch in batches]
         await asyncio.sleep(0)
-        checking = len(office.admission._checking)
-        assert 3 <= checking <= 3 + 2, "at most one batch above the limit"
-        assert await office.admission.receive([office.ledger.transaction().envelope], "hk1") == 0
-        assert len(office.admission._checking) == checking, "gossip is dropped, and is nobody's fault"
+        assert 3 <= len(office.admission._checking) <= 3 + 2, "at most one batch above the limit"
         office.checks.gate.set()
+        assert [await task for task in tasks] == [0] * 4, "gossip is dropped, and is nobody's fault"
+
+    asyncio.run(scenario())
+    assert 3 <= len(office.pool) <= 5
+
+
+# The window of clients
+
+
+def refusals(verdicts: Sequence[Verdict]) -> list[int]:
+    return [verdict.refusal.code if verdict.refusal else 0 for verdict in verdicts]
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
+    """A channel that was measured to be slow: three transactions may wait."""
+    monkeypatch.setattr(client_window, "SIZE_MIN", 3)
+    office = Office()
+    office.admission.window.decided(1, 100, START_MS - 20_000)
+    office.admission.window.decided(1, 100, START_MS - 10_000)
+    assert office.admission.window.size(START_MS) == 3
+    return office
+
+
+def test_clients_are_told_to_come_back_when_more_waits_than_is_committed_in_a_second(narrow: Office) -> None:
+    envelopes = [signed(narrow) for _ in range(5)]
+    verdicts = narrow.submit(*envelopes)
+    assert refusals(verdicts) == [0, 0, 0, Code.E_POOL_FULL, Code.E_POOL_FULL]
+    assert len(narrow.checks.seen) == 3, "no signature is checked for what is refused"
+    assert refusals(narrow.submit(*envelopes)) == refusals(verdicts), "what waits keeps its answer"
+    narrow.decide(*narrow.pool.reap(2, 1 << 20, START_MS))
+    assert refusals(narrow.submit(*envelopes[:3])) == [0, 0, 0], "as does what is on chain"
+    assert refusals(narrow.submit(*envelopes[3:])) == [0, 0], "and what comes back is let in"
+
+
+def test_what_is_on_its_way_into_the_pool_counts(narrow: Office) -> None:
+    async def scenario() -> list[list[Verdict]]:
+        narrow.checks.gate = asyncio.Event()
+        tasks = [asyncio.create_task(narrow.admission.submit([signed(narrow), signed(narrow)])) for _ in range(3)]
+        await asyncio.sleep(0)
+        narrow.checks.gate.set()
         return [await task for task in tasks]
 
-    codes = [v.refusal.code if v.refusal else 0 for verdicts in asyncio.run(scenario()) for v in verdicts]
-    assert Code.E_POOL_FULL in codes and codes[:3] == [0, 0, 0]
-    assert set(codes) == {0, Code.E_POOL_FULL}
+    codes = [refusals(verdicts) for verdicts in asyncio.run(scenario())]
+    assert codes == [[0, 0], [0, Code.E_POOL_FULL], [Code.E_POOL_FULL] * 2]
+    assert not +narrow.admission._entering
+
+
+def test_a_submission_that_is_cancelled_leaves_the_window_as_it_was(narrow: Office) -> None:
+    envelopes = [signed(narrow) for _ in range(3)]
+
+    async def scenario() -> None:
+        narrow.checks.gate = asyncio.Event()
+        submission = asyncio.create_task(narrow.admission.submit(envelopes))
+        await asyncio.sleep(0)
+        assert narrow.admission._entering.total() == 3
+        submission.cancel()
+        await asyncio.gather(submission, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert not +narrow.admission._entering
+    narrow.checks.gate = None
+    assert refusals(narrow.submit(signed(narrow))) == [0]
+
+
+def test_an_organisation_within_its_part_is_let_in_although_another_used_the_window_up(narrow: Office) -> None:
+    for _ in range(2):
+        narrow.submit(*[signed(narrow) for _ in range(5)])
+    assert len(narrow.pool) == 3
+    modest = [narrow.ledger.transaction("supplier-c").envelope for _ in range(2)]
+    assert refusals(narrow.submit(*modest)) == [0, Code.E_POOL_FULL], "one of three is its part"
+    one, other = (narrow.admission.organisation_of(private_key_of(f"supplier-{name}").public_key) for name in "ac")
+    assert one != other
+
+
+def test_what_peers_gossip_is_taken_whatever_the_window_says(narrow: Office) -> None:
+    assert narrow.receive(*[signed(narrow) for _ in range(10)]) == 0
+    assert len(narrow.pool) == 10
+    assert refusals(narrow.submit(signed(narrow))) == [Code.E_POOL_FULL]
+
+
+def test_a_stranger_is_told_so_and_not_to_come_back(narrow: Office) -> None:
+    narrow.receive(*[signed(narrow) for _ in range(10)])
+    stranger = narrow.ledger.transaction("stranger").envelope
+    assert refusals(narrow.submit(stranger)) == [Code.E_IDENTITY]
 
 
 # Gossip

@@ -1,0 +1,57 @@
+"""When the primary's next batch leaves: at once on an idle channel, seldom enough on a busy one (consensus.md 1.4).
+
+A block costs every validator some 10 ms of processor time whatever it holds (votes and their signatures, fsyncs, the
+upper levels of the tree, a commit), and a transaction waits for the blocks before its own anyhow. So while blocks are
+in flight the next one leaves about when the last one is expected to be stored: 50 ms later where that is quick, as the
+text has it, and up to 250 ms where the machines are busy, which is when the work saved is needed.
+
+Times are of the monotonic clock, in milliseconds. Nothing here decides what is valid: whoever proposes more or less
+often is as correct.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: With blocks in flight a batch waits for this many bytes ...
+BATCH_BYTES: Final = 1024 * 1024
+#: ... or so long, whatever the last blocks took ...
+BATCH_DELAY_MS: Final = 50
+#: ... and never longer than this: a quarter of what a client may wait at half load (p99 < 1 s, design section 13).
+BATCH_DELAY_MAX_MS: Final = 250
+#: With none it leaves nearly at once: a client's next transactions of the same burst are milliseconds away.
+IDLE_BATCH_DELAY_MS: Final = 5
+
+#: Own proposals whose time is being taken; more than any window (W <= 16). A view change forgets some unstored.
+TIMED_MAX: Final = 32
+
+
+class Pacing:
+    """How long this node's proposals take, and when the next one leaves."""
+
+    def __init__(self) -> None:
+        self._last_ms = -BATCH_DELAY_MAX_MS
+        self._took_ms = 0  # from proposing to storing, of the last few blocks
+        self._proposed: dict[bytes, int] = {}
+
+    @property
+    def delay_ms(self) -> int:
+        """How long after the last batch the next one leaves while blocks are in flight."""
+        return min(BATCH_DELAY_MAX_MS, max(BATCH_DELAY_MS, self._took_ms))
+
+    def ready_at_ms(self, in_flight: bool) -> int:
+        """From when on a batch that is not full may leave."""
+        return self._last_ms + (self.delay_ms if in_flight else IDLE_BATCH_DELAY_MS)
+
+    def proposed(self, block_hash: bytes, now_ms: int) -> None:
+        """A batch left."""
+        self._last_ms = now_ms
+        self._proposed[block_hash] = now_ms
+        if len(self._proposed) > TIMED_MAX:
+            del self._proposed[next(iter(self._proposed))]
+
+    def stored(self, block_hash: bytes, now_ms: int) -> None:
+        """A block is durable here; only own proposals tell how long one takes."""
+        proposed_ms = self._proposed.pop(block_hash, None)
+        if proposed_ms is not None:
+            self._took_ms += (now_ms - proposed_ms - self._took_ms) // 4

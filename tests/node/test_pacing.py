@@ -1,0 +1,63 @@
+"""When the primary's next batch leaves (consensus.md 1.4)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dawan_node.node.pacing import BATCH_DELAY_MAX_MS, BATCH_DELAY_MS, IDLE_BATCH_DELAY_MS, TIMED_MAX, Pacing
+
+
+def name(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def taking(ms: int, blocks: int = 40) -> Pacing:
+    pacing = Pacing()
+    for number in range(blocks):
+        pacing.proposed(name(number), number * 1_000)
+        pacing.stored(name(number), number * 1_000 + ms)
+    return pacing
+
+
+def test_the_first_batch_leaves_at_once() -> None:
+    assert Pacing().ready_at_ms(in_flight=True) <= 0
+
+
+def test_on_an_idle_channel_a_batch_waits_for_the_rest_of_its_burst_only() -> None:
+    pacing = taking(2_000)
+    pacing.proposed(name(99), 100_000)
+    assert pacing.ready_at_ms(in_flight=False) == 100_000 + IDLE_BATCH_DELAY_MS
+
+
+@pytest.mark.parametrize(("took_ms", "delay_ms"), [(5, 50), (49, 50), (120, 120), (249, 249), (3_000, 250)])
+def test_behind_others_it_waits_about_as_long_as_a_block_takes(took_ms: int, delay_ms: int) -> None:
+    pacing = taking(took_ms)
+    pacing.proposed(name(99), 100_000)
+    assert delay_ms - 4 <= pacing.ready_at_ms(in_flight=True) - 100_000 <= delay_ms
+
+
+def test_what_was_slow_is_forgotten_in_a_few_blocks() -> None:
+    pacing = taking(3_000)
+    for number in range(100, 120):
+        pacing.proposed(name(number), number * 1_000)
+        pacing.stored(name(number), number * 1_000 + 20)
+    assert pacing.delay_ms == BATCH_DELAY_MS
+
+
+def test_blocks_of_others_and_proposals_that_were_dropped_tell_nothing() -> None:
+    pacing = Pacing()
+    pacing.stored(name(1), 5_000)
+    for number in range(3 * TIMED_MAX):
+        pacing.proposed(name(number), 0)
+    assert pacing.delay_ms == BATCH_DELAY_MS and len(pacing._proposed) == TIMED_MAX
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 5_000)), max_size=60))
+def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
+    pacing, now_ms = Pacing(), 0
+    for number, proposes, pause_ms in steps:
+        now_ms += pause_ms
+        (pacing.proposed if proposes else pacing.stored)(name(number), now_ms)
+        assert BATCH_DELAY_MS <= pacing.delay_ms <= BATCH_DELAY_MAX_MS
