@@ -11,15 +11,14 @@ from dawan_node.execution.registry import BUILTIN, load_module
 from dawan_node.modules.kernel import module as kernel
 from dawan_node.rpc import values
 from dawan_node.rpc.module_page import Example, diagram, missing_examples, module_page
-from tests.modules.examples.notebook import Notebook
-from tests.modules.examples.pages import FOLDER, STORIES, description_of, page_of, told
+from tests.modules.examples.pages import FOLDER, STORIES, description_of, examples_of, page_of, told
 
 NAMES = sorted(BUILTIN)
 
 
 @functools.cache
-def story(name: str) -> Notebook:
-    return told(name)
+def examples(name: str) -> list[Example]:
+    return examples_of(name, told(name))
 
 
 def test_every_shipped_module_has_a_story() -> None:
@@ -28,7 +27,7 @@ def test_every_shipped_module_has_a_story() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_there_is_an_example_of_every_command(name: str) -> None:
-    missing = missing_examples(description_of(name), story(name).examples(name))
+    missing = missing_examples(description_of(name), examples(name))
     assert not missing, (
         f"{name} has no example of {', '.join(missing)}: let the story in tests/modules/examples/{name}.py send each "
         "of them once with success, then run scripts/module-pages"
@@ -39,7 +38,7 @@ def test_there_is_an_example_of_every_command(name: str) -> None:
 def test_the_page_is_what_the_code_and_the_examples_say(name: str) -> None:
     path = FOLDER / f"{name}.md"
     written = path.read_text(encoding="utf-8") if path.exists() else ""
-    assert written == page_of(name, story(name).examples(name)), (
+    assert written == page_of(name, examples(name)), (
         f"docs/modules/{name}.md is not what the code says any more: run scripts/module-pages"
     )
 
@@ -47,7 +46,7 @@ def test_the_page_is_what_the_code_and_the_examples_say(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_read_along_the_schema_that_module_describe_gives(name: str) -> None:
     description = description_of(name)
-    for example in story(name).examples(name):
+    for example in examples(name):
         schema = description["commands"][example.command]["args"]
         values.from_json(example.args, schema, "args", description)
 

@@ -25,7 +25,7 @@ NAMES = sorted(BUILTIN)
 #: Fields of an enumeration that are called so say where a record is in its life.
 STATE_FIELDS = ("state", "status")
 #: Modules whose whole life their story tells; the others are too rich for one.
-TOLD = ("governance", "kernel", "refdata")
+TOLD = ("governance", "kernel", "light_client", "refdata")
 #: What follows from a change of ``Organisation`` is kept, not moved.
 NO_LIFE = {("governance", "past_organisation")}
 
@@ -49,7 +49,7 @@ def test_every_state_is_reached(name: str) -> None:
 
 
 def met_by_story(name: str) -> frozenset[Move]:
-    return told(name).kit.moves
+    return frozenset().union(*[notebook.kit.moves for notebook in told(name)])
 
 
 @pytest.mark.parametrize("name", TOLD)

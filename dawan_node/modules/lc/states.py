@@ -1,9 +1,9 @@
-"""The life of a credit, a presentation, a reimbursement and an obligation: which command leads from where to where."""
+"""The lives of what the module keeps: which command leads a record from which state to which."""
 
 from __future__ import annotations
 
 from dawan_node.modules.lc.declaration import module
-from dawan_node.modules.lc.entities import Credit, PaymentObligation, Presentation, Reimbursement
+from dawan_node.modules.lc.entities import BoundTitle, Credit, PaymentObligation, Presentation, Reimbursement
 
 module.state_machine(
     Credit,
@@ -44,6 +44,16 @@ module.state_machine(
             "WAIVED -> HONOURED, ACCEPTED",
         ),
         "pay_presentation": "HONOURED, ACCEPTED, NEGOTIATED -> PAID",
+    },
+)
+
+module.state_machine(
+    BoundTitle,
+    "state",
+    {
+        "present_documents": ("-> BOUND", "BOUND -> RETURNED"),
+        "return_documents": "BOUND -> RETURNED",
+        "honour_presentation": "BOUND -> PASSED",
     },
 )
 

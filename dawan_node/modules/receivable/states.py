@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.modules.receivable.declaration import module
-from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher
+from dawan_node.modules.receivable.entities import Financing, Invoice, TitleSecurity, Voucher
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 module.state_machine(
@@ -113,5 +113,25 @@ module.state_machine(
         "open_clearing": "-> OPEN",
         "clear_batch": "OPEN -> CLEARED",
         "cancel_clearing": "OPEN -> CANCELLED",
+    },
+)
+
+module.state_machine(
+    TitleSecurity,
+    "state",
+    {
+        "apply_voucher_financing": "-> HELD",
+        "apply_invoice_financing": "-> HELD",
+        "apply_export_financing": "-> HELD",
+        "take_title": "HELD -> TAKEN",
+        "reject_financing": "HELD -> RETURNED",
+        "withdraw_financing": "HELD -> RETURNED",
+        "expire_financing": "HELD -> RETURNED",
+        "repay_financing": "HELD -> RETURNED",
+        "settle_voucher": "HELD -> RETURNED",
+        "clear_batch": "HELD -> RETURNED",
+        "settle_invoice": "HELD -> RETURNED",
+        # The financier sells on what it bought.
+        "fund_financing": "HELD -> RETURNED",
     },
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tests.modules.channels_kit import Channels
 from tests.modules.examples.notebook import Notebook
 from tests.modules.lc_kit import Desk, usd
 
 RECORD = bytes(range(32))
 
 
-def story() -> Notebook:
+def story() -> list[Notebook]:
     desk = Desk()
     notebook = Notebook(desk.kit)
     _issued_and_ended(desk)
@@ -16,7 +17,7 @@ def story() -> Notebook:
     _refused(desk)
     _silent(desk)
     _obligation(desk)
-    return notebook
+    return [notebook, _with_titles()]
 
 
 def _issued_and_ended(desk: Desk) -> None:
@@ -96,3 +97,20 @@ def _obligation(desk: Desk) -> None:
     desk.kit.pass_time(days=1)
     cash = desk.cash("bank-cn", "seller-a", usd(5_000_00))
     desk.ok("settle-bank", "pay_obligation", **one, cash=cash)
+
+
+def _with_titles() -> Notebook:
+    """Bills of this channel's own register: returned, presented again in other papers, passed to the bank."""
+    one = Channels(one=True)
+    notebook = Notebook(one.trade.kit)
+    credit = one.desk.credit()
+    title = one.title(holder="seller-a")
+    returned = one.present(credit, title=title)
+    one.desk.refuse(returned)
+    one.desk.ok("bank-hk", "return_documents", presentation=returned)
+    corrected = one.present(credit, title=title)
+    one.desk.refuse(corrected)
+    again = one.present(credit, title=title, replaces=corrected)
+    one.desk.comply(again)
+    one.desk.honour(again)
+    return notebook

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.modules.examples.notebook import Notebook
 from tests.modules.logistics_kit import GATE, HOUR, MINUTE, Channel, pallet
+from tests.modules.test_logistics_titles import Quay
 
 
-def story() -> Notebook:
+def story() -> list[Notebook]:
     channel = Channel()
     notebook = Notebook(channel.kit)
     _items(channel)
@@ -15,7 +16,7 @@ def story() -> Notebook:
     _out(channel)
     _elsewhere(channel)
     _back(channel)
-    return notebook
+    return [notebook, _against_a_foreign_title()]
 
 
 def _items(channel: Channel) -> None:
@@ -102,3 +103,13 @@ def _back(channel: Channel) -> None:
     channel.did("ka-ho", "GTOT", "MOMFM", "hk/B-4")
     channel.ok("customs-mo", "seize_declaration", **key, reason="counterfeit")
     channel.ok("ka-ho", "retract_milestone", shipment="hk/B-4", position=5, reason="it is still here")
+
+
+def _against_a_foreign_title() -> Notebook:
+    """The bill is kept by another channel, whose record says that it was surrendered."""
+    quay = Quay()
+    notebook = Notebook(quay.channel.kit)
+    quay.book()
+    quay.surrender()
+    quay.prove()
+    return notebook

@@ -14,7 +14,7 @@ from dawan_node.execution.describe import describe_module
 from dawan_node.execution.registry import load_module
 from dawan_node.rpc.json_schema import for_json
 from dawan_node.rpc.module_page import Example, module_page
-from tests.modules.examples import governance, kernel, lc, logistics, receivable, refdata, title
+from tests.modules.examples import governance, kernel, lc, light_client, logistics, receivable, refdata, title
 from tests.modules.examples.notebook import Notebook
 
 DOCS: Final = Path(__file__).resolve().parents[3] / "docs"
@@ -24,6 +24,7 @@ STORIES: Final[dict[str, ModuleType]] = {
     "governance": governance,
     "kernel": kernel,
     "lc": lc,
+    "light_client": light_client,
     "logistics": logistics,
     "receivable": receivable,
     "refdata": refdata,
@@ -31,10 +32,19 @@ STORIES: Final[dict[str, ModuleType]] = {
 }
 
 
-def told(name: str) -> Notebook:
-    """The story of a module, run."""
-    notebook: Notebook = STORIES[name].story()
-    return notebook
+def told(name: str) -> list[Notebook]:
+    """The story of a module, run: one notebook of each channel that it happens on."""
+    found: Notebook | list[Notebook] = STORIES[name].story()
+    return found if isinstance(found, list) else [found]
+
+
+def examples_of(name: str, notebooks: list[Notebook]) -> list[Example]:
+    """The first example of each command of the module."""
+    found: dict[str, Example] = {}
+    for notebook in notebooks:
+        for example in notebook.examples(name):
+            found.setdefault(example.command, example)
+    return list(found.values())
 
 
 def description_of(name: str) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in STORIES:
         path = FOLDER / f"{name}.md"
-        path.write_text(page_of(name, told(name).examples(name)), encoding="utf-8")
+        path.write_text(page_of(name, examples_of(name, told(name))), encoding="utf-8")
         sys.stdout.write(f"{path.relative_to(DOCS.parent)}\n")
 
 

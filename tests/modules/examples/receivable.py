@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.testing.trade import Trade, cny
+from tests.modules.examples import receivable_titles
 from tests.modules.examples.notebook import Notebook
 from tests.modules.receivable_kit import MILLION, Supervised, usd
 
@@ -10,7 +11,7 @@ from tests.modules.receivable_kit import MILLION, Supervised, usd
 THOUSAND = 100_000
 
 
-def story() -> Notebook:
+def story() -> list[Notebook]:
     trade = Supervised()
     notebook = Notebook(trade.kit)
     _invoices(trade)
@@ -22,7 +23,7 @@ def story() -> Notebook:
     _exports(trade)
     _tax_filings(trade)
     _rare_turns(trade)
-    return notebook
+    return [notebook, receivable_titles.story()]
 
 
 def _cash(trade: Trade, payer: str, payee: str, minor: int) -> dict[str, object]:

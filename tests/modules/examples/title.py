@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from dawan_node.testing.module_kit import private_key_of
+from tests.modules.channels_kit import Channels
 from tests.modules.examples.notebook import Notebook
 from tests.modules.title_envelope_kit import envelope, first, hash_of, issuance, manifest, sign
 from tests.modules.title_kit import DOCUMENT, Sea
@@ -12,7 +13,7 @@ from tests.modules.title_kit import DOCUMENT, Sea
 ELSEWHERE = hashlib.sha256(b"a document of another platform").digest()
 
 
-def story() -> Notebook:
+def story() -> list[Notebook]:
     sea = Sea()
     notebook = Notebook(sea.kit)
     # The votes are governance's.
@@ -22,7 +23,7 @@ def story() -> Notebook:
     _pledges(sea)
     _surrenders(sea)
     _received(sea)
-    return notebook
+    return [notebook, _reserved()]
 
 
 def _possession(sea: Sea) -> None:
@@ -62,3 +63,13 @@ def _received(sea: Sea) -> None:
     chain = sign(first(checksum=ELSEWHERE, issuanceManifestSignedContent=issuance(ELSEWHERE)))
     signed = {"checksum": ELSEWHERE, "manifest": sign(manifest(hash_of(chain), ELSEWHERE))}
     sea.ok("wave", "receive_envelope", **envelope(sea, chain, **signed))
+
+
+def _reserved() -> Notebook:
+    """For a financing on another channel, which comes to nothing."""
+    two = Channels()
+    notebook = Notebook(two.logistics.kit)
+    reservation = two.reserve(two.title(), "seller-a/F-1", "receivable.financing", recipients=["bank-hk"])
+    two.pass_time(days=4)
+    assert two.settle(reservation) == "RELEASED"
+    return notebook
