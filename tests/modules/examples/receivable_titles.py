@@ -1,4 +1,4 @@
-"""Titles as security of financings, on one channel: how each comes to be held, and every way in which it is free again."""
+"""Titles as security of financings, on one channel: how each comes to be held, and every way in which it is freed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _on_invoices(one: Channels) -> None:
     late, _ = _on_an_invoice(one, "A3", paid=False)
     one.pass_time(days=4)
     _do(one, "seller-a", "expire_financing", financing=late)
-    settled, invoice = _on_an_invoice(one, "A4")
+    _, invoice = _on_an_invoice(one, "A4")
     taken, _ = _on_an_invoice(one, "A5")
     repaid, _ = _on_an_invoice(one, "A6")
     cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION))
