@@ -37,7 +37,8 @@ module.state_machine(
         "refuse_presentation": "RECEIVED, EXAMINING -> REFUSED",
         "claim_preclusion": "RECEIVED, EXAMINING -> PRECLUDED",
         "waive_discrepancies": "REFUSED -> WAIVED",
-        "return_documents": "REFUSED -> RETURNED",
+        # Those that are not refused: when a title among them is not bound any more.
+        "return_documents": "RECEIVED, EXAMINING, COMPLYING, REFUSED, WAIVED, PRECLUDED -> RETURNED",
         # What was waived is the issuing bank's, which never negotiates its own credit.
         "honour_presentation": (
             "COMPLYING, PRECLUDED -> HONOURED, ACCEPTED, NEGOTIATED",

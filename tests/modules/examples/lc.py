@@ -113,4 +113,29 @@ def _with_titles() -> Notebook:
     again = one.present(credit, title=title, replaces=corrected)
     one.desk.comply(again)
     one.desk.honour(again)
+    for state in ("RECEIVED", "EXAMINING", "COMPLYING", "WAIVED", "PRECLUDED"):
+        _released_by_a_court(one, state)
     return notebook
+
+
+def _released_by_a_court(one: Channels, state: str) -> None:
+    """The title of a presentation in that state is not bound any more, so the documents go back."""
+    credit = one.desk.credit(confirmed=True)
+    title = one.title(state, holder="seller-a")
+    presentation = one.present(credit, title=title)
+    if state == "EXAMINING":
+        one.desk.ok("bank-hk", "examine_presentation", presentation=presentation)
+    elif state == "COMPLYING":
+        one.desk.comply(presentation)
+    elif state == "WAIVED":
+        one.desk.refuse(presentation)
+        for person in ("buyer-a", "bank-cn"):
+            one.desk.ok(person, "waive_discrepancies", presentation=presentation)
+    elif state == "PRECLUDED":
+        one.pass_time(days=14)
+        one.desk.ok("seller-a", "claim_preclusion", presentation=presentation)
+    order = {"module": "title", "asset": title, "order": f"HCA {state}"}
+    one.logistics.ok("judge", "kernel", "order_release", **order)
+    found = one.desk.get(presentation)
+    assert found.state == state
+    one.desk.ok(found.bank, "return_documents", presentation=presentation)
