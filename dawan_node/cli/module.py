@@ -165,13 +165,14 @@ def describe(name: str, version: int | None, markdown: bool, output: str) -> Non
 
     With -o json it is what a node answers to module_describe.
     """
-    from dawan_node.cli.module_page import page, rows_of
+    from dawan_node.cli.module_tables import rows_of
     from dawan_node.execution.describe import describe_module
     from dawan_node.rpc.json_schema import for_json
+    from dawan_node.rpc.module_page import module_page
 
     document = for_json(describe_module(_version(name, version)))
     if markdown:
-        click.echo(page(document), nl=False)
+        click.echo(module_page(document, preface="Made by `dawan-node module describe`."), nl=False)
     elif output == "json":
         print_json(document)
     else:

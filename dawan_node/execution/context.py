@@ -242,7 +242,7 @@ class Context(_Reads):
             raise NamespaceViolation(f"{module} exports no function {function}")
         if self._depth == CALL_DEPTH_MAX:
             raise ModuleFault(f"calls nest deeper than {CALL_DEPTH_MAX}")
-        inner = Context(
+        inner = type(self)(
             self._layer,
             self._registry,
             callee,

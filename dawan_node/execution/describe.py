@@ -2,7 +2,9 @@
 
 The schemas are of the *named* fields, as people and ERPs write them: an entity is stored as an array, but described
 as an object. ``format`` marks what JSON writes differently: ``money``, ``instant-ms``, ``date``; fields of type bytes
-carry ``contentEncoding`` and are written as ``0x`` hexadecimal.
+carry ``contentEncoding`` and are written as ``0x`` hexadecimal. ``states`` of an entity are its field, the values and
+the transitions: ``from`` is empty for a new record, ``to`` for a deleted one, ``by`` the commands or exported
+functions that make the move.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import msgspec
 
 from dawan_node.execution.module import Module
 from dawan_node.execution.money import Money
+from dawan_node.execution.transitions import StateMachine
 
 _REFERENCE: Final = "#/$defs/{name}"
 
@@ -57,12 +60,24 @@ def describe_module(module: Module) -> dict[str, Any]:
                 "schema_version": entity.spec.schema,
                 "indexes": sorted(entity.indexes),
                 "value": schema_of[entities[name]],
+                **_states(module.state_machines.get(name)),
             }
             for name, entity in module.entities.items()
         },
         "events": {name: {"data": schema_of[kind]} for name, kind in events.items()},
         "$defs": definitions,
     }
+
+
+def _states(machine: StateMachine | None) -> dict[str, Any]:
+    """``states`` of a record that has any: the field, its values in order, the moves with all that make each."""
+    if machine is None:
+        return {}
+    moves: dict[tuple[str, str], list[str]] = {}
+    for move in machine.transitions:
+        moves.setdefault((move.before, move.after), []).append(move.by)
+    transitions = [{"from": before, "to": after, "by": by} for (before, after), by in moves.items()]
+    return {"states": {"field": machine.field, "values": list(machine.states), "transitions": transitions}}
 
 
 class _Doubles:

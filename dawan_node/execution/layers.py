@@ -98,7 +98,7 @@ class TransactionLayer:
 
     def load(self, spec: EntitySpec, key: bytes) -> Any:
         """The entity under ``key``, or None."""
-        entity, size = self._peek(spec, (spec.module, spec.collection, key))
+        entity, size = self.peek(spec, (spec.module, spec.collection, key))
         self.charge(size)
         return entity
 
@@ -114,14 +114,14 @@ class TransactionLayer:
         self.charge(len(value))
         state_key = (spec.module, spec.collection, key)
         if spec.indexes:
-            self._reindex(spec, key, self._peek(spec, state_key)[0], entity)
+            self._reindex(spec, key, self.peek(spec, state_key)[0], entity)
         self._writes[state_key] = (value, entity)
 
     def remove(self, spec: EntitySpec, key: bytes) -> bool:
         """Delete the entity under ``key``; False when there is none."""
         self.charge()
         state_key = (spec.module, spec.collection, key)
-        entity = self._peek(spec, state_key)[0]
+        entity = self.peek(spec, state_key)[0]
         if entity is None:
             return False
         self._reindex(spec, key, entity, None)
@@ -168,7 +168,8 @@ class TransactionLayer:
                 below = block.indexes[name] = SortedIndex()
             below.update(entries)
 
-    def _peek(self, spec: EntitySpec, state_key: StateKey) -> _Stored:
+    def peek(self, spec: EntitySpec, state_key: StateKey) -> _Stored:
+        """As ``load``, with the encoded size, and not counted: for what the node itself has to know."""
         written = self._writes.get(state_key)
         if written is not None:
             value, entity = written

@@ -98,6 +98,7 @@ from dawan_node.execution.rates import (
     year_fraction,
 )
 from dawan_node.execution.text import alphanumeric, fold
+from dawan_node.execution.transitions import StateMachine
 from dawan_node.primitives.names import is_identifier
 
 __all__ = [
@@ -257,6 +258,7 @@ class Module:
         self.queries: Final[dict[str, Query]] = {}
         self.invariants: Final[dict[str, InvariantFunction]] = {}
         self.exports: Final[dict[str, Callable[..., Any]]] = {}
+        self.state_machines: Final[dict[str, StateMachine]] = {}
 
     def command(
         self, name: str, *, args: type[A], roles: tuple[str, ...]
@@ -311,6 +313,21 @@ class Module:
             return function
 
         return declare
+
+    def state_machine(self, entity: type[Entity], field: str, moves: Mapping[str, str | Sequence[str]]) -> None:
+        """Declare which command, or exported function, moves a record from which state to which (``transitions``).
+
+        After the commands: a name that is neither is refused. Raises DeclarationError.
+        """
+        collection = entity.spec.collection
+        if self.entities.get(collection) is not entity:
+            raise DeclarationError(f"{self.name} keeps no {entity.__name__}")
+        if collection in self.state_machines:
+            raise DeclarationError(f"{self.name} declares the states of {collection} twice")
+        for name in moves:
+            if name not in self.commands and name not in self.exports:
+                raise DeclarationError(f"{self.name} has no command and exports no function {name}")
+        self.state_machines[collection] = StateMachine.of(entity, field, moves)
 
     def _claim(self, table: Mapping[str, object], name: str) -> None:
         if not is_identifier(name):

@@ -9,7 +9,8 @@ The fixture of a module's tests::
     first, second = kit.block(kit.call("bank-1", "reserve", ...), kit.call("bank-2", "reserve", ...))
 
 Every block passes the same checks as on a node (``Executor.check_block``), and after it every invariant of every
-module is checked; a violation fails the test. Signatures are not made: the kit tests rules, not cryptography.
+module is checked; a violation fails the test, and so does a move between states that its module does not declare
+(``Module.state_machine``). Signatures are not made: the kit tests rules, not cryptography.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.seat import SEAT_TAG, seat_claim_bytes
 from dawan_node.primitives.transaction import Body, Transaction, assemble_envelope
 from dawan_node.testing.memory_state import MemoryState
+from dawan_node.testing.moves import Move, MoveWatch
 
 E = TypeVar("E", bound=Entity)
 
@@ -82,6 +84,8 @@ class ModuleKit:
             list(given.values()), people, orgs=orgs, params=params, policies=policies, created_ms=created_ms
         )
         self.executor: Final = Executor(Registry(given.values()), self.genesis)
+        self._watch: Final = MoveWatch()
+        self.executor.context_type = self._watch.context_type()
         self.state: Final = MemoryState()
         start = self.executor.genesis_state()
         self.state.apply(start.changes)
@@ -125,7 +129,7 @@ class ModuleKit:
     def block(self, *transactions: Transaction, after_ms: int = 1_000) -> tuple[Receipt, ...]:
         """Execute a block ``after_ms`` after the last one, apply it and check the invariants.
 
-        Raises AssertionError when a node would refuse the block or an invariant is violated.
+        Raises AssertionError when a node would refuse the block, an invariant is violated or a move is not declared.
         """
         header = self.header(transactions, after_ms)
         refusal = self.executor.check_block(self.state, self.time_ms, header, transactions)
@@ -140,6 +144,7 @@ class ModuleKit:
             self._validators = execution.next_validators
             self._epoch += 1
         self.check_invariants()
+        self._watch.settle(self.executor.registry, transactions, execution.receipt_objects)
         witness = ModuleKit.witness
         if witness is not None:
             witness(self, execution, transactions)
@@ -199,6 +204,11 @@ class ModuleKit:
         violations = self.executor.violations(self.state, height=self.height, time_ms=self.time_ms)
         if violations:
             raise AssertionError(f"after block {self.height}: " + "; ".join(violations))
+
+    @property
+    def moves(self) -> frozenset[Move]:
+        """The moves between states that commands made so far, here and on copies of this kit."""
+        return frozenset(self._watch.met)
 
     @property
     def state_root(self) -> bytes:

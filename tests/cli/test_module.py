@@ -105,7 +105,7 @@ def test_a_description_is_what_a_node_answers(name: str) -> None:
     page = dawan("describe", name, "--markdown").stdout
     table = dawan("describe", name).stdout
     for entry in (*expected["commands"], *expected["queries"], *expected["events"], *expected["errors"]):
-        assert f"| {entry} |" in page
+        assert f"`{entry}`" in page
         assert entry in table
 
 

@@ -18,4 +18,8 @@ from dawan_node.modules.governance import (
 )
 from dawan_node.modules.governance.declaration import module
 
-__all__ = ["evidence", "identities", "module", "nodes", "proposals", "queries", "resolutions", "validators"]
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.governance import states
+
+__all__ = ["evidence", "identities", "module", "nodes", "proposals", "queries", "resolutions", "states", "validators"]

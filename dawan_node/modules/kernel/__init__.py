@@ -18,6 +18,10 @@ from dawan_node.modules.kernel import attestations, cash, documents, fingerprint
 from dawan_node.modules.kernel.declaration import module
 from dawan_node.modules.kernel.lookups import is_frozen, live_lock, settled_answer
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.kernel import states
+
 __all__ = [
     "attestations",
     "cash",
@@ -30,4 +34,5 @@ __all__ = [
     "module",
     "queries",
     "settled_answer",
+    "states",
 ]

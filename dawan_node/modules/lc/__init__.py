@@ -21,6 +21,10 @@ from dawan_node.modules.lc import (
 )
 from dawan_node.modules.lc.declaration import module
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.lc import states
+
 __all__ = [
     "amendments",
     "credits",
@@ -31,6 +35,7 @@ __all__ = [
     "presentations",
     "queries",
     "reimbursements",
+    "states",
     "titles",
     "transfers",
 ]

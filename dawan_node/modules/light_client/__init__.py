@@ -14,6 +14,10 @@ from dawan_node.modules.light_client import clients, commitments, proofs, querie
 from dawan_node.modules.light_client.declaration import Client, Commitment, Reservation, module
 from dawan_node.modules.light_client.reservations import lock_owner
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.light_client import states
+
 __all__ = [
     "Client",
     "Commitment",
@@ -25,4 +29,5 @@ __all__ = [
     "proofs",
     "queries",
     "reservations",
+    "states",
 ]

@@ -26,6 +26,10 @@ from dawan_node.modules.logistics import (
 )
 from dawan_node.modules.logistics.declaration import module
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.logistics import states
+
 __all__ = [
     "capture",
     "cold_chain",
@@ -39,4 +43,5 @@ __all__ = [
     "module",
     "queries",
     "shipments",
+    "states",
 ]

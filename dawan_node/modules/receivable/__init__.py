@@ -34,6 +34,10 @@ from dawan_node.modules.receivable import (
 )
 from dawan_node.modules.receivable.declaration import module
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.receivable import states
+
 __all__ = [
     "clearing",
     "declarations",
@@ -48,6 +52,7 @@ __all__ = [
     "repayment",
     "reports",
     "settlement",
+    "states",
     "supervised_invariants",
     "supervised_queries",
     "tax_filings",

@@ -22,6 +22,10 @@ from dawan_node.modules.refdata.lookups import (
     parameter,
 )
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.refdata import states
+
 __all__ = [
     "Edition",
     "Parameter",
@@ -35,4 +39,5 @@ __all__ = [
     "module",
     "parameter",
     "queries",
+    "states",
 ]

@@ -30,6 +30,10 @@ from dawan_node.modules.title import (
 from dawan_node.modules.title.declaration import module
 from dawan_node.modules.title.lookups import current_title, is_delivered_against
 
+# isort: split
+# It names commands, so they come first.
+from dawan_node.modules.title import states
+
 __all__ = [
     "current_title",
     "drafts",
@@ -43,6 +47,7 @@ __all__ = [
     "pledges",
     "queries",
     "reservations",
+    "states",
     "surrenders",
     "transfers",
     "trust",

@@ -1,0 +1,137 @@
+"""The lives of what the module keeps: which command leads a record from which state to which."""
+
+from __future__ import annotations
+
+from dawan_node.modules.receivable.declaration import module
+from dawan_node.modules.receivable.entities import Financing, Invoice, TitleSecurity, Voucher
+from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
+
+module.state_machine(
+    Invoice,
+    "state",
+    {
+        "record_invoice": "-> RECORDED",
+        "confirm_invoice": "RECORDED, DISPUTED -> CONFIRMED",
+        "dispute_invoice": "RECORDED, CONFIRMED -> DISPUTED",
+        "cancel_invoice": "RECORDED, CONFIRMED, DISPUTED -> CANCELLED",
+        "issue_voucher": ("CONFIRMED -> PARTLY_USED, USED", "PARTLY_USED -> USED"),
+        # A voucher that ends before anybody relied on it gives back what it used.
+        "decline_voucher": ("PARTLY_USED -> CONFIRMED", "USED -> CONFIRMED, PARTLY_USED"),
+        "cancel_voucher": ("PARTLY_USED -> CONFIRMED", "USED -> CONFIRMED, PARTLY_USED"),
+        "fund_financing": "CONFIRMED -> USED",
+        "repay_financing": "USED -> CONFIRMED",
+        "settle_invoice": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED"),
+        # The last part of all that was issued on it is paid.
+        "settle_voucher": "USED -> SETTLED",
+        "clear_batch": "USED -> SETTLED",
+    },
+)
+
+module.state_machine(
+    Voucher,
+    "state",
+    {
+        "issue_voucher": "-> OFFERED",
+        "accept_voucher": "OFFERED, TRANSFERRING -> ACTIVE",
+        "decline_voucher": ("OFFERED -> CANCELLED", "TRANSFERRING -> ACTIVE"),
+        # The voucher ends and its parts begin.
+        "split_voucher": ("ACTIVE -> SPLIT", "-> ACTIVE"),
+        "transfer_voucher": "ACTIVE -> TRANSFERRING",
+        "cancel_voucher": "ACTIVE -> CANCELLED",
+        "fund_financing": "ACTIVE -> PLEDGED",
+        "repay_financing": "PLEDGED -> ACTIVE",
+        # The pledge is enforced: the financier holds it.
+        "claim_recourse": "PLEDGED -> ACTIVE",
+        "settle_voucher": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
+        "clear_batch": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
+        "default_voucher": "ACTIVE, TRANSFERRING -> DEFAULTED",
+    },
+)
+
+module.state_machine(
+    Financing,
+    "state",
+    {
+        "apply_voucher_financing": "-> APPLIED",
+        "apply_invoice_financing": "-> APPLIED",
+        "apply_export_financing": "-> APPLIED",
+        "reserve_financing": "APPLIED -> RESERVED, HELD",
+        "approve_similar": "HELD -> RESERVED",
+        "reject_financing": "APPLIED, HELD, RESERVED -> REJECTED",
+        "withdraw_financing": "APPLIED, HELD -> WITHDRAWN",
+        "expire_financing": "RESERVED -> EXPIRED",
+        # REPAID is the financing of a financier that sells on what it bought.
+        "fund_financing": ("RESERVED -> FUNDED", "FUNDED -> REPAID"),
+        "declare_overdue": "FUNDED -> OVERDUE",
+        "repay_financing": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "claim_recourse": "FUNDED, OVERDUE -> RECOURSE",
+        "settle_voucher": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+    },
+)
+
+module.state_machine(
+    Rediscount,
+    "state",
+    {
+        "submit_rediscount": "-> SUBMITTED",
+        "accept_rediscount": "SUBMITTED -> ACCEPTED",
+        "reject_rediscount": "SUBMITTED, ACCEPTED -> REJECTED",
+        "withdraw_rediscount": "SUBMITTED, ACCEPTED -> WITHDRAWN",
+        "fund_rediscount": "ACCEPTED -> FUNDED",
+        "repay_rediscount": "FUNDED -> REPAID",
+    },
+)
+
+module.state_machine(
+    ExportDeclaration,
+    "state",
+    {
+        "record_declaration": "-> RELEASED",
+        "block_declaration": "RELEASED -> BLOCKED",
+        "clear_declaration": "BLOCKED -> RELEASED",
+        "revoke_declaration": "RELEASED, BLOCKED -> REVOKED",
+    },
+)
+
+module.state_machine(
+    TaxFiling,
+    "state",
+    {
+        "file_payment": "-> FILED",
+        "accept_filing": "FILED -> ACCEPTED",
+        "pay_filing": "ACCEPTED -> EXHAUSTED",
+        "cancel_filing": "FILED, ACCEPTED -> CANCELLED",
+    },
+)
+
+module.state_machine(
+    ClearingBatch,
+    "state",
+    {
+        "open_clearing": "-> OPEN",
+        "clear_batch": "OPEN -> CLEARED",
+        "cancel_clearing": "OPEN -> CANCELLED",
+    },
+)
+
+module.state_machine(
+    TitleSecurity,
+    "state",
+    {
+        "apply_voucher_financing": "-> HELD",
+        "apply_invoice_financing": "-> HELD",
+        "apply_export_financing": "-> HELD",
+        "take_title": "HELD -> TAKEN",
+        "reject_financing": "HELD -> RETURNED",
+        "withdraw_financing": "HELD -> RETURNED",
+        "expire_financing": "HELD -> RETURNED",
+        "repay_financing": "HELD -> RETURNED",
+        "settle_voucher": "HELD -> RETURNED",
+        "clear_batch": "HELD -> RETURNED",
+        "settle_invoice": "HELD -> RETURNED",
+        # The financier sells on what it bought.
+        "fund_financing": "HELD -> RETURNED",
+    },
+)

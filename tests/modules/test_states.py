@@ -1,0 +1,93 @@
+"""The declared state machines of the shipped modules: complete, and every move of them happens.
+
+That no undeclared move happens is checked by the module kit after every block of every test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from dawan_node.execution.registry import BUILTIN, load_module
+from dawan_node.execution.transitions import states_of
+from dawan_node.testing.moves import Move, declared_moves
+from tests.modules import (
+    test_lc_properties,
+    test_logistics_properties,
+    test_receivable_properties,
+    test_title_properties,
+)
+from tests.modules.examples.pages import told
+
+NAMES = sorted(BUILTIN)
+#: Fields of an enumeration that are called so say where a record is in its life.
+STATE_FIELDS = ("state", "status")
+#: Modules whose whole life their story tells; the others are too rich for one.
+TOLD = ("governance", "kernel", "light_client", "refdata")
+#: What follows from a change of ``Organisation`` is kept, not moved.
+NO_LIFE = {("governance", "past_organisation")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_record_with_a_state_says_how_it_moves(name: str) -> None:
+    module = load_module(name, 1)
+    with_state = {
+        (collection, field.name)
+        for collection, entity in module.entities.items()
+        for field in msgspec.structs.fields(entity)
+        if field.name in STATE_FIELDS and states_of(entity, field.name) and (name, collection) not in NO_LIFE
+    }
+    assert with_state == {(collection, machine.field) for collection, machine in module.state_machines.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_state_is_reached(name: str) -> None:
+    for machine in load_module(name, 1).state_machines.values():
+        assert {move.after for move in machine.transitions} - {""} == set(machine.states)
+
+
+def met_by_story(name: str) -> frozenset[Move]:
+    return frozenset().union(*[notebook.kit.moves for notebook in told(name)])
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_story_of_a_small_module_makes_every_move_it_declares(name: str) -> None:
+    assert_met(name, [met_by_story(name)])
+
+
+def walked_goods(seed: int) -> frozenset[Move]:
+    walk = test_logistics_properties.Walk(seed)
+    for _ in range(40):
+        walk.block(walk.random.randint(3, 7))
+    return walk.channel.kit.moves
+
+
+WALKS: dict[str, Callable[[int], frozenset[Move]]] = {
+    "receivable": lambda seed: test_receivable_properties.walk(seed, blocks=40).trade.kit.moves,
+    "lc": lambda seed: test_lc_properties.walk(seed, 40).desk.kit.moves,
+    "title": lambda seed: test_title_properties.walk(seed, 40).sea.kit.moves,
+    "logistics": walked_goods,
+}
+#: So many walks of forty blocks at most; most moves are met in the first ten.
+WALKS_MAX = 400
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("name", WALKS)
+def test_random_commands_make_every_move_that_is_declared(name: str) -> None:
+    def moves() -> Iterator[frozenset[Move]]:
+        yield met_by_story(name)
+        yield from map(WALKS[name], range(2_000_000, 2_000_000 + WALKS_MAX))
+
+    assert_met(name, moves())
+
+
+def assert_met(name: str, moves: Iterator[frozenset[Move]] | list[frozenset[Move]]) -> None:
+    left = set(declared_moves(load_module(name, 1)))
+    for some in moves:
+        left -= some
+        if not left:
+            return
+    assert not left, "declared and never met: " + "; ".join(sorted(map(str, left)))
