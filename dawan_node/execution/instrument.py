@@ -9,6 +9,7 @@ this way is refused by ``lint`` before; the rewriting itself never fails and nev
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Final, cast
 
 from dawan_node.execution.guard import CALLS, METHODS
@@ -22,6 +23,19 @@ _OPERATORS: Final[dict[type[ast.operator], str]] = {
     ast.Pow: "@pow",
 }
 
+
+#: What takes time, or makes a value one level deeper than its parts.
+_OPERATIONS: Final = (
+    ast.Attribute, ast.BinOp, ast.Call, ast.Compare, ast.Dict, ast.JoinedStr, ast.List, ast.Set, ast.Subscript,
+    ast.Tuple, ast.UnaryOp,
+)  # fmt: skip
+_COUNT_THEMSELVES: Final = (
+    ast.For, ast.While, ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+#: Eight operations take about as long as the turn of a loop that does nothing.
+_NODES_PER_UNIT: Final = 8
+#: More than any file has that anybody reads.
+_NODES_MAX: Final = 10_000_000
 
 #: What the parser writes where an f-string says neither ``!r``, ``!s`` nor ``!a``.
 _NO_CONVERSION: Final = -1
@@ -61,17 +75,20 @@ class _Rewriter(ast.NodeTransformer):
     # Statements
 
     def visit_For(self, node: ast.For) -> ast.AST:
+        tick = _counted(node, node.body)
         self.generic_visit(node)
         node.iter = _call("@iter", node.iter)
-        node.body = [_counted(node), *node.body]
+        node.body = [tick, *node.body]
         return node
 
     def visit_While(self, node: ast.While) -> ast.AST:
+        tick = _counted(node, [node.test, *node.body])
         self.generic_visit(node)
-        node.body = [_counted(node), *node.body]
+        node.body = [tick, *node.body]
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        units = _units(node.body)
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         arguments = node.args
         arguments.defaults = [self.visit(default) for default in arguments.defaults]
@@ -79,7 +96,7 @@ class _Rewriter(ast.NodeTransformer):
         body = [self.visit(statement) for statement in node.body]
         head = body[:1] if ast.get_docstring(node, clean=False) is not None else []
         rest = body[len(head) :] or [ast.Pass()]
-        mark = ast.Assign([ast.Name("@meter", ast.Store())], _call("@enter"))
+        mark = ast.Assign([ast.Name("@meter", ast.Store())], _call("@enter", units))
         leave = ast.Expr(_call("@leave", ast.Name("@meter", ast.Load())))
         node.body = [*head, ast.copy_location(mark, node), ast.copy_location(ast.Try(rest, [], [], [leave]), node)]
         return node
@@ -117,16 +134,36 @@ class _Rewriter(ast.NodeTransformer):
 
     # Expressions
 
-    def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        return self._comprehension(node, [node.elt])
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
+        return self._comprehension(node, [node.elt])
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.AST:
+        return self._comprehension(node, [node.elt])
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        return self._comprehension(node, [node.key, node.value])
+
+    def _comprehension(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, made: list[ast.expr]
+    ) -> ast.AST:
+        # What is made counts with the innermost turn, conditions with their own.
+        parts: list[list[ast.expr]] = [list(turn.ifs) for turn in node.generators]
+        parts[-1] += made
+        ticks = [_call("@tick", _units(part)) for part in parts]
         self.generic_visit(node)
-        node.iter = _call("@iter", node.iter)
-        node.ifs = [_call("@tick"), *node.ifs]
+        for turn, tick in zip(node.generators, ticks, strict=True):
+            turn.iter = _call("@iter", turn.iter)
+            turn.ifs = [tick, *turn.ifs]
         return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        units = _units([node.body])
         self.generic_visit(node)
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-        node.body = _call("@thunk", ast.Lambda(nothing, node.body))
+        node.body = _call("@thunk", ast.Lambda(nothing, node.body), units)
         return ast.copy_location(node, node)
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
@@ -251,8 +288,25 @@ def _is_small(node: ast.BinOp) -> bool:
     return False
 
 
-def _counted(node: ast.stmt) -> ast.stmt:
-    return ast.copy_location(ast.Expr(_call("@tick")), node)
+def _counted(node: ast.stmt, body: Sequence[ast.AST]) -> ast.stmt:
+    return ast.copy_location(ast.Expr(_call("@tick", _units(body))), node)
+
+
+def _units(body: Sequence[ast.AST]) -> ast.Constant:
+    """What one run through ``body`` costs: one, and one more for each ``_NODES_PER_UNIT`` operations in it.
+
+    What is in loops, comprehensions and functions inside counts there.
+    """
+    operations = 0
+    pending = list(body)
+    for _ in range(_NODES_MAX):
+        if not pending:
+            break
+        node = pending.pop()
+        operations += isinstance(node, _OPERATIONS)
+        if not isinstance(node, _COUNT_THEMSELVES):
+            pending.extend(ast.iter_child_nodes(node))
+    return ast.Constant(1 + operations // _NODES_PER_UNIT)
 
 
 def _call(name: str, *arguments: ast.expr) -> ast.Call:

@@ -2,9 +2,9 @@
 
 SDK calls are counted by ``layers``. Between two of them a module may loop and recurse, and a thread that does so cannot
 be stopped from outside. So the code of modules that are not part of this package counts for itself (``instrument``):
-each turn of a loop, each call of a function and each operation that copies or searches is *work*. A transaction has
-``WORK_PER_STEP`` units for each step it may use; more is ``OutOfSteps``, as for SDK calls: the same on every node,
-whatever its speed.
+each turn of a loop and each call of a function is *work*, more if its body is long, and so is what copies or searches.
+A transaction has ``WORK_PER_STEP`` units for each step it may use; more is ``OutOfSteps``, as for SDK calls: the same
+on every node, whatever its speed.
 """
 
 from __future__ import annotations
@@ -83,19 +83,19 @@ def charge(units: int) -> None:
         raise OutOfSteps
 
 
-def guard_tick() -> bool:
-    """One turn of a loop; true, so that it can stand in a comprehension's condition."""
+def guard_tick(units: int = 1) -> bool:
+    """One turn of a loop, worth so much; true, so that it can stand in a comprehension's condition."""
     meter = _running.meter
-    meter.left -= 1
+    meter.left -= units
     if meter.left < 0:
         raise OutOfSteps
     return True
 
 
-def guard_enter() -> Meter:
-    """A function begins; its end is ``guard_leave``."""
+def guard_enter(units: int = 1) -> Meter:
+    """A function begins whose body is worth so much; its end is ``guard_leave``."""
     meter = _running.meter
-    meter.left -= 1
+    meter.left -= units
     meter.depth += 1
     if meter.left < 0 or meter.depth > DEPTH_MAX:
         meter.depth -= 1
@@ -108,9 +108,9 @@ def guard_leave(meter: Meter) -> None:
     meter.depth -= 1
 
 
-def guard_thunk(function: Callable[[], Any]) -> Any:
+def guard_thunk(function: Callable[[], Any], units: int = 1) -> Any:
     """The body of a lambda."""
-    meter = guard_enter()
+    meter = guard_enter(units)
     try:
         return function()
     finally:

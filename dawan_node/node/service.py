@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import dawan_node
@@ -20,6 +19,7 @@ from dawan_node.node.admission import Verdict
 from dawan_node.node.channel import Channel
 from dawan_node.node.clock import Clock
 from dawan_node.node.consortium import Consortium
+from dawan_node.node.deep_threads import deep_threads
 from dawan_node.node.event_bus import Committed
 from dawan_node.node.ledger import Ledger, status_of
 from dawan_node.p2p.network import Network
@@ -73,7 +73,7 @@ class Service:
         self._started_ms: Final = clock.monotonic_ms()
         self._descriptions: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._ledgers: Final = {name: Ledger(channel, consortium) for name, channel in channels.items()}
-        self._readers: Final = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._readers: Final = deep_threads(READERS, "reader")
 
     def close(self) -> None:
         """End the reading threads."""

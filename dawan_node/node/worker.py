@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
+
+from dawan_node.node.deep_threads import deep_threads
 
 T = TypeVar("T")
 
@@ -20,7 +22,7 @@ class Worker:
 
     def __init__(self, name: str, wake: Callable[[], None]) -> None:
         """``wake`` is called on the event loop after each job, for whoever waits for its outcome."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = deep_threads(1, name)
         self._loop = asyncio.get_running_loop()
         self._wake = wake
         self.failure: BaseException | None = None

@@ -245,7 +245,7 @@ class Cluster:
         verifier = Verifier(Mode.INLINE)
         links = Links(self, node.name)
         with (
-            mock.patch("dawan_node.node.worker.ThreadPoolExecutor", thread),
+            mock.patch("dawan_node.node.worker.deep_threads", thread),
             mock.patch("dawan_node.node.log_writer.ThreadPoolExecutor", thread),
         ):
             log_writer = LogWriter(wal)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -125,3 +127,18 @@ def test_closing_finishes_the_job_that_runs_and_drops_the_others() -> None:
 
     asyncio.run(main())
     assert ran == ["first"]
+
+
+def test_a_value_nested_as_deep_as_a_budget_allows_does_not_end_the_process() -> None:
+    """Eight levels for each of 160,000 units of work; an ordinary thread ends the process at some 100,000 levels."""
+    script = (
+        "from dawan_node.node.deep_threads import deep_threads\n"
+        "def nested():\n"
+        "    value = ()\n"
+        "    for _ in range(8 * 160_000):\n"
+        "        value = (value,)\n"
+        "    return hash(value) is not None\n"
+        "print(deep_threads(1, 'deep').submit(nested).result())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
