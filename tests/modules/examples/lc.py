@@ -78,7 +78,7 @@ def _silent(desk: Desk) -> None:
     """Nobody examines in time, and another credit passes its last day."""
     credit = desk.credit(confirmed=True, available_by="NEGOTIATION")
     dates = {"expiry": desk.day(5), "latest_shipment": desk.day(4)}
-    unused = (desk.credit(**dates), _issued(desk, **dates))
+    unused = (desk.credit(**dates), _issued(desk, **dates), desk.credit(confirmed=True, **dates))
     presentation = desk.present(credit)
     desk.kit.pass_time(days=14)
     desk.ok("seller-a", "claim_preclusion", presentation=presentation)

@@ -122,10 +122,13 @@ def _rediscounts(desk: Supervised) -> None:
 
 def _clearing(desk: Supervised) -> None:
     due_date = desk.day(30)
-    vouchers = [desk.voucher(f"V-3{number}", minor=MILLION, due_date=due_date) for number in (1, 2)]
+    vouchers = [desk.voucher(f"V-3{number}", minor=MILLION, due_date=due_date) for number in (1, 2, 3)]
     desk.ok("core-1", "cancel_clearing", batch=desk.batch("C-1", *vouchers))
     batch = desk.batch("C-2", *vouchers)
-    desk.kit.pass_time(days=30)
+    # One is offered to somebody else just then, another is in default already.
+    desk.ok("supplier-a", "transfer_voucher", voucher=vouchers[1], to="supplier-b")
+    desk.kit.pass_time(days=31)
+    desk.ok("supplier-a", "default_voucher", voucher=vouchers[2])
     desk.ok("settle-bank", "clear_batch", **desk.clearing(batch))
 
 
@@ -175,9 +178,11 @@ def _rare_turns(desk: Supervised) -> None:
     shared = desk.invoice("INV-40", minor=2 * MILLION)
     first = desk.voucher("V-41", shared, minor=MILLION, due_date=desk.day(10))
     desk.ok("supplier-a", "decline_voucher", voucher=desk.voucher("V-42", shared, minor=MILLION, accepted=False))
-    offered = desk.voucher("V-43", minor=MILLION, due_date=desk.day(10))
-    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-b")
+    offered, paid = [desk.voucher(number, minor=MILLION, due_date=desk.day(10)) for number in ("V-43", "V-44")]
+    for voucher in (offered, paid):
+        desk.ok("supplier-a", "transfer_voucher", voucher=voucher, to="supplier-b")
     desk.kit.pass_time(days=11)
+    desk.pay("settle_voucher", "core-1", "supplier-a", cny(MILLION), voucher=paid)
     desk.ok("supplier-a", "default_voucher", voucher=offered)
     desk.pay("settle_voucher", "core-1", "supplier-a", cny(MILLION), voucher=first)
     desk.pay("settle_invoice", "core-1", "supplier-a", cny(MILLION), invoice=shared)
