@@ -1,6 +1,6 @@
 """A module of the benchmark's own, for channels that carry bytes and nothing else: ``payload.record``.
 
-It is found as a member's own module is, by an entry point that ``workloads.Payload.install`` writes.
+It is found as a member's own module is: ``workloads.Payload.install`` copies it and writes an entry point.
 """
 
 from __future__ import annotations

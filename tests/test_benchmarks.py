@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.workloads import Payload
+from dawan_node.execution.registry import load_module
+
 ROOT = Path(__file__).parents[1]
 #: What ``scripts/bench`` offers when it is asked for nothing.
 OFFERED = subprocess.run(["scripts/bench"], cwd=ROOT, capture_output=True, text=True, check=False).stderr
@@ -34,3 +37,12 @@ def test_it_says_what_it_measures(
 def test_the_page_names_every_benchmark() -> None:
     page = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     assert [name for name in BENCHMARKS if f"`{name}" not in page] == []
+
+
+def test_the_module_of_the_payload_workload_is_loaded_as_a_members_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    Payload(1_000).install(tmp_path / "site")
+    assert load_module("payload", 1).commands.keys() == {"record"}
