@@ -31,8 +31,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from dawan_node.cli import devnet_network
-from dawan_node.cli.devnet_creation import create, move
+from dawan_node.cli.devnet_creation import create, move, template_for
 from dawan_node.cli.devnet_network import Devnet
 from dawan_node.consensus.records import DecidedRecord, RecordKind
 from dawan_node.crypto import keystore
@@ -96,8 +98,10 @@ def cached(
     Two processes that want the same chain make it once: the second waits. Raises OperatorError.
     """
     cache = cache or cache_folder()
-    recipe = f"{RECIPE} {SCHEMA_VERSION} {n} {plan.describe()}"
-    folder = cache / hashlib.sha256(recipe.encode()).hexdigest()[:24]
+    # What the homes hold follows from the test network's document: its people, channels and modules.
+    document = msgspec.json.encode(template_for(n), order="deterministic")
+    recipe = f"{RECIPE} {SCHEMA_VERSION} {n} {plan.describe()} "
+    folder = cache / hashlib.sha256(recipe.encode() + document).hexdigest()[:24]
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
