@@ -41,8 +41,10 @@ MEASURED_MS: Final = 2_000
 #: ... and the best of the measurements of so long counts: a dip, or clients who pause, is no reason to let in less.
 SPAN_MS: Final = 10_000
 
-#: With less waiting than is committed in this time nothing holds the channel up, and its speed is that of its clients.
+#: With less waiting than is committed in this time nothing holds the channel up, and its speed is that of its clients;
+#: nor with so few, which may be no more than what is under way where the way is long.
 IDLE_MS: Final = 250
+IDLE_COUNT: Final = 125
 
 
 class ClientWindow:
@@ -56,7 +58,10 @@ class ClientWindow:
         self._measured: deque[tuple[int, int]] = deque(maxlen=SPAN_MS // MEASURED_MS)  # (when, transactions a second)
 
     def decided(self, count: int, waiting: int, now_ms: int) -> None:
-        """A block of ``count`` transactions was decided, and ``waiting`` are left."""
+        """A block was decided that held ``count`` transactions of those that waited here, and ``waiting`` are left.
+
+        On an observer that is its own clients' part of the channel: of the others' it hears in blocks only.
+        """
         if self._began_ms is None:
             self._began_ms = now_ms  # what this block took is not known
         else:
@@ -66,7 +71,7 @@ class ClientWindow:
             self._measured.append((now_ms, self._count * 1_000 // elapsed_ms))
             self._began_ms, self._count = now_ms, 0
         per_s = self._measured[-1][1] if self._measured else 0
-        if not waiting or waiting * 1_000 < per_s * IDLE_MS:
+        if waiting < IDLE_COUNT or waiting * 1_000 < per_s * IDLE_MS:
             self._began_ms, self._count = None, 0
             self._measured.clear()
 

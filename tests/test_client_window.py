@@ -36,6 +36,18 @@ def test_a_channel_that_keeps_up_is_as_fast_as_its_clients_and_its_speed_is_not_
     assert window.size(now_ms) == ASSUMED
 
 
+def test_where_the_way_is_long_few_that_are_under_way_are_no_queue() -> None:
+    window = ClientWindow(POOL)
+    now_ms = committing(50, 20, window, waiting=100)
+    assert window.size(now_ms) == ASSUMED
+
+
+def test_an_observer_measures_what_its_own_clients_get_of_the_channel() -> None:
+    """Of 1,000 a second in the blocks 300 had waited here: ten such nodes let in as much as the channel commits."""
+    window = ClientWindow(POOL)
+    assert window.size(committing(300, 10, window)) == 600
+
+
 def test_a_slow_day_is_forgotten_when_the_queue_is_gone() -> None:
     window = ClientWindow(POOL)
     now_ms = committing(300, 10, window)

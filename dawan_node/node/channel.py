@@ -372,7 +372,7 @@ class Channel:
         self._links.broadcast(self.chain_id, Topic.CONSENSUS, payload, names)
         failpoints.reach("channel.after_send")
 
-    def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
+    def committed(self, block: CommittedBlock, validators: ValidatorSet, waited: int) -> None:
         """A block is durable: now, and only now, others hear of it."""
         failpoints.reach("channel.before_publish")
         self._validators = validators
@@ -390,7 +390,7 @@ class Channel:
         self.epoch = header.epoch + ends_epoch
         self.head = AppliedHead(header.height, block.block_hash, header.timestamp_ms, block.result)
         self.admission.block_time_ms = header.timestamp_ms
-        self.admission.window.decided(len(block.receipts), len(self.pool), self._clock.monotonic_ms())
+        self.admission.window.decided(waited, len(self.pool), self._clock.monotonic_ms())
         peers = self._links.connected(self.chain_id)
         voters = {peer.name for peer in peers if self._index_of(peer) >= 0}
         anchor = Anchor(header.height, block.block_hash, block.result.hash, self.epoch, validators)

@@ -80,8 +80,8 @@ class Sender(Protocol):
 class Listener(Protocol):
     """Who hears what the driver did. Called on the event loop, after the store."""
 
-    def committed(self, block: CommittedBlock, validators: ValidatorSet) -> None:
-        """A block is durable; ``validators`` vote on the next one."""
+    def committed(self, block: CommittedBlock, validators: ValidatorSet, waited: int) -> None:
+        """A block is durable; ``validators`` vote on the next one; so many of its transactions ``waited`` here."""
         ...
 
     def accused(self, evidence: Evidence) -> None:
@@ -301,7 +301,7 @@ class Driver:
         waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
         if waiting <= 0:
             return False
-        is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= BATCH_BYTES
+        is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= self._batch_bytes
         ready_at_ms = self._pacing.ready_at_ms(in_flight=bool(branch))
         if not is_full and self._clock.monotonic_ms() < ready_at_ms:
             self._attempt_due_ms = ready_at_ms
@@ -514,12 +514,13 @@ class Driver:
                 self._clock.wall_ms(),
             )
             self._head_ms = decided.header.timestamp_ms
+            waited = len(self._pool)
             self._pool.remove_decided(body.transactions)
             self.last_commit_ms = self._clock.monotonic_ms()
             self._pacing.stored(decided.block_hash, self.last_commit_ms)
             if stored.next_rules is not None:
                 self._rules = stored.next_rules
-            self._listener.committed(stored.block, self._rules.validators)
+            self._listener.committed(stored.block, self._rules.validators, waited - len(self._pool))
         self._judge_children(decided.block_hash)
 
     def _forget(self, block_hash: bytes) -> None:

@@ -304,8 +304,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
     """A channel that was measured to be slow: three transactions may wait."""
     monkeypatch.setattr(client_window, "SIZE_MIN", 3)
     office = Office()
-    office.admission.window.decided(1, 100, START_MS - 20_000)
-    office.admission.window.decided(1, 100, START_MS - 10_000)
+    office.admission.window.decided(1, 1_000, START_MS - 20_000)
+    office.admission.window.decided(1, 1_000, START_MS - 10_000)
     assert office.admission.window.size(START_MS) == 3
     return office
 
