@@ -98,7 +98,9 @@ class Admission:
         self._audience: Final = audience
         #: What of clients may wait; told of every decided block by the channel.
         self.window: Final = ClientWindow(pool.limits.count_max)
-        self._entering: Counter[str] = Counter()  # clients' transactions on their way into the pool, by organisation
+        #: On their way into the pool, by organisation. What peers gossiped counts too: four nodes whose clients all
+        #: send would otherwise let in three times the window before they see each other's.
+        self._entering: Counter[str] = Counter()
         self._checking: set[bytes] = set()
         self._block_time_ms = 0
         self._credentials: dict[bytes, Credential | None] = {}  # as of the head, of whom something came since
@@ -130,7 +132,7 @@ class Admission:
         try:
             with self._stages.measure("decode", len(envelopes)):
                 now_ms = self._clock.wall_ms()
-                verdicts = [self._open(envelope, now_ms, entering=entering) for envelope in envelopes]
+                verdicts = [self._open(envelope, now_ms, entering) for envelope in envelopes]
             await self._finish(verdicts, "")
         finally:
             self._entering.subtract(entering)
@@ -143,22 +145,26 @@ class Admission:
     async def examine(self, envelopes: Sequence[bytes], peer: str) -> Received:
         """As ``receive``, and what of it was of no use: of an unknown key, expired, or on chain already."""
         verdicts: list[Verdict] = []
+        entering: list[str] = []
         on_chain = 0
-        with self._stages.measure("decode", len(envelopes)):
-            now_ms = self._clock.wall_ms()
-            for envelope in envelopes:
-                leaf = sha256(b"\x00" + envelope)
-                # Under load everybody sends everything again that waits for long (L7), and most of that is decided when
-                # it arrives: read no further.
-                if self._pool.was_decided(leaf):
-                    on_chain += 1
-                    continue
-                if leaf in self._pool or leaf in self._checking:
-                    continue
-                if len(self._checking) + len(verdicts) > CHECKING_MAX:
-                    continue
-                verdicts.append(self._open(envelope, now_ms, leaf))
-        await self._finish(verdicts, peer)
+        try:
+            with self._stages.measure("decode", len(envelopes)):
+                now_ms = self._clock.wall_ms()
+                for envelope in envelopes:
+                    leaf = sha256(b"\x00" + envelope)
+                    # Under load everybody sends everything again that waits for long (L7), and most of that is decided
+                    # when it arrives: read no further.
+                    if self._pool.was_decided(leaf):
+                        on_chain += 1
+                        continue
+                    if leaf in self._pool or leaf in self._checking:
+                        continue
+                    if len(self._checking) + len(verdicts) > CHECKING_MAX:
+                        continue
+                    verdicts.append(self._open(envelope, now_ms, entering, leaf))
+            await self._finish(verdicts, peer)
+        finally:
+            self._entering.subtract(entering)
         codes = [verdict.refusal.code for verdict in verdicts if verdict.refusal is not None]
         on_chain += sum(1 for verdict in verdicts if verdict.height is not None)
         return Received(
@@ -211,11 +217,9 @@ class Admission:
                 Code.E_POOL_FULL, f"{waiting} transactions wait, more than this channel commits in {TARGET_MS} ms"
             )
 
-    def _open(
-        self, envelope: bytes, now_ms: int, leaf: bytes | None = None, entering: list[str] | None = None
-    ) -> Verdict:
-        """Everything but the signature. ``leaf`` is the leaf hash of what a peer sent, None for what a client sent;
-        then ``entering`` takes the organisation of what was let in."""
+    def _open(self, envelope: bytes, now_ms: int, entering: list[str], leaf: bytes | None = None) -> Verdict:
+        """Everything but the signature. ``entering`` takes the organisation of what was let in; ``leaf`` is the leaf
+        hash of what a peer sent, None for what a client sent."""
         from_client = leaf is None
         try:
             transaction = Transaction.decode(envelope, leaf)
@@ -245,9 +249,8 @@ class Admission:
                 self._pool.check_room(transaction, sender.org, now_ms, self._block_time_ms)
         except InvalidTransaction as refusal:
             return Verdict(None, refusal=refusal)
-        if entering is not None:
-            entering.append(sender.org)
-            self._entering[sender.org] += 1
+        entering.append(sender.org)
+        self._entering[sender.org] += 1
         return Verdict(transaction)
 
     def _height_of(self, transaction: Transaction, now_ms: int) -> int | None:

@@ -367,6 +367,22 @@ def test_what_peers_gossip_is_taken_whatever_the_window_says(narrow: Office) -> 
     assert refusals(narrow.submit(signed(narrow))) == [Code.E_POOL_FULL]
 
 
+def test_what_peers_gossiped_counts_before_its_signature_is_checked(narrow: Office) -> None:
+    gossiped = [signed(narrow) for _ in range(3)]
+
+    async def scenario() -> list[Verdict]:
+        narrow.checks.gate = asyncio.Event()
+        receiving = asyncio.create_task(narrow.admission.receive(gossiped, "hk1"))
+        await asyncio.sleep(0)
+        verdicts = await narrow.admission.submit([signed(narrow)])
+        narrow.checks.gate.set()
+        await receiving
+        return verdicts
+
+    assert refusals(asyncio.run(scenario())) == [Code.E_POOL_FULL]
+    assert len(narrow.pool) == 3 and not +narrow.admission._entering
+
+
 def test_a_stranger_is_told_so_and_not_to_come_back(narrow: Office) -> None:
     narrow.receive(*[signed(narrow) for _ in range(10)])
     stranger = narrow.ledger.transaction("stranger").envelope
