@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 import msgspec
@@ -96,7 +97,7 @@ class Entity(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     """
 
     spec: ClassVar[EntitySpec]
-    indexes: ClassVar[Mapping[str, IndexFunction]] = {}
+    indexes: ClassVar[Mapping[str, IndexFunction]] = MappingProxyType({})
 
     def primary_key(self) -> bytes:
         """1 to 256 bytes, usually ``key_of(...)`` of the identifying fields."""
@@ -137,6 +138,8 @@ def complete_spec(spec: EntitySpec, module: str) -> None:
     spec.decode = msgspec.msgpack.Decoder(spec.kind).decode
     spec.module = module
     spec.indexes = tuple(spec.kind.indexes.items())
+    # Nothing may be kept there between transactions.
+    spec.kind.indexes = MappingProxyType(dict(spec.indexes))
 
 
 def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> bool:

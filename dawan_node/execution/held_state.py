@@ -67,7 +67,7 @@ def _parts(value: Any, package: str) -> Iterator[Any]:
         yield from (value.__kwdefaults__ or {}).values()
         yield from (cell.cell_contents for cell in value.__closure__ or () if _is_full(cell))
     elif isinstance(value, type) and _is_of(value, package):
-        # ``indexes`` of an entity is copied when a Module declares it.
+        # ``indexes`` of an entity is made unchangeable when a Module declares it.
         yield from (part for name, part in vars(value).items() if name != "indexes" and not name.startswith("_"))
     elif isinstance(value, msgspec.Struct):
         yield from (getattr(value, name) for name in value.__struct_fields__)

@@ -229,6 +229,17 @@ def test_a_package_may_hold_what_cannot_change(install: Install) -> None:
     assert load_module("hostile", 1).name == "hostile"
 
 
+def test_the_indexes_of_an_entity_keep_nothing(install: Install) -> None:
+    write = "@module.command('behave', args=Nothing, roles=ANY_ROLE)\ndef behave(ctx, args):\n"
+    more = "class Other(Entity, collection='other', schema=1):\n    n: str\n    indexes = {'by': lambda m: [(m.n,)]}\n"
+    for kind in ("Other", "Mark"):
+        head = HEAD + more + "    def primary_key(self): return key_of(self.n)\n"
+        head = head + "module = Module('hostile', version=1, entities=(Mark, Other))\n"
+        package = install(f"{head}{write}    kept = {kind}.indexes\n    kept['n'] = kept\n")
+        kit = ModuleKit([load_guarded(f"{package}:module")], PEOPLE)
+        assert kit.run("anna", "behave").code == Code.E_MODULE_FAULT
+
+
 def test_a_command_that_is_a_method_is_counted_too(install: Install) -> None:
     loops = "        for _ in range(60_000):\n            for _ in range(60_000):\n                pass\n"
     package = install(
