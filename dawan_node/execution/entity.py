@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 import msgspec
 
 from dawan_node.execution.keys import Part
+from dawan_node.execution.lint_patterns import is_anchored, open_repeats, slow_pattern
 from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
@@ -95,7 +97,7 @@ class Entity(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     """
 
     spec: ClassVar[EntitySpec]
-    indexes: ClassVar[Mapping[str, IndexFunction]] = {}
+    indexes: ClassVar[Mapping[str, IndexFunction]] = MappingProxyType({})
 
     def primary_key(self) -> bytes:
         """1 to 256 bytes, usually ``key_of(...)`` of the identifying fields."""
@@ -136,6 +138,8 @@ def complete_spec(spec: EntitySpec, module: str) -> None:
     spec.decode = msgspec.msgpack.Decoder(spec.kind).decode
     spec.module = module
     spec.indexes = tuple(spec.kind.indexes.items())
+    # Nothing may be kept there between transactions.
+    spec.kind.indexes = MappingProxyType(dict(spec.indexes))
 
 
 def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> bool:
@@ -225,6 +229,30 @@ _SCALARS: Final = (
 )
 
 
+#: Characters of a text whose field gives no maximum: what a transaction holds.
+_TEXT_MAX: Final = 65_536
+
+#: Steps of the matcher on one text, some ten milliseconds of them.
+_MATCH_STEPS_MAX: Final = 1 << 20
+
+
+def _check_pattern(described: msgspec.inspect.Type, where: str) -> None:
+    """msgspec searches for a text's pattern before any budget counts. Raises DeclarationError."""
+    pattern = described.pattern if isinstance(described, msgspec.inspect.StrType) else None
+    if not isinstance(described, msgspec.inspect.StrType) or not pattern:
+        return
+    slow = slow_pattern(pattern)
+    if slow is not None:
+        raise DeclarationError(f"{where}: the pattern {pattern!r} may take for ever: {slow}")
+    power = open_repeats(pattern) + (not is_anchored(pattern))
+    longest = _TEXT_MAX if described.max_length is None else described.max_length
+    if power > 1 and longest**power > _MATCH_STEPS_MAX:
+        raise DeclarationError(
+            f"{where}: the pattern {pattern!r} may take the length of a text to the power of {power}; "
+            "begin it with ^, write fewer open repeats, or give a smaller max_length"
+        )
+
+
 class _TypeWalk:
     """Walks a declared type; types nest as deep as the code that declares them, so recursion is bounded."""
 
@@ -236,6 +264,7 @@ class _TypeWalk:
         if isinstance(described, msgspec.inspect.Metadata):
             return self.check(described.type, where, inside)
         if isinstance(described, _SCALARS):
+            _check_pattern(described, where)
             return True
         if isinstance(described, msgspec.inspect.TupleType):
             flat = True
@@ -267,6 +296,7 @@ class _TypeWalk:
             return
         if not isinstance(described.key_type, (msgspec.inspect.StrType, msgspec.inspect.EnumType)):
             raise DeclarationError(f"{where}: map keys are strings")
+        _check_pattern(described.key_type, where)
         self.check(described.value_type, f"{where}{{}}", inside)
 
     def _check_struct(self, described: msgspec.inspect.StructType, where: str, inside: frozenset[type]) -> bool:

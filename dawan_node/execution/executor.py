@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from dawan_node.crypto import merkle
-from dawan_node.errors import InvalidBlock, InvalidInput, StorageError
+from dawan_node.errors import DawanError, InvalidBlock, InvalidInput, StorageError
 from dawan_node.execution import state_tree
 from dawan_node.execution.channel import (
     CONFIGURATION_KEY,
@@ -271,11 +271,16 @@ class Executor:
         context = QueryContext(layer, self._registry, found, self._genesis, time_ms=time_ms, height=height)
         try:
             page = declared.function(context, typed, limit, cursor)
+            return page.items, page.cursor
         except OutOfSteps:
             raise InvalidQuery("limit", "this page needs too many steps; ask for fewer items") from None
         except (ModuleFault, NamespaceViolation) as error:
             raise InvalidQuery("limit", str(error)) from None
-        return page.items, page.cursor
+        except DawanError:  # a cursor that is none, a state that is kept no more, a doubt about the disk
+            raise
+        except Exception as error:  # whatever else a module raises
+            # A StopIteration would never reach who waits for a thread's outcome.
+            raise InvalidQuery("", "the module failed") from error
 
     def violations(self, reader: StateReader, *, height: int, time_ms: int) -> list[str]:
         """What the modules' invariant checkers find wrong with a state: ``module.invariant: finding`` lines."""

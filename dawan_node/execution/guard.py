@@ -15,21 +15,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
 
+from dawan_node.execution.guard_order import (
+    INT_BITS_MAX,
+    ITEMS_MAX,
+    TEXT_MAX,
+    UNIT_BITS,
+    Text,
+    Views,
+    guard_each,
+    guard_iter,
+    guard_shown,
+    guard_sized,
+    guard_spread,
+    guard_taken,
+    pairs_of,
+    require_ordered,
+    require_plain,
+    size_of,
+)
+from dawan_node.execution.guard_sets import guard_and, guard_merged, guard_or, guard_sub, guard_xor
 from dawan_node.execution.layers import ModuleFault, OutOfSteps
 from dawan_node.execution.lint_patterns import open_repeats, slow_pattern
 from dawan_node.execution.meter import charge, guard_enter, guard_leave, guard_thunk, guard_tick
-
-#: Characters or bytes of one value: sixteen times the largest transaction.
-TEXT_MAX: Final = 1 << 20
-
-#: Members of one list, tuple, dict, set or range: what the largest protocol list has (formats A.1).
-ITEMS_MAX: Final = 65_536
-
-#: Bits of an int: money and rates need 128, products of several of them some hundred.
-INT_BITS_MAX: Final = 4_096
 
 #: Digits that ``int`` reads: what INT_BITS_MAX holds. Python's own limit can be changed by the environment.
 DIGITS_MAX: Final = 1_233
@@ -47,27 +57,8 @@ _CONVERSIONS: Final[Mapping[int, Callable[[Any], str]]] = MappingProxyType(
     {ord("s"): str, ord("r"): repr, ord("a"): ascii}
 )
 
-#: Bytes or members that are copied or compared in the time of one unit of work.
-_UNIT_BITS: Final = 5
-
-_Text = (str, bytes)
-_Many = (list, tuple, dict, set, frozenset, range)
-
 
 # Loops and calls
-
-
-def guard_iter(values: Any) -> Any:
-    """What a loop goes through: not a set, whose order differs from process to process."""
-    if isinstance(values, set | frozenset):
-        raise ModuleFault("goes through a set in its order; sort it")
-    return values
-
-
-def guard_spread(values: Any) -> Any:
-    """What a display or call spreads out (``[*values]``)."""
-    charge(_size(guard_iter(values)) >> _UNIT_BITS)
-    return values
 
 
 def guard_callee(function: Any) -> Any:
@@ -99,12 +90,24 @@ def guard_assign(owner: Any, name: str, value: Any) -> None:
 
 def guard_add(left: Any, right: Any) -> Any:
     """``left + right``."""
-    return guard_sized(left + right)
+    found = left + right
+    if type(found) is int:
+        _require_bits(found)
+        return found
+    return guard_sized(found)
 
 
 def guard_addend(right: Any) -> Any:
     """The right side of ``+=``."""
-    return guard_sized(right)
+    if type(right) is int:
+        _require_bits(right)
+        return right
+    return guard_sized(guard_iter(right))
+
+
+def _require_bits(number: int) -> None:
+    if number.bit_length() > INT_BITS_MAX:
+        raise OutOfSteps
 
 
 def guard_mul(left: Any, right: Any) -> Any:
@@ -141,7 +144,7 @@ def guard_shift(left: Any, right: Any) -> Any:
 
 def guard_mod(left: Any, right: Any) -> Any:
     """``left % right``: a remainder, not a format."""
-    if isinstance(left, _Text):
+    if isinstance(left, Text):
         raise ModuleFault("formats with %; use an f-string")
     return left % right
 
@@ -157,31 +160,17 @@ def guard_float() -> Any:
 
 
 def guard_searched(values: Any) -> Any:
-    """The right side of ``in`` or of a comparison, which may be read to its end."""
-    if isinstance(values, (*_Text, list, tuple, range)):
-        charge(len(values) >> _UNIT_BITS)
+    """The right side of a comparison, which may be read to its end."""
+    if isinstance(values, (*Text, list, tuple, range, *Views)):
+        charge(size_of(values) >> UNIT_BITS)
     return values
 
 
-def guard_sized(value: Any) -> Any:
-    """A value that was made by joining or cutting others."""
-    if isinstance(value, _Text):
-        if len(value) > TEXT_MAX:
-            raise OutOfSteps
-        charge(len(value) >> _UNIT_BITS)
-    elif isinstance(value, _Many):
-        if len(value) > ITEMS_MAX:
-            raise OutOfSteps
-        charge(len(value) >> _UNIT_BITS)
-    return value
-
-
-def guard_shown(value: Any) -> Any:
-    """A value in an f-string: one whose text is the same in every process."""
-    kind = type(value)
-    if kind is not str and kind is not int:
-        _require_plain(value)
-    return value
+def guard_members(values: Any) -> Any:
+    """The right side of ``in``."""
+    if isinstance(values, type):
+        raise ModuleFault("in of a class differs between interpreters; compare with its members")
+    return guard_searched(values)
 
 
 def guard_format(value: Any, conversion: int, spec: str) -> str:
@@ -193,24 +182,8 @@ def guard_format(value: Any, conversion: int, spec: str) -> str:
     return format(value, spec)
 
 
-def _require_plain(value: Any) -> None:
-    if isinstance(value, FunctionType | MethodType | ModuleType | set | frozenset | type):
-        raise ModuleFault(f"the text of a {type(value).__name__} differs from process to process")
-    kind: Any = type(value)
-    if kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__:
-        raise ModuleFault("the text of this value shows where it lies in memory")
-
-
-def _size(value: Any) -> int:
-    """How many characters or members; 0 for what counts itself as it goes (generators of guarded code)."""
-    try:
-        return len(value) if isinstance(value, (*_Text, *_Many)) or hasattr(value, "__len__") else 0
-    except OverflowError:  # a range beyond the machine's word
-        raise OutOfSteps from None
-
-
 def _require_size(like: Any, size: int) -> None:
-    if size > (TEXT_MAX if isinstance(like, _Text) else ITEMS_MAX):
+    if size > (TEXT_MAX if isinstance(like, Text) else ITEMS_MAX):
         raise OutOfSteps
 
 
@@ -219,29 +192,44 @@ def _require_size(like: Any, size: int) -> None:
 
 def guard_attribute(owner: Any, name: str) -> Any:
     """``owner.name`` where built-in types have a method of that name that must not get away uncounted."""
-    if isinstance(owner, (*_Text, list, dict, set, frozenset, int, re.Pattern)) or _is_builtin(owner):
+    if isinstance(owner, BaseException) and name in OF_EXCEPTIONS:
+        raise ModuleFault("reads the text of an exception, which differs between interpreters")
+    if isinstance(owner, (*Text, list, dict, set, frozenset, int, re.Pattern)) or _is_builtin(owner):
         raise ModuleFault(f"takes the method {name} without calling it")
     return getattr(owner, name)
 
 
-def guard_method(owner: Any, name: str, *arguments: Any, **named: Any) -> Any:
+def guard_sent(owner: Any, name: str, /, *arguments: Any, **named: Any) -> Any:
+    """``owner.name(...)``, where the name may stand for one of Python's own functions or classes."""
+    called = getattr(owner, name)
+    is_plain = isinstance(called, type | BuiltinFunctionType) and called.__module__ == "builtins"
+    if is_plain and not (isinstance(called, type) and issubclass(called, Exception)):
+        called = guard_callee(called)
+    return called(*arguments, **named)
+
+
+def guard_method(owner: Any, name: str, /, *arguments: Any, **named: Any) -> Any:
     """``owner.name(...)`` for the names in ``METHODS``: counted when the owner is of a built-in type."""
+    if name == "from_bytes" and issubclass(owner if isinstance(owner, type) else type(owner), int):
+        return _from_bytes(owner, arguments, named)
     if name == "fromkeys" and _is_builtin(owner) and arguments:
         return guard_sized(owner.fromkeys(guard_spread(arguments[0]), *arguments[1:]))
     if _is_builtin(owner) and arguments:
         if not isinstance(arguments[0], owner):
             raise ModuleFault(f"calls {owner.__name__}.{name} on something else")
         owner, arguments = arguments[0], arguments[1:]
-    if isinstance(owner, _Text):
+    if isinstance(owner, Text):
         return _text_method(owner, name, arguments, named)
     if isinstance(owner, re.Pattern):
         return _match(owner, name, arguments, named)
     if isinstance(owner, list | dict | set | frozenset):
-        charge(_size(owner) >> _UNIT_BITS)
+        charge(size_of(owner) >> UNIT_BITS)
         for argument in arguments:
-            charge(_size(argument) >> _UNIT_BITS)
+            charge(size_of(argument) >> UNIT_BITS)
             if name in _IN_ORDER:
                 guard_iter(argument)
+        if name == "update" and isinstance(owner, dict):
+            arguments = tuple(map(pairs_of, arguments))
         if name == "pop" and isinstance(owner, set):
             raise ModuleFault("takes any member of a set")
         _guard_key(named)
@@ -250,7 +238,16 @@ def guard_method(owner: Any, name: str, *arguments: Any, **named: Any) -> Any:
         return guard_sized(result)
     if isinstance(owner, int) and name == "to_bytes":
         _require_width(arguments[:1] or (named.get("length", 1),))
-    return getattr(owner, name)(*arguments, **named)
+    return guard_sent(owner, name, *arguments, **named)
+
+
+def _from_bytes(owner: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    source = arguments[0] if arguments else named.get("bytes")
+    if not isinstance(source, bytes | list | tuple):
+        raise ModuleFault("makes a number of something else than bytes")
+    if len(source) > INT_BITS_MAX // 8:
+        raise OutOfSteps
+    return owner.from_bytes(*arguments, **named)
 
 
 def _text_method(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -258,20 +255,20 @@ def _text_method(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[
         raise ModuleFault(f".{name}() makes texts of any size")
     if name in ("ljust", "rjust", "center", "zfill"):
         _require_width(arguments[:1])
-    charge(len(owner) >> _UNIT_BITS)
+    charge(len(owner) >> UNIT_BITS)
     if name == "join":
         parts = guard_list(*arguments)
-        sizes = [len(part) for part in parts if isinstance(part, _Text)]
+        sizes = [len(part) for part in parts if isinstance(part, Text)]
         _require_size(owner, sum(sizes) + len(owner) * len(parts))
         return guard_sized(owner.join(parts))
     if name == "translate":
         table = arguments[0] if arguments and isinstance(arguments[0], dict) else {}
-        charge(len(table) >> _UNIT_BITS)
+        charge(len(table) >> UNIT_BITS)
         longest = max([len(part) for part in table.values() if isinstance(part, str)], default=1)
         _require_size(owner, len(owner) * longest)
     if name == "replace" and len(arguments) >= 2:
         old, new = arguments[0], arguments[1]
-        if isinstance(old, _Text) and isinstance(new, _Text):
+        if isinstance(old, Text) and isinstance(new, Text):
             _require_size(owner, (owner.count(old) + 1) * len(new) + len(owner))
     return guard_sized(getattr(owner, name)(*arguments, **named))
 
@@ -279,13 +276,13 @@ def _text_method(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[
 def _match(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """A method of a pattern. Its text is the last argument of ``sub``, else the only one."""
     place = 1 if name == "sub" else 0
-    if name not in _MATCHING or named or len(arguments) != place + 1 or not isinstance(arguments[place], _Text):
+    if name not in _MATCHING or named or len(arguments) != place + 1 or not isinstance(arguments[place], Text):
         raise ModuleFault(f"uses {name} of a pattern in a way that is not counted")
     size = len(arguments[place])
     if size > MATCH_MAX:
         raise OutOfSteps
     if place:
-        if not isinstance(arguments[0], _Text):
+        if not isinstance(arguments[0], Text):
             raise ModuleFault("replaces by a function")
         _require_size(owner.pattern, (size + 1) * len(arguments[0]))
     pattern = owner.pattern if isinstance(owner.pattern, str) else owner.pattern.decode("latin-1")
@@ -293,7 +290,7 @@ def _match(owner: Any, name: str, arguments: tuple[Any, ...], named: dict[str, A
         raise ModuleFault("matches a pattern that may take for ever")
     # What is not bound to the beginning is tried at every place.
     power = open_repeats(pattern) + (name not in ("match", "fullmatch"))
-    charge(1 + (size**power >> _UNIT_BITS))
+    charge(1 + (size**power >> UNIT_BITS))
     return guard_sized(getattr(owner, name)(*arguments))
 
 
@@ -307,13 +304,16 @@ def _is_builtin(owner: Any) -> bool:
 
 
 _MATCHING: Final = frozenset({"findall", "fullmatch", "match", "search", "split", "sub"})
-_IN_ORDER: Final = frozenset({"extend"})
+_IN_ORDER: Final = frozenset({"extend", "fromkeys"})
+
+#: Attributes of exceptions that Python fills.
+OF_EXCEPTIONS: Final = frozenset({"args", "msg", "reason"})
 
 #: Methods of built-in types whose cost or result is not bounded by a constant.
 METHODS: Final = frozenset(
     {
         "center", "copy", "count", "decode", "difference", "encode", "endswith", "expandtabs", "extend", "find",
-        "findall", "finditer", "format", "format_map", "fromkeys", "fullmatch", "hex", "index", "insert",
+        "findall", "finditer", "format", "format_map", "from_bytes", "fromkeys", "fullmatch", "hex", "index", "insert",
         "intersection", "isdisjoint", "issubset", "issuperset", "join", "ljust", "lower", "lstrip", "match",
         "partition", "pop", "remove", "removeprefix", "removesuffix", "replace", "reverse", "rfind", "rindex", "rjust",
         "rpartition", "rsplit", "rstrip", "search", "sort", "split", "splitlines", "startswith", "strip", "sub", "subn",
@@ -328,7 +328,7 @@ METHODS: Final = frozenset(
 def guard_range(*bounds: int) -> range:
     """``range``, no longer than a list may be."""
     found = range(*bounds)
-    if _size(found) > ITEMS_MAX:
+    if size_of(found) > ITEMS_MAX:
         raise OutOfSteps
     return found
 
@@ -345,18 +345,18 @@ def guard_tuple(*values: Any) -> tuple[Any, ...]:
 
 def guard_dict(*values: Any, **named: Any) -> dict[Any, Any]:
     """``dict``."""
-    return guard_sized(dict(*map(guard_spread, values), **named))  # type: ignore[no-any-return]
+    return guard_sized(dict(*map(pairs_of, values), **named))  # type: ignore[no-any-return]
 
 
 def guard_set(*values: Any) -> set[Any]:
     """``set``."""
-    charge(sum(map(_size, values)) >> _UNIT_BITS)
+    charge(sum(map(size_of, values)) >> UNIT_BITS)
     return guard_sized(set(*values))  # type: ignore[no-any-return]
 
 
 def guard_frozenset(*values: Any) -> frozenset[Any]:
     """``frozenset``."""
-    charge(sum(map(_size, values)) >> _UNIT_BITS)
+    charge(sum(map(size_of, values)) >> UNIT_BITS)
     return guard_sized(frozenset(*values))  # type: ignore[no-any-return]
 
 
@@ -379,13 +379,13 @@ def guard_str(*values: Any) -> str:
 
 def guard_repr(value: Any) -> str:
     """``repr``."""
-    _require_plain(value)
+    require_plain(value)
     return guard_sized(repr(value))  # type: ignore[no-any-return]
 
 
 def guard_int(*values: Any, **named: Any) -> int:
     """``int``, with a limit of its own for the digits it reads."""
-    if values and isinstance(values[0], _Text) and len(values[0]) > DIGITS_MAX:
+    if values and isinstance(values[0], Text) and len(values[0]) > DIGITS_MAX:
         raise OutOfSteps
     return int(*values, **named)
 
@@ -393,7 +393,8 @@ def guard_int(*values: Any, **named: Any) -> int:
 def guard_sum(values: Any, start: Any = 0) -> Any:
     """``sum``, of ints and of what adds up like them."""
     total = start
-    for value in values:
+    # Numbers come to the same in every order, what is joined does not.
+    for value in values if isinstance(start, int) else guard_iter(values):
         guard_tick()
         total = guard_add(total, value)
     return total
@@ -403,8 +404,9 @@ def guard_sorted(values: Any, **named: Any) -> list[Any]:
     """``sorted``; a set only without a key, which may make two members equal."""
     if named.get("key") is not None:
         guard_iter(values)
+    require_ordered(values)
     _guard_key(named)
-    charge(_size(values) >> 1)
+    charge(size_of(values) >> 1)
     return guard_sized(sorted(values, **named))  # type: ignore[no-any-return]
 
 
@@ -422,20 +424,21 @@ def _extreme(choose: Any, values: tuple[Any, ...], named: dict[str, Any]) -> Any
     if len(values) == 1:
         if named.get("key") is not None:
             guard_iter(values[0])
-        charge(_size(values[0]) >> _UNIT_BITS)
+        require_ordered(values[0])
+        charge(size_of(values[0]) >> UNIT_BITS)
     _guard_key(named)
     return choose(*values, **named)
 
 
 def guard_any(values: Any) -> bool:
     """``any``."""
-    charge(_size(values) >> _UNIT_BITS)
+    charge(size_of(values) >> UNIT_BITS)
     return any(values)
 
 
 def guard_all(values: Any) -> bool:
     """``all``."""
-    charge(_size(values) >> _UNIT_BITS)
+    charge(size_of(values) >> UNIT_BITS)
     return all(values)
 
 
@@ -472,7 +475,7 @@ def guard_filter(function: Any, values: Any) -> Iterator[Any]:
 
 def guard_reversed(values: Any) -> Any:
     """``reversed``."""
-    charge(_size(values) >> _UNIT_BITS)
+    charge(size_of(values) >> UNIT_BITS)
     return reversed(values)
 
 
@@ -486,6 +489,9 @@ def guard_pow_call(base: Any, exponent: Any, modulus: Any = None) -> Any:
     """``pow``."""
     if modulus is None:
         return guard_pow(base, exponent)
+    for number in (base, exponent, modulus):
+        if isinstance(number, int):
+            _require_bits(number)
     charge(exponent.bit_length() if isinstance(exponent, int) else 1)
     return pow(base, exponent, modulus)
 
@@ -524,8 +530,10 @@ _PLAIN: Final = (
 #: What rewritten code calls; the names cannot be written in a source file.
 HOOKS: Final = MappingProxyType(
     {
-        "@add": guard_add, "@addend": guard_addend, "@assign": guard_assign, "@attribute": guard_attribute,
-        "@callee": guard_callee, "@divide": guard_divide, "@enter": guard_enter, "@float": guard_float,
+        "@add": guard_add, "@addend": guard_addend, "@and": guard_and, "@assign": guard_assign,
+        "@attribute": guard_attribute, "@callee": guard_callee, "@divide": guard_divide, "@each": guard_each,
+        "@enter": guard_enter, "@float": guard_float, "@members": guard_members, "@merged": guard_merged,
+        "@or": guard_or, "@sent": guard_sent, "@sub": guard_sub, "@taken": guard_taken, "@xor": guard_xor,
         "@format": guard_format, "@iter": guard_iter,
         "@leave": guard_leave, "@method": guard_method, "@mod": guard_mod, "@mul": guard_mul, "@pow": guard_pow,
         "@private": guard_private, "@searched": guard_searched, "@shift": guard_shift, "@shown": guard_shown,

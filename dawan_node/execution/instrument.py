@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from dawan_node.execution.guard import CALLS, METHODS
+from dawan_node.execution.guard import CALLS, METHODS, OF_EXCEPTIONS
+from dawan_node.execution.guard_order import STAR
 
 _OPERATORS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "@add",
@@ -22,7 +23,13 @@ _OPERATORS: Final[dict[type[ast.operator], str]] = {
     ast.Mult: "@mul",
     ast.Pow: "@pow",
 }
-
+#: What combines sets and dicts; in place it stays in place.
+_COMBINING: Final[dict[type[ast.operator], str]] = {
+    ast.BitAnd: "@and",
+    ast.BitOr: "@or",
+    ast.BitXor: "@xor",
+    ast.Sub: "@sub",
+}
 
 #: What takes time, or makes a value one level deeper than its parts.
 _OPERATIONS: Final = (
@@ -77,7 +84,7 @@ class _Rewriter(ast.NodeTransformer):
     def visit_For(self, node: ast.For) -> ast.AST:
         tick = _counted(node, node.body)
         self.generic_visit(node)
-        node.iter = _call("@iter", node.iter)
+        node.iter = _iterated(node.iter, node.target)
         node.body = [tick, *node.body]
         return node
 
@@ -112,6 +119,11 @@ class _Rewriter(ast.NodeTransformer):
         name = _OPERATORS.get(type(node.op))
         if isinstance(node.op, ast.Add):
             node.value = _call("@addend", node.value)
+        elif isinstance(node.op, ast.BitOr | ast.BitAnd | ast.BitXor | ast.Sub):
+            # In place, so that other names of a set or dict see it, too.
+            named = isinstance(node.target, ast.Name)
+            left = ast.Name(node.target.id, ast.Load()) if isinstance(node.target, ast.Name) else ast.Constant(None)
+            node.value = _call("@merged", node.value, left, ast.Constant(named))
         elif name is not None and isinstance(node.target, ast.Name):
             left = ast.Name(node.target.id, ast.Load())
             return ast.copy_location(ast.Assign([node.target], _call(name, left, node.value)), node)
@@ -122,8 +134,10 @@ class _Rewriter(ast.NodeTransformer):
         match node.targets:
             case [ast.Attribute(value=owner, attr=name)]:
                 return ast.copy_location(ast.Expr(_call("@assign", owner, ast.Constant(name), node.value)), node)
-        if any(_takes_apart(target) for target in node.targets) and not isinstance(node.value, ast.Tuple):
-            node.value = _call("@spread", node.value)
+        for shape in map(_shape, node.targets):
+            # A display of as many parts as there are names is in the order that is written there.
+            if shape is not None and (any(shape) or () in shape or not isinstance(node.value, ast.Tuple)):
+                node.value = _call("@taken", node.value, ast.Constant(cast(Any, shape)))
         return node
 
     def visit_match_case(self, node: ast.match_case) -> ast.AST:
@@ -155,7 +169,7 @@ class _Rewriter(ast.NodeTransformer):
         ticks = [_call("@tick", _units(part)) for part in parts]
         self.generic_visit(node)
         for turn, tick in zip(node.generators, ticks, strict=True):
-            turn.iter = _call("@iter", turn.iter)
+            turn.iter = _iterated(turn.iter, turn.target)
             turn.ifs = [tick, *turn.ifs]
         return node
 
@@ -173,7 +187,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        name = _OPERATORS.get(type(node.op))
+        name = _OPERATORS.get(type(node.op)) or _COMBINING.get(type(node.op))
         if name is None or _is_small(node):
             return node
         return ast.copy_location(_call(name, node.left, node.right), node)
@@ -183,7 +197,9 @@ class _Rewriter(ast.NodeTransformer):
         node.comparators = [
             side
             if isinstance(operator, ast.Is | ast.IsNot) or isinstance(side, ast.Constant)
-            else ast.copy_location(_call("@searched", side), side)
+            else ast.copy_location(
+                _call("@members" if isinstance(operator, ast.In | ast.NotIn) else "@searched", side), side
+            )
             for operator, side in zip(node.ops, node.comparators, strict=True)
         ]
         return node
@@ -226,7 +242,7 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         if node.attr.startswith("_") and isinstance(node.ctx, ast.Load):
             return ast.copy_location(_call("@private", node.value, ast.Constant(node.attr)), node)
-        if node.attr in METHODS and isinstance(node.ctx, ast.Load):
+        if (node.attr in METHODS or node.attr in OF_EXCEPTIONS) and isinstance(node.ctx, ast.Load):
             return ast.copy_location(_call("@attribute", node.value, ast.Constant(node.attr)), node)
         return node
 
@@ -243,11 +259,9 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(function, ast.Attribute) and not function.attr.startswith("_"):
             owner = self.visit(function.value)
             self._visit_arguments(node)
-            if function.attr in METHODS:
-                node.args = [owner, ast.Constant(function.attr), *node.args]
-                node.func = ast.copy_location(ast.Name("@method", ast.Load()), function)
-            else:
-                function.value = owner
+            hook = "@method" if function.attr in METHODS else "@sent"
+            node.args = [owner, ast.Constant(function.attr), *node.args]
+            node.func = ast.copy_location(ast.Name(hook, ast.Load()), function)
             ast.fix_missing_locations(node)
             return node
         node.func = ast.copy_location(_call("@callee", self.visit(function)), function)
@@ -270,12 +284,24 @@ _FREE: Final = frozenset(
 )
 
 
-def _takes_apart(target: ast.expr) -> bool:
-    """``a, b = ...`` and ``a[1:2] = ...`` go through what they are given."""
+def _shape(target: ast.expr) -> tuple[Any, ...] | None:
+    """How ``a, b = ...`` and ``a[1:2] = ...`` go through what they are given: None for what takes it whole.
+
+    One shape for each part, ``guard.STAR`` for the one with the star.
+    """
     match target:
-        case ast.Tuple() | ast.List() | ast.Subscript(slice=ast.Slice()):
-            return True
-    return False
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return tuple([STAR if isinstance(part, ast.Starred) else _shape(part) for part in parts])
+        case ast.Subscript(slice=ast.Slice()):
+            return ()
+    return None
+
+
+def _iterated(values: ast.expr, target: ast.expr) -> ast.expr:
+    """What a loop goes through, each value looked at when the target takes it apart."""
+    shape = _shape(target)
+    checked = _call("@iter", values)
+    return checked if shape is None else _call("@each", checked, ast.Constant(cast(Any, shape)))
 
 
 def _is_small(node: ast.BinOp) -> bool:

@@ -14,6 +14,7 @@ review and tests: it cannot prove a module deterministic, and is no defence agai
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -137,6 +138,15 @@ _CHANGING_METHODS: Final = frozenset(
         "update",
     }
 )
+#: Nodes of one channel may run on this and later ones: a module is written in what all of them read.
+OLDEST_PYTHON: Final = (3, 11)
+
+#: Their subclasses change what operators and loops do, and hide what the value is.
+_NO_BASES: Final = frozenset({"bytes", "dict", "frozenset", "list", "set", "tuple", "type"})
+_CLASS_NAMES: Final = frozenset({"__all__", "__slots__"})
+#: Classes and edges of words that follow the Unicode version unless a pattern is told to be ASCII.
+_UNICODE_CLASS: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:\\[wWdDbB]|\(\?[a-zA-Z]*i)")
+
 #: Dots in a row; the parser itself gives up at some hundred.
 _CHAIN_MAX: Final = 200
 _MUTABLE: Final = frozenset({"dict", "list", "set"})
@@ -162,7 +172,7 @@ def lint_source(source: str, own: str = "") -> list[Finding]:
     ``own`` is the module's own package, whose files may import each other.
     """
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(source, feature_version=OLDEST_PYTHON)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return [Finding(getattr(error, "lineno", None) or 0, "does not parse")]
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -170,6 +180,7 @@ def lint_source(source: str, own: str = "") -> list[Finding]:
     findings += _recursion(tree)
     findings += _unguarded_case(tree)
     findings += _late_imports(tree)
+    findings += _exceptions(tree)
     findings += _shared_state(tree, parents, own)
     findings += [Finding(line, text, "M106") for line, text in set_findings(tree)]
     return sorted(set(findings))
@@ -194,7 +205,9 @@ def _check(node: ast.AST, own: str) -> Iterator[Finding]:
             yield Finding(line, "a power whose exponent is no constant natural number", "M104")
         case ast.AugAssign(op=ast.Pow()):
             yield Finding(line, "a power in place", "M104")
-        case ast.AugAssign(target=ast.Attribute() | ast.Subscript(), op=ast.Mult() | ast.LShift() | ast.Mod()):
+        case ast.AugAssign(
+            target=ast.Attribute() | ast.Subscript(), op=ast.Mult() | ast.LShift() | ast.Mod() | ast.BitOr()
+        ):
             yield Finding(line, "an operation in place on a part of something", "M204")
         case ast.While():
             yield Finding(line, "while", "M201")
@@ -210,7 +223,7 @@ def _check(node: ast.AST, own: str) -> Iterator[Finding]:
         case ast.Try(finalbody=[_, *_] as final):
             for statement in final:
                 for inside in ast.walk(statement):
-                    if isinstance(inside, ast.Return | ast.Break | ast.Continue):
+                    if isinstance(inside, ast.Return | ast.Break | ast.Continue | ast.Raise):
                         yield Finding(inside.lineno, "leaves finally early", "M402")
         case ast.With():
             yield Finding(line, "with", "M402")
@@ -226,12 +239,20 @@ def _check(node: ast.AST, own: str) -> Iterator[Finding]:
                 yield Finding(line, name, _FORBIDDEN_NAMES[name])
             elif name.startswith("__") and name != "__name__":
                 yield Finding(line, name, "M109")
+        case ast.Name(id=name, ctx=ast.Store()) if name.startswith("__") and name not in _CLASS_NAMES:
+            yield Finding(line, f"special name {name}", "M405")
         case ast.FunctionDef(name=name) if name.startswith("__"):
             yield Finding(line, f"special method {name}", "M405")
+        case ast.ClassDef(bases=bases) if any(isinstance(base, ast.Name) and base.id in _NO_BASES for base in bases):
+            yield Finding(line, "a subclass of a built-in collection", "M405")
         case ast.ClassDef(keywords=keywords) if any(keyword.arg == "metaclass" for keyword in keywords):
             yield Finding(line, "a metaclass", "M405")
         case ast.Call(func=ast.Name(id="type"), args=[_, _, *_]):
             yield Finding(line, "makes a class at run time", "M108")
+        case ast.Call(func=ast.Name(id="Meta") | ast.Attribute(attr="Meta"), keywords=keywords):
+            for keyword in keywords:
+                if keyword.arg == "pattern":
+                    yield from _spelled(line, keyword.value, is_ascii=False)
         case ast.Call(func=ast.Attribute(attr=name)):
             yield from _method_call(node, name)
         case ast.FormattedValue(format_spec=ast.JoinedStr(values=parts)):
@@ -247,6 +268,8 @@ def _imports(node: ast.Import | ast.ImportFrom, own: str) -> Iterator[Finding]:
                 yield Finding(line, f"imports {alias.name}", "M101")
             elif "." in alias.name:
                 yield Finding(line, f"imports {alias.name} as a whole", "M108")
+            elif alias.asname is not None:
+                yield Finding(line, f"imports {alias.name} under another name", "M108")
         return
     module = node.module or ""
     if node.level:
@@ -256,6 +279,8 @@ def _imports(node: ast.Import | ast.ImportFrom, own: str) -> Iterator[Finding]:
         return
     allowed = IMPORTS_ALLOWED.get(module)
     for alias in node.names:
+        if (alias.asname or "").startswith("__"):
+            yield Finding(line, f"special name {alias.asname}", "M405")
         if alias.name == "*":
             yield Finding(line, f"imports everything of {module}", "M108")
         elif alias.name.startswith("_") and not f"{module}.".startswith(f"{own}."):
@@ -277,13 +302,26 @@ def _method_call(node: ast.Call, name: str) -> Iterator[Finding]:
 
 
 def _pattern(node: ast.Call) -> Iterator[Finding]:
-    match node.args:
-        case [ast.Constant(value=str(pattern)), *_]:
+    flags = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
+    named = {part.attr for flag in flags for part in ast.walk(flag) if isinstance(part, ast.Attribute)}
+    pattern = node.args[0] if node.args else None
+    yield from _spelled(node.lineno, pattern, is_ascii="ASCII" in named)
+
+
+def _spelled(line: int, node: ast.expr | None, is_ascii: bool) -> Iterator[Finding]:
+    match node:
+        case ast.Constant(value=str(pattern)):
             slow = slow_pattern(pattern)
             if slow is not None:
-                yield Finding(node.lineno, f"the pattern {pattern!r}: {slow}", "M203")
+                yield Finding(line, f"the pattern {pattern!r}: {slow}", "M203")
+            if not is_ascii and _UNICODE_CLASS.search(pattern):
+                yield Finding(line, f"the pattern {pattern!r} has classes of Unicode", "M107")
+        case ast.Constant(value=bytes(pattern)):
+            slow = slow_pattern(pattern.decode("latin-1"))
+            if slow is not None:
+                yield Finding(line, f"the pattern {pattern!r}: {slow}", "M203")
         case _:
-            yield Finding(node.lineno, "a pattern that is not spelled out here", "M203")
+            yield Finding(line, "a pattern that is not spelled out here", "M203")
 
 
 def _names(node: ast.expr) -> list[str]:
@@ -362,6 +400,25 @@ def _unguarded_case(tree: ast.Module) -> list[Finding]:
         and node.func.attr in _CASE_METHODS
         and node not in guarded
     ]
+
+
+def _exceptions(tree: ast.Module) -> Iterator[Finding]:
+    """``Exception`` for anything but raising and deriving, and the text of an exception that was caught."""
+    allowed: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Raise(exc=ast.Call(func=raised)) | ast.Raise(exc=ast.Name() as raised):
+                allowed.add(raised)
+            case ast.ClassDef(bases=bases):
+                allowed.update(bases)
+            case ast.ExceptHandler(name=str(name), body=body):
+                for inside in (part for statement in body for part in ast.walk(statement)):
+                    match inside:
+                        case ast.Attribute(value=ast.Name(id=owner), attr="args") if owner == name:
+                            yield Finding(inside.lineno, f"the text of {name}", "M105")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "Exception" and node not in allowed:
+            yield Finding(node.lineno, "Exception as a value", "M401")
 
 
 def _late_imports(tree: ast.Module) -> list[Finding]:

@@ -23,6 +23,9 @@ _QUANTIFIER: Final = re.compile(r"[*+?]|\{([0-9]*)(,?)([0-9]*)\}")
 _GROUP_HEAD: Final = re.compile(r"\?(?:[aiLmsux-]*:|[=!]|<[=!]|P<[A-Za-z_][A-Za-z0-9_]*>)")
 _ATOM: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[^\\\[()|]", re.DOTALL)
 
+_ESCAPE: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_INNERMOST: Final = re.compile(r"\([^()]*\)")
+
 
 class _Group:
     """An open group: what its repetition would multiply."""
@@ -56,6 +59,15 @@ def slow_pattern(pattern: str) -> str | None:
 def open_repeats(pattern: str) -> int:
     """The exponent of the work of matching ``pattern`` at one place, at least 1."""
     return max(1, _read(pattern)[1])
+
+
+@cache
+def is_anchored(pattern: str) -> bool:
+    """Whether ``search`` tries ``pattern`` at the beginning of a text only."""
+    bare = _ESCAPE.sub("", pattern)
+    for _ in range(bare.count("(")):
+        bare = _INNERMOST.sub("", bare)
+    return pattern.startswith("^") and "|" not in bare
 
 
 def _read(pattern: str) -> tuple[str | None, int]:

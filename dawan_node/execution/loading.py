@@ -19,15 +19,16 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final
 
 from dawan_node.crypto.hashing import tagged_hash
 from dawan_node.execution import guard
 from dawan_node.execution.entity import DeclarationError
+from dawan_node.execution.held_state import held_state
 from dawan_node.execution.instrument import instrument
 from dawan_node.execution.layers import Abort
-from dawan_node.execution.lint import Finding, lint_source, may_import
+from dawan_node.execution.lint import IMPORTS_ALLOWED, OLDEST_PYTHON, Finding, lint_source, may_import
 from dawan_node.execution.meter import Metered, limited
 from dawan_node.execution.module import Module
 from dawan_node.primitives.encoding import encode
@@ -84,14 +85,31 @@ class GuardedLoader(importlib.machinery.SourceFileLoader):
         """``__import__`` of guarded code. Raises ImportError for what module code may not have."""
         if level == 0 and not may_import(name, self._own):
             raise ImportError(f"a channel module may not import {name}")
+        names = IMPORTS_ALLOWED.get(name) if level == 0 else None
+        if names is not None and name != "__future__":
+            for part in fromlist or ():
+                if part not in names:
+                    raise ImportError(f"a channel module may not import {name}.{part}")
+            return _facade(name, names)
         if level == 0 and "." in name and not fromlist:
             raise ImportError(f"a channel module imports names from {name}, not all of it")
         found = importlib.__import__(name, globals, locals, fromlist or (), level)
         for part in fromlist or ():
             inner = getattr(found, part, None)
-            if isinstance(inner, ModuleType) and not may_import(inner.__name__, self._own):
+            if isinstance(inner, ModuleType) and not f"{inner.__name__}.".startswith(f"{self._own}."):
                 raise ImportError(f"a channel module may not import {inner.__name__}")
         return found
+
+
+def _facade(name: str, names: frozenset[str]) -> ModuleType:
+    """A module with those names and nothing else of the real one: not what that imported for itself."""
+    real = importlib.import_module(name)
+    shown = ModuleType(name)
+    for each in sorted(names):
+        found = getattr(real, each)
+        below = IMPORTS_ALLOWED.get(f"{name}.{each}")
+        vars(shown)[each] = found if below is None else _facade(f"{name}.{each}", below)
+    return shown
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -156,6 +174,15 @@ def load_guarded(target: str) -> Any:
         if not isinstance(module, Module):
             raise ModuleRefused(f"{target} is {type(module).__name__}, not a Module or a dict of them by version")
         counted(module)
+    package = place.partition(".")[0]
+    for name in sorted(sys.modules):
+        if name == package or name.startswith(package + "."):
+            where = held_state(vars(sys.modules[name]), package)
+            if where:
+                raise ModuleRefused(
+                    f"{name} holds {where}, which can change: state outside the channel is lost at a restart and "
+                    "differs between nodes; use a tuple or MappingProxyType, a frozen class, or put an entity"
+                )
     return found
 
 
@@ -171,7 +198,7 @@ def counted(module: Module) -> Module:
 
 
 def _is_guarded(function: object) -> bool:
-    return isinstance(function, FunctionType) and function.__module__.partition(".")[0] in _finder.packages
+    return str(getattr(function, "__module__", "")).partition(".")[0] in _finder.packages
 
 
 def code_hash(sources: Mapping[str, bytes]) -> bytes:
@@ -189,6 +216,6 @@ def refusal(path: str, findings: Sequence[Finding]) -> str:
 
 def _parsed(source: str, path: str) -> ast.Module:
     try:
-        return ast.parse(source, path)
+        return ast.parse(source, path, feature_version=OLDEST_PYTHON)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise ModuleRefused(f"{path} does not parse: {error}") from None

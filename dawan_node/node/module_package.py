@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dawan_node.crypto.hashing import HASH_BYTES
 from dawan_node.errors import ConfigError
 from dawan_node.execution.lint import Finding, lint_source
 from dawan_node.execution.loading import code_hash
 from dawan_node.execution.module import DeclarationError
 from dawan_node.execution.registry import BUILTIN, ENTRY_POINT_GROUP, entry_point_of
+from dawan_node.primitives.genesis import Genesis
 
 PROJECT_FILE: Final = "pyproject.toml"
 
@@ -173,6 +175,20 @@ def installed(name: str) -> ModulePackage:
         if not found.is_dir() and found.with_suffix(".py").exists():
             found = found.with_suffix(".py")
     return ModulePackage(place if name in BUILTIN else own, found, {name: target}, top.parent)
+
+
+def require_pinned(genesis: Genesis) -> None:
+    """That each module whose code the genesis pins is installed with exactly that code. Raises ConfigError."""
+    for entry in genesis.modules:
+        if entry.code_hash == bytes(HASH_BYTES):
+            continue
+        here = installed(entry.name).code_hash
+        if here != entry.code_hash:
+            raise ConfigError(
+                f"channel {genesis.channel} pins the code of {entry.name}",
+                f"its genesis says 0x{entry.code_hash.hex()}, the code that is installed has 0x{here.hex()}",
+                "Install the package with the pinned code; `dawan-node module list` shows the hash of what is here.",
+            )
 
 
 def distribution_of(name: str) -> str:

@@ -37,6 +37,7 @@ from dawan_node.node.bodies import BODIES_RECORD, BlockBody, Bodies
 from dawan_node.node.channel_parts import ChannelParts
 from dawan_node.node.keeping import Keeping
 from dawan_node.node.logs import fields
+from dawan_node.node.module_package import require_pinned
 from dawan_node.node.signer import ChannelSigner, NodeSigner
 from dawan_node.node.snapshot_install import adopt
 from dawan_node.primitives.block import Header, Result
@@ -83,6 +84,7 @@ def open_ledger(
     the key from contradicting itself, and nothing is signed before the chain has reached the log's head. Raises
     OperatorError (DataRefused where there is no peer to fetch the ledger from) or StorageError.
     """
+    require_pinned(genesis)
     try:
         registry = Registry.load([(module.name, module.version) for module in genesis.modules])
     except DeclarationError as error:

@@ -13,6 +13,7 @@ from dawan_node.execution.executor import Executor
 from dawan_node.execution.module import DeclarationError
 from dawan_node.execution.registry import Registry
 from dawan_node.node.home import Home
+from dawan_node.node.module_package import require_pinned
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised
 from dawan_node.storage.lock import NodeLock
@@ -97,6 +98,7 @@ def genesis_of(home: Home, channel: str) -> Genesis:
 
 def executor_of(genesis: Genesis) -> Executor:
     """Executes the channel's blocks. Raises OperatorError when a module is not installed."""
+    require_pinned(genesis)
     try:
         registry = Registry.load([(module.name, module.version) for module in genesis.modules])
     except DeclarationError as error:
