@@ -21,6 +21,9 @@ T = TypeVar("T")
 WAIT_MS: Final = 10_000
 #: Between two attempts where a node is full or gone: blocks come several times a second.
 PAUSE_S: Final = 0.25
+#: The pause doubles up to this while nothing gets in: a pool that others fill is not emptied by asking, and every
+#: attempt is the whole batch again. The default patience of a minute still sees some fifteen attempts.
+PAUSE_MAX_S: Final = 4.0
 # Formats C.
 _WAIT_TIMED_OUT: Final = 1100
 _EXPIRED: Final = 1003
@@ -52,9 +55,11 @@ class Patience:
         """End all waiting."""
         self._halt.set()
 
-    def pause(self, deadline: float) -> bool:
-        """Wait a moment; False when there is no sense in trying again."""
-        return time.monotonic() < deadline and not self._halt.wait(PAUSE_S)
+    def pause(self, deadline: float, vain: int = 0) -> bool:
+        """Wait a moment, longer after ``vain`` attempts without any answer; False when there is no sense in trying
+        again."""
+        left = deadline - time.monotonic()
+        return left > 0 and not self._halt.wait(min(PAUSE_S * 2 ** min(vain, 8), PAUSE_MAX_S, max(left, PAUSE_S)))
 
     def ask(self, question: Callable[[], T]) -> T:
         """The answer to something that may be asked twice. Raises what the last attempt raised."""
@@ -82,6 +87,7 @@ def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience: 
     answers = [Answer() for _ in envelopes]
     waiting = list(range(len(envelopes)))
     deadline = time.monotonic() + patience.seconds
+    vain = 0
     wait_ms = max(1, min(WAIT_MS, int(patience.seconds * 1_000)))
     while True:
         try:
@@ -98,10 +104,11 @@ def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience: 
             if not answers[place].known:
                 left.append(place)
         if len(left) < len(waiting):
-            deadline = time.monotonic() + patience.seconds
+            deadline, vain = time.monotonic() + patience.seconds, 0
         waiting = left
-        if not waiting or not patience.pause(deadline):
+        if not waiting or not patience.pause(deadline, vain):
             return answers
+        vain += 1
 
 
 def _no_answer(reason: str, message: str) -> dict[str, Any]:

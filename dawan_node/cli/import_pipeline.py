@@ -1,9 +1,9 @@
 """The way of records to the chain: looked up, signed, written to the journal, sent in batches, a few at a time.
 
-Memory is bounded by what is under way (``BATCH`` times ``IN_FLIGHT`` records), whatever the size of the import. While
-batches wait for their block the next ones are read and signed. Records that touch the same thing on chain never travel
-together: the later one waits until the earlier one is final, so the order of a document is the order of the chain, and
-the second of two copies finds the first.
+Memory is bounded by what waits to be reported (``UNREPORTED_MAX`` records, ``HELD_BYTES_MAX``), whatever the size of
+the import. While batches wait for their block the next ones are read and signed. Records that touch the same thing on
+chain never travel together: the later one waits until the earlier one is final, so the order of a document is the order
+of the chain, and the second of two copies finds the first.
 
 Records are reported in the order in which they were read.
 """
@@ -35,6 +35,9 @@ IN_FLIGHT: Final = 4
 BATCH_BYTES_MAX: Final = 1024 * 1024
 #: Records read and not reported; refused ones need no chain and would pile up behind those that wait for it.
 UNREPORTED_MAX: Final = 4 * BATCH * IN_FLIGHT
+#: Bytes of text that these records may keep: of long documents fewer wait. In memory it is up to ten times as much,
+#: which a desktop has; records of an invoice's size never come near it.
+HELD_BYTES_MAX: Final = 32 * 1024 * 1024
 #: How long a transaction may wait for its block.
 VALID_FOR_MS: Final = 600_000
 
@@ -74,6 +77,7 @@ class Pipeline:
         self._threads = ThreadPoolExecutor(max_workers=len(clients), thread_name_prefix="import")
         self._room: Final = len(clients)
         self._order: deque[Record] = deque()
+        self._held_bytes = 0
         self._batch: list[Record] = []
         self._flying: deque[Flight] = deque()
         self._touched: set[str] = set()
@@ -102,6 +106,7 @@ class Pipeline:
     def add(self, record: Record) -> None:
         """Take a record; those that are not PENDING are only reported, in their turn."""
         self._order.append(record)
+        self._held_bytes += record.held_bytes
         if record.verdict is Verdict.PENDING:
             if not record.touches.isdisjoint(self._touched):
                 self._settle_all()
@@ -109,7 +114,7 @@ class Pipeline:
             self._batch.append(record)
             if len(self._batch) >= BATCH:
                 self._send_batch()
-        if len(self._order) > UNREPORTED_MAX:
+        if len(self._order) > UNREPORTED_MAX or self._held_bytes > HELD_BYTES_MAX:
             self._settle_all()
         self._emit()
 
@@ -219,7 +224,9 @@ class Pipeline:
 
     def _emit(self) -> None:
         while self._order and self._order[0].verdict is not Verdict.PENDING:
-            self._report(self._order.popleft())
+            record = self._order.popleft()
+            self._held_bytes -= record.held_bytes
+            self._report(record)
 
 
 def _verdict_of(answer: Answer) -> Verdict:

@@ -34,6 +34,7 @@ class Record:
     """``row``: what ``-o json`` shows of it; ``args``: of the command that records it, once they are complete.
 
     ``touches``: what on chain it reads or changes; records that touch the same are sent one after the other is final.
+    ``held_bytes``: about as much text as it keeps in memory; its share of its document unless ``bind`` knows better.
     """
 
     file: str
@@ -49,6 +50,7 @@ class Record:
     args: dict[str, Any] = field(default_factory=dict)
     touches: frozenset[str] = frozenset()
     draft: Any = None
+    held_bytes: int = 0
 
     def refuse(self, reason: str, detail: str) -> None:
         """It will not be sent."""

@@ -6,7 +6,6 @@ memory of a hundred. ``-o json`` is one array, a record per line of text, writte
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,7 +15,7 @@ import click
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.import_pipeline import summary
 from dawan_node.cli.import_record import Record, Standard, Verdict
-from dawan_node.cli.options import print_row, table_widths
+from dawan_node.cli.options import json_text, one_line, print_row, table_widths
 
 #: Records of one file shown whatever became of them; of longer ones only what needs attention.
 SHOWN_OF_FILE: Final = 50
@@ -58,9 +57,7 @@ class Report:
         if record.reason and len(reasons) < _REASONS_MAX:
             reasons[record.reason] = None
         if self._json:
-            click.echo(
-                ("[" if not self._written else ",\n ") + json.dumps(record.as_json(), ensure_ascii=False), nl=False
-            )
+            click.echo(("[" if not self._written else ",\n ") + json_text(record.as_json()), nl=False)
             self._written += 1
         elif self._of_file.total() <= SHOWN_OF_FILE or record.verdict not in _FINE or record.warnings:
             self._show(record)
@@ -94,7 +91,7 @@ class Report:
         row = self._standard.line(record.as_json()) if record.row else record.as_json()
         place = f"{record.file}:{record.line}" if record.line else record.file
         shown = {**row, "file": place, "verdict": f"{record.verdict} {record.reason}".rstrip()}
-        remarks = [f"  {place}: {remark}" for remark in (record.detail, *record.warnings) if remark]
+        remarks = [one_line(f"  {place}: {remark}") for remark in (record.detail, *record.warnings) if remark]
         if self._widths:
             self._print(shown, remarks)
             return
@@ -122,7 +119,7 @@ class Report:
         self._of_file = Counter()
         if count <= 1 or self._json:
             return
-        told = f"  {self._file}: {count:,} records: {summary(counted)}"
+        told = one_line(f"  {self._file}: {count:,} records: {summary(counted)}")
         if self._first:
             self._first[-1][1].append(told)
         else:

@@ -109,12 +109,12 @@ def run_import(standard: Standard, order: Order, command: str, private: Any = No
     sources = documents(order.files, standard.suffixes, standard.bytes_max, lines=order.lines, left_out=left_out)
     began = time.monotonic()
     try:
-        read = ((document, _read(standard, document)) for document in sources)
+        read = (_read(standard, document) for document in sources)
         if order.sends:
             key = unlocked_key(order) if private is None else private
-            _send(standard, order, command, key, (records for _, records in read), report)
+            _send(standard, order, command, key, read, report)
         else:
-            for _, records in read:
+            for records in read:
                 _report_only(records, report)
     finally:
         report.close()
@@ -138,7 +138,12 @@ def run_import(standard: Standard, order: Order, command: str, private: Any = No
 def _read(standard: Standard, document: Any) -> list[Record]:
     from dawan_node.cli.import_record import refused_document
 
-    return [refused_document(document)] if document.problem is not None else standard.read(document)
+    if document.problem is not None:
+        return [refused_document(document)]
+    records = standard.read(document)
+    for record in records:
+        record.held_bytes = len(document.data) // len(records)
+    return records
 
 
 def _report_only(records: Sequence[Record], report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -103,9 +104,37 @@ def write_private_file(path: Path, data: bytes) -> None:
         ) from None
 
 
+#: Unicode categories: control, format, half of a character, separator of lines, of paragraphs.
+_ACTING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: What ``json`` leaves raw of them and a terminal obeys or UTF-8 has not; all have escapes of four digits.
+_ACTING_IN_JSON: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def print_json(value: object) -> None:
     """``value`` as indented JSON, text as it is."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, indent=2))
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON with text as it is, but for characters that act on a terminal or that UTF-8 has not: they are escapes."""
+    written = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _ACTING_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything visible that acts on a terminal or breaks a line: what a stranger wrote forges no line.
+
+    Controls, formatting such as a change of writing direction, separators of lines and halves of characters become
+    ``\\x1b`` or ``\\u202e``; the spaces of all scripts stay.
+    """
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _ACTING else character
+        for character in text
+    )
 
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, object]]) -> None:
@@ -132,10 +161,10 @@ def print_row(columns: Mapping[str, str], row: Mapping[str, object], widths: Seq
 
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(str(part) for part in value) or "-"
+        return one_line(", ".join(str(part) for part in value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return one_line(str(value))
 
 
 def _width(text: str) -> int:

@@ -56,12 +56,16 @@ _CHUNK: Final = 1024 * 1024
 @click.option(
     "--readers", metavar="ORG,...", default="", help="Organisations that may read the document. Default: the sender's."
 )
+@click.option(
+    "--replace", is_flag=True, help="Replace a draft by another of the same title; the shipper must approve it anew."
+)
 @click.option("--retain-until", metavar="DATE", help="Until when it is kept (YYYY-MM-DD). Default: ten years from now.")
 def import_pint(
     recipient: str | None,
     mappings: tuple[str, ...],
     documents: Path | None,
     readers: str,
+    replace: bool,
     retain_until: str | None,
     **options: Any,
 ) -> None:
@@ -79,7 +83,7 @@ def import_pint(
     names = [name.strip() for name in readers.split(",") if name.strip()]
     key = unlocked_key(order) if order.sends else None
     standard = PintEnvelopes(
-        identities_of(mappings, "SHIPPER=gz-exporter"), recipient or "", documents, names, until, key
+        identities_of(mappings, "SHIPPER=gz-exporter"), recipient or "", documents, names, until, key, replace
     )
     run_import(standard, order, "title import-pint", key)
 
@@ -113,6 +117,7 @@ class PintEnvelopes:
         readers: Sequence[str],
         retain_until: str,
         key: Any,
+        replaces: bool = False,
     ) -> None:
         self._identities: Final = identities
         self._recipient: Final = recipient
@@ -120,6 +125,7 @@ class PintEnvelopes:
         self._readers: Final = readers
         self._retain_until: Final = retain_until
         self._key: Final = key
+        self._replaces: Final = replaces
         self._hashed: dict[tuple[str, int, int], str] = {}
 
     def read(self, document: Document) -> list[Record]:
@@ -153,15 +159,19 @@ class PintEnvelopes:
                 self._bind_draft(record, draft, bill)
             else:
                 self._bind_envelope(record, draft, envelope, document, bill, channel)
+            # The document and its text have several megabytes and are needed no more: of what waits for its turn only
+            # the arguments are held.
+            record.draft = None
+            record.held_bytes = _bytes_of(record.args)
 
     def look_up(self, records: Sequence[Record], channel: ChannelView) -> None:
         """Settle envelopes that were received, and drafts of a document that is there already."""
         from dawan_node.execution.module import key_of
 
         for record in records:
-            draft, envelope, _ = record.draft
-            if envelope is not None:
-                last = hashlib.sha256(envelope.chain[-1].encode()).digest()
+            args = record.args
+            if record.command == "receive_envelope":
+                last = hashlib.sha256(args["chain"][-1].encode()).digest()
                 found = channel.states(self.module, "envelope", [key_of(last)])[0]
                 if found is None:
                     continue
@@ -172,12 +182,24 @@ class PintEnvelopes:
                     record.answer["answer"] = "DUPE"
                 continue
             found = channel.states(self.module, "title", [key_of(record.row["title"])])[0]
-            if found is None:
-                continue
-            if found["checksum"] == "0x" + draft.checksum.hex():
-                record.settle(Verdict.ALREADY)
-            elif found["state"] not in ("DRAFT", "APPROVED"):
-                record.settle(Verdict.REJECTED, "E_DUP_TITLE", f"{found['title']} was issued over another document")
+            if found is not None:
+                self._settle_draft(record, found)
+
+    def _settle_draft(self, record: Record, found: Mapping[str, Any]) -> None:
+        """A draft is the chain's only when document *and* bill are: who the parties are, the document does not say."""
+        title = found["title"]
+        if found["checksum"] == record.row["checksum"] and _is_bill(found["bill"], record.args["bill"]):
+            record.settle(Verdict.ALREADY)
+        elif found["state"] not in ("DRAFT", "APPROVED"):
+            record.settle(Verdict.REJECTED, "E_DUP_TITLE", f"{title} was issued over another document or parties")
+        elif not self._replaces:
+            # Two versions in one folder would else replace each other in every run, and undo the shipper's approval.
+            record.settle(
+                Verdict.REJECTED,
+                "E_OTHER_DRAFT",
+                f"{title} is {found['state']} with another document or parties: --replace puts this one in its place"
+                + (" and undoes the shipper's approval" if found["state"] == "APPROVED" else ""),
+            )
 
     def line(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row for eyes."""
@@ -280,6 +302,31 @@ class PintEnvelopes:
 
 #: Documents of one folder whose hashes are kept at hand for the next envelope.
 _HASHED_MAX: Final = 1_024
+
+
+def _is_bill(found: Mapping[str, Any], bill: Mapping[str, Any]) -> bool:
+    """Whether a bill of the chain is the one that these arguments make."""
+    from dawan_node.modules.identifiers import container_number, imo_number
+
+    boxes = [(container_number(box["number"]), box["type"]) for box in bill["boxes"]]
+    vessel = imo_number(bill["vessel"])
+    made = {
+        **bill,
+        "vessel": vessel.number if vessel is not None else bill["vessel"],
+        "boxes": [(number.number if number is not None else "", kind) for number, kind in boxes],
+    }
+    there = {**found, "boxes": [(box["number"], box["type"]) for box in found["boxes"]]}
+    # ``kind`` is not kept: only one is taken.
+    return all(there[name] == made[name] for name in there)
+
+
+def _bytes_of(value: Any) -> int:
+    """About how many bytes the texts of arguments have."""
+    if isinstance(value, dict):
+        return sum(_bytes_of(each) for each in value.values())
+    if isinstance(value, list):
+        return sum(_bytes_of(each) for each in value)
+    return len(value) if isinstance(value, str | bytes) else 8
 
 
 def _row(kind: str, draft: TransportDocument) -> dict[str, Any]:

@@ -100,6 +100,9 @@ def _events_of(document: Any) -> tuple[dict[str, str], list[Any]]:
         body = results.get("resultsBody") if isinstance(results, dict) else None
     if not isinstance(body, dict):
         raise Unreadable("E_NOT_EPCIS", "epcisBody")
+    if "event" in body and "eventList" in body:
+        # Either would have to be dropped.
+        raise Unreadable("E_NOT_EPCIS", "epcisBody.event beside epcisBody.eventList")
     events = [body["event"]] if "event" in body else body.get("eventList")
     if not isinstance(events, list):
         raise Unreadable("E_NOT_EPCIS", "epcisBody.eventList")

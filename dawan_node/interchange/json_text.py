@@ -7,11 +7,16 @@ not from another. Numbers become decimal text, exponents written out.
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any, Final
 
 #: Digits of a number once its exponent is written out; physical values have far fewer.
 NUMBER_CHARS_MAX: Final = 40
+
+#: Only an escape can bring half of a character: UTF-8 itself has none.
+_HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class MalformedJson(ValueError):
@@ -19,11 +24,15 @@ class MalformedJson(ValueError):
 
 
 def parse_json_text(data: bytes, bytes_max: int) -> Any:
-    """The value in ``data``: dicts, lists, bools and text, numbers as decimal text, no nulls. Raises MalformedJson."""
+    """The value in ``data``: dicts, lists, bools and text, numbers as decimal text, None. Raises MalformedJson.
+
+    Every text in it has a form in UTF-8, so that it can be hashed, stored and printed: an escape of half a character
+    (a lone surrogate) is refused, in names too.
+    """
     if len(data) > bytes_max:
         raise MalformedJson(f"{len(data)} bytes where at most {bytes_max} are read")
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8-sig"),
             object_pairs_hook=_object,
             parse_float=_number,
@@ -36,6 +45,21 @@ def parse_json_text(data: bytes, bytes_max: int) -> Any:
         raise MalformedJson(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
         raise MalformedJson("nested far deeper than any real message") from error
+    if _HALF_ESCAPED.search(data):
+        _refuse_halves(value)
+    return value
+
+
+def _refuse_halves(value: Any) -> None:
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and _HALF.search(value):
+            raise MalformedJson("a text holds half a character (a lone surrogate)")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -50,7 +74,10 @@ def _number(text: str) -> str:
         raise MalformedJson("a number has too many digits")
     if "e" not in text and "E" not in text:
         return text
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except ArithmeticError as error:
+        raise MalformedJson("a number has too many digits") from error
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > NUMBER_CHARS_MAX:
         raise MalformedJson("a number has too many digits")

@@ -319,7 +319,10 @@ class _Reader:
                 return None
             raise _Refused(Reason.NO_DUE_DATE, "neither DueDate nor PaymentDueDate is given")
         self.warnings.append(f"no due date: {self._default_term_days} days after issue assumed")
-        return issued + timedelta(days=self._default_term_days)
+        try:
+            return issued + timedelta(days=self._default_term_days)
+        except OverflowError:
+            raise _Refused(Reason.DATE, f"{issued} and {self._default_term_days} days is after the year 9999") from None
 
     def _read_amounts(self, root: Element) -> None:
         currency = _required(root, "DocumentCurrencyCode")

@@ -17,10 +17,13 @@ from typing import Any, cast
 
 import pytest
 
+from dawan_node.cli import import_pipeline
 from dawan_node.cli.connect import channel_of
 from dawan_node.cli.demo_invoices import BUYER, invoice
 from dawan_node.cli.exit_codes import CommandFailed
-from dawan_node.rpc.api import StateInfo, SubmitOutcome, Wait
+from dawan_node.cli.import_delivery import Patience
+from dawan_node.primitives.codes import Code
+from dawan_node.rpc.api import Refusal, StateInfo, SubmitOutcome, TxStatus, Wait
 from dawan_node.rpc.client import Client, Unreachable
 from dawan_node.testing.module_kit import private_key_of
 from tests.cli.node_in_reach import CommandLine, command_line
@@ -169,6 +172,49 @@ def test_a_pool_without_room_is_asked_again_with_the_same_bytes(
     node.full_for = 3
     assert import_ubl(dawan, batch_file(tmp_path, 4)) == (0, Counter(recorded=4))
     assert len(node.submitted) == 16 and len(set(node.submitted)) == 4
+
+
+@pytest.mark.parametrize("code", [Code.E_POOL_FULL, Code.E_QUOTA])
+def test_single_transactions_for_which_there_was_no_room_are_sent_again_as_they_were(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, code: Code
+) -> None:
+    """A busy node takes a part of a batch; the rest comes again, the same bytes, and only the rest."""
+    admit, sent = node.submit, []
+
+    async def two_at_a_time(
+        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+    ) -> list[SubmitOutcome]:
+        sent.append([bytes(each) for each in envelopes])
+        full = Refusal(code, code.name, "no room")
+        crowded = [SubmitOutcome(b"", TxStatus.UNKNOWN, None, full) for _ in envelopes[2:]]
+        return [*await admit(channel, envelopes[:2], wait, timeout_ms), *crowded]
+
+    node.submit = two_at_a_time  # type: ignore[method-assign]
+    assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
+    assert sent == [sent[0], sent[0][2:], sent[0][4:]] and len(node.commands) == 5
+
+
+def test_an_import_that_gets_nothing_in_asks_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Halt:
+        def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            return False
+
+    patience = Patience(1_000)
+    monkeypatch.setattr(patience, "_halt", Halt())
+    deadline = time.monotonic() + 1_000
+    assert all(patience.pause(deadline, vain) for vain in (0, 1, 2, 3, 4, 5, 100_000))
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+
+
+def test_long_documents_wait_for_their_turn_in_smaller_numbers(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_pipeline, "HELD_BYTES_MAX", 3 * len(one_line("INV-1")))
+    assert import_ubl(dawan, batch_file(tmp_path, 10)) == (0, Counter(recorded=10))
+    assert node.block_sizes == [4, 4, 2]
 
 
 def test_what_another_import_recorded_a_moment_ago_is_recognised(

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dawan_node.cli.import_pipeline import Pipeline
+from dawan_node.cli.import_record import Record
 from dawan_node.interchange.canonical_json import canonical, checksum
 from dawan_node.interchange.transport_document import read_envelope
 from dawan_node.testing.module_kit import private_key_of
@@ -136,6 +138,51 @@ def test_a_transport_document_becomes_a_draft_of_the_carrier_and_once(
     assert sea.get(TITLE).state == "DRAFT"
     assert rows_of(dawan, str(file), *liner, *named)[0]["verdict"] == "already"
     assert node.commands == ["draft_title"]
+
+
+def test_a_draft_is_there_only_with_its_whole_bill_and_is_replaced_only_when_asked(
+    dawan: CommandLine, node: KitNode, sea: Sea, tmp_path: Path
+) -> None:
+    boxes = [{"equipment": {"equipmentReference": "CSQU3054383", "ISOEquipmentCode": "22G1"}}]
+    first = DOCUMENT | {"utilizedTransportEquipments": boxes}
+    folder = tmp_path / "drafts"
+    folder.mkdir()
+    (folder / "v1.json").write_text(json.dumps(first))
+    (folder / "v2.json").write_text(json.dumps(first | {"shippedOnBoardDate": "2025-11-21"}))
+    liner, named = as_person(dawan, "liner"), ["--map", "ACME Trading=shipper"]
+    for verdicts in (["recorded", "rejected"], ["already", "rejected"]):
+        rows = rows_of(dawan, str(folder), *liner, *named, code=4)
+        assert [row["verdict"] for row in rows] == verdicts
+        assert rows[1]["reason"] == "E_OTHER_DRAFT" and "--replace" in rows[1]["detail"]
+    other = ["--map", "ACME Trading=buyer"]
+    (row,) = rows_of(dawan, str(folder / "v1.json"), *liner, *other, code=4)
+    assert row["reason"] == "E_OTHER_DRAFT", "the same document for other parties is another bill"
+    sea.ok("shipper", "approve_draft", title=TITLE, checksum=sea.get(TITLE).checksum)
+    (row,) = rows_of(dawan, str(folder / "v2.json"), *liner, *named, code=4)
+    assert "approval" in row["detail"] and sea.get(TITLE).state == "APPROVED"
+    assert rows_of(dawan, str(folder / "v2.json"), *liner, *named, "--replace")[0]["verdict"] == "recorded"
+    assert (sea.get(TITLE).state, sea.get(TITLE).bill.shipped_on) == ("DRAFT", "2025-11-21")
+    assert rows_of(dawan, str(folder / "v1.json"), *liner, *other, "--replace")[0]["verdict"] == "recorded"
+    assert sea.get(TITLE).bill.shipper == "buyer"
+    assert node.commands == ["draft_title"] * 3
+
+
+def test_what_waits_for_its_turn_keeps_no_document(
+    dawan: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its bytes nor its text: 4 MiB each, thousands of records would take gigabytes."""
+    kept: list[tuple[Any, int]] = []
+    add = Pipeline.add
+
+    def look(pipeline: Pipeline, record: Record) -> None:
+        kept.append((record.draft, record.held_bytes))
+        add(pipeline, record)
+
+    monkeypatch.setattr(Pipeline, "add", look)
+    file = envelope_file(tmp_path, remarks="x" * 1_000_000)
+    (row,) = rows_of(dawan, str(file), *as_person(dawan, "wave"), code=4)
+    ((draft, held_bytes),) = kept
+    assert draft is None and 0 < held_bytes < 100_000, row["reason"]
 
 
 def test_an_envelope_is_exported_as_it_was_received_with_what_happened_since(

@@ -224,3 +224,12 @@ def test_numbers_and_instants_are_written_without_what_says_nothing() -> None:
     assert {text: decimal_text(text) for text in cases} == cases
     assert [instant_text(ms) for ms in (0, 951_782_400_001)] == ["1970-01-01T00:00:00.000Z", "2000-02-29T00:00:00.001Z"]
     assert all(re.fullmatch(r"[0-9TZ:.-]{24}", instant_text(ms)) for ms in (1, 86_399_999, 253_402_214_400_000))
+
+
+@pytest.mark.parametrize("kind", ["EPCISDocument", "EPCISQueryDocument"])
+def test_one_event_beside_a_list_of_events_is_refused_for_either_would_be_dropped(kind: str) -> None:
+    body: dict[str, Any] = {"event": EVENT, "eventList": [EVENT]}
+    body = body if kind == "EPCISDocument" else {"queryResults": {"resultsBody": body}}
+    reading = read_epcis(json.dumps({"type": kind, "schemaVersion": "2.0", "epcisBody": body}).encode())
+    assert [(each.position, each.reason) for each in reading.refusals] == [(-1, "E_NOT_EPCIS")]
+    assert not reading.events
