@@ -197,3 +197,12 @@ def test_a_branch_funds_nothing_that_was_paid_since_the_offer(desk: Supervised) 
     cash = desk.cash("pboc-gz", "bank-hk", cny(desk.rediscount(rediscount).price_minor))
     desk.expect("E_FINANCING_STATE", "settle-bank", "fund_rediscount", rediscount=rediscount, cash=cash)
     desk.ok("bank-hk", "withdraw_rediscount", rediscount=rediscount)
+
+
+def test_no_settlement_bank_of_the_branch_attests_that_the_branch_paid() -> None:
+    desk = Supervised(staff={"branch-settle": ("hq", ["settlement_bank"])})
+    rediscount = desk.submitted("R-1", desk.bought("F-1"))
+    desk.ok("pboc-gz", "accept_rediscount", rediscount=rediscount)
+    cash = desk.cash("pboc-gz", "bank-hk", cny(desk.rediscount(rediscount).price_minor))
+    desk.expect("E_SELF_DEALING", "branch-settle", "fund_rediscount", rediscount=rediscount, cash=cash)
+    desk.ok("settle-bank", "fund_rediscount", rediscount=rediscount, cash=cash)
