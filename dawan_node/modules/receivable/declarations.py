@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, key_of, replace
 from dawan_node.modules.identifiers import normalised_uscc
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import check_amount, check_date, existing_declaration
+from dawan_node.modules.receivable.checks import active_party, check_amount, check_date, existing_declaration
 from dawan_node.modules.receivable.declaration import (
     DeclarationAmended,
     DeclarationBlocked,
@@ -26,7 +26,6 @@ from dawan_node.modules.receivable.declaration import (
 )
 from dawan_node.modules.receivable.supervised import DeclarationState, ExportDeclaration
 from dawan_node.modules.refdata import edition_in_force, lookup
-from dawan_node.primitives.names import is_label
 
 #: Items of one declaration: the mainland's form has fifty lines.
 GOODS_MAX: Final = 50
@@ -70,10 +69,9 @@ def record_declaration(ctx: Context, args: RecordDeclaration) -> None:
     """Customs records an export that it released: what banks may lend on, and no more than that."""
     ctx.require(_NUMBER.fullmatch(args.declaration) is not None, "E_DECLARATION_NUMBER")
     ctx.require(ctx.get(ExportDeclaration, key_of(args.declaration)) is None, "E_DUP_DECLARATION")
-    # The exporter need not be a member yet: the goods left, and only a member can borrow on them.
-    ctx.require(is_label(args.exporter), "E_UNKNOWN_PARTY")
-    exporter = ctx.identity(args.exporter)
-    ctx.require(exporter is None or exporter.org != ctx.sender.org, "E_SELF_DEALING")
+    # Customs names somebody whose organisation it can see. A name that nobody has yet any organisation could enrol
+    # later and borrow on another firm's goods; one that somebody has stays with that organisation for good.
+    ctx.require(active_party(ctx, args.exporter).org != ctx.sender.org, "E_SELF_DEALING")
     uscc = normalised_uscc(args.exporter_uscc)
     if uscc is None:
         ctx.fail("E_USCC")
