@@ -103,6 +103,7 @@ def record_declaration(ctx: Context, args: RecordDeclaration) -> None:
 def amend_declaration(ctx: Context, args: AmendExportDeclaration) -> None:
     """Customs corrects the amount, never below what is financed or collected."""
     found = _live(ctx, args.declaration)
+    _require_other_house(ctx, found)
     check_amount(ctx, args.amount)
     ctx.require(args.amount.currency == found.amount.currency, "E_CURRENCY_MISMATCH")
     ctx.require(args.amount.minor >= found.financed_minor + found.collected_minor, "E_RESIDUAL")
@@ -114,6 +115,7 @@ def amend_declaration(ctx: Context, args: AmendExportDeclaration) -> None:
 def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """Customs withdraws a release of which nothing is financed or collected."""
     found = _live(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.financed_minor == 0 and found.collected_minor == 0, "E_IN_USE")
     _decide(ctx, found, DeclarationState.REVOKED, args.reason)
     ctx.emit(DeclarationRevoked(declaration=found.declaration, reason=args.reason))
@@ -123,6 +125,7 @@ def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE stops further financing of a declaration; loans paid out already and payments from abroad go on."""
     found = existing_declaration(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.BLOCKED, args.reason)
     ctx.emit(DeclarationBlocked(declaration=found.declaration, reason=args.reason))
@@ -132,6 +135,7 @@ def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def clear_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE lets a blocked declaration be financed again."""
     found = existing_declaration(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.BLOCKED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.RELEASED, args.reason)
     ctx.emit(DeclarationCleared(declaration=found.declaration, reason=args.reason))
@@ -165,6 +169,12 @@ def _live(ctx: Context, declaration: str) -> ExportDeclaration:
     found = existing_declaration(ctx, declaration)
     ctx.require(found.state != DeclarationState.REVOKED, "E_DECLARATION_STATE")
     return found
+
+
+def _require_other_house(ctx: Context, found: ExportDeclaration) -> None:
+    """No officer decides for its own organisation. An exporter that was recorded before it was enrolled has none."""
+    exporter = ctx.identity(found.exporter)
+    ctx.require(exporter is None or exporter.org != ctx.sender.org, "E_SELF_DEALING")
 
 
 def _decide(ctx: Context, found: ExportDeclaration, state: DeclarationState, reason: str) -> None:

@@ -107,17 +107,24 @@ def declarations_cover_loans(ctx: QueryContext) -> Iterator[str]:
 def filings_within_contract(ctx: QueryContext) -> Iterator[str]:
     """Payments abroad never exceed the contract, each is attested, and one contract has one live filing."""
     contracts: dict[tuple[str, str], str] = {}
+    ended: dict[tuple[str, str], int] = {}
+    for found in ctx.iterate(TaxFiling, "by_payer"):
+        if found.state == FilingState.CANCELLED:
+            contract = (found.payer_uscc, found.contract_number)
+            ended[contract] = ended.get(contract, 0) + found.paid_minor
     for found in ctx.iterate(TaxFiling, "by_payer"):
         paid = _attested(ctx, found.filing, "pay_filing")
         if not 0 <= found.paid_minor <= found.contract.minor or paid != found.paid_minor:
             yield f"{found.filing}: {found.paid_minor} paid of {found.contract.minor}, {paid} attested"
-        if (found.state == FilingState.EXHAUSTED) != (found.paid_minor == found.contract.minor):
-            yield f"{found.filing} is {found.state} with {found.paid_minor} of {found.contract.minor} paid"
         if found.state == FilingState.FILED and found.paid_minor:
             yield f"{found.filing} was paid before it was accepted"
         if found.state == FilingState.CANCELLED:
             continue
         contract = (found.payer_uscc, found.contract_number)
+        of_contract = found.paid_minor + ended.get(contract, 0)
+        exhausted = found.state == FilingState.EXHAUSTED
+        if of_contract > found.contract.minor or exhausted != (of_contract == found.contract.minor):
+            yield f"{found.filing} is {found.state} with {of_contract} of {found.contract.minor} paid"
         if contract in contracts:
             yield f"{found.filing} and {contracts[contract]} file one contract"
         contracts[contract] = found.filing
