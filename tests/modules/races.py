@@ -247,7 +247,7 @@ def one_payment_for_two_obligations(tag: str) -> Race:
     undertake = [Call("gz-buyer", "lc", "undertake_payment", terms | {"number": number}) for number in numbers]
     paid = cash(f"OBL {tag}", "gz-buyer", "gz-exporter", ["USD", 5_000])
     pay = [
-        Call("gz-settlement", "lc", "pay_obligation", {"obligation": f"gz-buyer/obligation/{number}", "cash": paid})
+        Call("hk-settlement", "lc", "pay_obligation", {"obligation": f"gz-buyer/obligation/{number}", "cash": paid})
         for number in numbers
     ]
     reasons = frozenset({"E_CASHREF_USED"})

@@ -92,6 +92,7 @@ def declarations(desk: Supervised) -> None:
     for number in ("53042026012345678", "5304202601234567890", "53042026012345678X", "５30420260123456789"):
         record("E_DECLARATION_NUMBER", declaration=number)
     record("E_UNKNOWN_PARTY", exporter="Exporter A")
+    record("E_UNKNOWN_PARTY", exporter="exporter-b")
     record("E_USCC", exporter_uscc="911100006000373410")
     record("E_USCC", exporter_uscc="12345678")
     for code in ("85171", "8517130", "85171300001", "85171A", "８51713"):
@@ -117,7 +118,7 @@ def export_loans(desk: Supervised) -> None:
 
     apply("E_UNKNOWN_DECLARATION")
     desk.declared(minor=1_000_000)
-    other = desk.declared("1" * 18, exporter="exporter-b")
+    other = desk.declared("1" * 18, exporter="supplier-c")
     apply("E_NOT_EXPORTER", declaration=other)
     for reason, change in (
         ("E_MATURITY", {"maturity": desk.day(-1)}),

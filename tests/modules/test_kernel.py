@@ -195,6 +195,8 @@ def test_of_two_modules_using_one_payment_in_one_block_the_first_wins(kernel: Ke
         ({"value_date": "2025-11-26"}, "E_VALUE_DATE"),
         ({"payer": "settle"}, "E_NOT_ATTESTOR"),
         ({"payee": "settle"}, "E_NOT_ATTESTOR"),
+        # Another name of the settlement bank's organisation.
+        ({"payer": "o-mo"}, "E_NOT_ATTESTOR"),
         ({"purpose": ""}, "E_NAME_FORM"),
     ],
 )

@@ -385,6 +385,16 @@ def test_one_payment_pays_one_duty(channel: Channel) -> None:
         assert receipt.reason == reason
 
 
+def test_no_settlement_bank_attests_a_duty_that_its_own_organisation_paid(channel: Channel) -> None:
+    channel.book()
+    key = channel.lodge("MO-1")
+    channel.ok("customs-mo", "accept_declaration", **key)
+    channel.ok("customs-mo", "assess_duty", **key, duty=["MOP", 100])
+    pay = {"bank": "BNULMOMX", "payee": "customs-mo", "value_date": "2025-11-25", "amount": ["MOP", 100]}
+    channel.expect("E_NOT_ATTESTOR", "bank", "pay_duty", **key, **pay, reference="D-1", payer="alliance")
+    channel.ok("bank", "pay_duty", **key, **pay, reference="D-1", payer="clinic")
+
+
 def test_a_cancelled_declaration_releases_nothing_and_a_second_one_must_be_released_too(channel: Channel) -> None:
     channel.issue()
     channel.book()

@@ -206,3 +206,15 @@ def test_declarations_and_their_uses_are_listed(desk: Supervised) -> None:
     (use,), _ = desk.kit.query("declaration_uses", {"declaration": DECLARATION})
     assert (use.financing, use.minor, use.until_ms) == (loan, 5, 0)
     assert desk.kit.query("declaration", {"declaration": "9" * 18}) == ((), None)
+
+
+def test_nobody_enrols_a_name_that_customs_wrote_and_borrows_on_its_goods(desk: Supervised) -> None:
+    """Customs writes no name that is free; one it wrote is taken, and stays its organisation's when it is revoked."""
+    desk.expect("E_UNKNOWN_PARTY", "customs-gz", "record_declaration", **desk.declaration_args(exporter="big-export"))
+    desk.declared()
+    assert desk.kit.run("gz-admin", "revoke", {"name": "exporter-a"}, module="governance").code == 0
+    key = {"suite": "ed25519", "public_key": bytes(32)}
+    again = {"name": "exporter-a", "roles": ["exporter"], **key}
+    assert desk.kit.run("mo-admin", "enrol", again, module="governance").reason == "E_EXISTS"
+    another = desk.declaration_args("1" * 18)
+    desk.expect("E_UNKNOWN_PARTY", "customs-gz", "record_declaration", **another)

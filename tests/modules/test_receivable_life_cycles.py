@@ -10,7 +10,7 @@ import pytest
 from dawan_node.modules.receivable.entities import CreditLine, Financing, FinancingState, InvoiceState, VoucherState
 from dawan_node.modules.receivable.fingerprints import loose_number, normalised_number
 from dawan_node.primitives.transaction import Transaction
-from dawan_node.testing.trade import Trade, cny, text_id
+from dawan_node.testing.trade import PEOPLE, Trade, cny, text_id
 
 MILLION = 100_000_000
 
@@ -265,6 +265,16 @@ def test_a_settlement_bank_attests_no_payment_of_its_own(trade: Trade) -> None:
     trade.ok("clearing-bank", "reserve_financing", financing=financing)
     cash = trade.cash("clearing-bank", "supplier-a", cny(MILLION))
     trade.expect("E_SELF_DEALING", "clearing-bank", "fund_financing", financing=financing, cash=cash)
+    trade.ok("settle-bank", "fund_financing", financing=financing, cash=cash)
+
+
+@pytest.mark.parametrize("roles", [["bank"], ["bank", "supplier"], ["factor"]])
+def test_a_settlement_bank_attests_no_payment_of_a_bank_of_its_organisation(roles: list[str]) -> None:
+    trade = Trade(people={**PEOPLE, "crook-bank": ("ks", roles), "crook-settle": ("ks", ["settlement_bank"])})
+    financing = trade.apply("F-1", trade.voucher(), "supplier-a", "crook-bank", MILLION)
+    trade.ok("crook-bank", "reserve_financing", financing=financing)
+    cash = trade.cash("crook-bank", "supplier-a", cny(MILLION))
+    trade.expect("E_SELF_DEALING", "crook-settle", "fund_financing", financing=financing, cash=cash)
     trade.ok("settle-bank", "fund_financing", financing=financing, cash=cash)
 
 

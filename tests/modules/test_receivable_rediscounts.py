@@ -181,3 +181,28 @@ def test_the_days_run_from_the_payment_and_end_before_an_asset_falls_due(desk: S
     desk.kit.pass_time(days=2)
     cash = desk.cash("pboc-gz", "bank-hk", cny(desk.rediscount(rediscount).price_minor))
     desk.expect("E_MATURITY", "settle-bank", "fund_rediscount", rediscount=rediscount, cash=cash)
+
+
+def test_a_branch_funds_nothing_that_was_paid_since_the_offer(desk: Supervised) -> None:
+    invoice = desk.invoice("INV-9", buyer="buyer-a", minor=1_000, due_date=desk.day(30))
+    financing = desk.apply_invoice("F-1", invoice, "bank-hk", recourse=True)
+    desk.ok("bank-hk", "reserve_financing", financing=financing)
+    desk.fund(financing)
+    rediscount = desk.submitted("R-1", financing, amount=cny(1_000), days=20)
+    desk.ok("pboc-gz", "accept_rediscount", rediscount=rediscount)
+    desk.pay("settle_invoice", "buyer-a", "bank-hk", cny(1_000), invoice=invoice)
+    assert desk.financing(financing).state == FinancingState.REPAID
+    # What is paid has nothing left to hold: the invariant that a funded rediscount has its invoices would see it.
+    assert desk.get_invoice(invoice).lock.purpose == LockPurpose.NONE
+    cash = desk.cash("pboc-gz", "bank-hk", cny(desk.rediscount(rediscount).price_minor))
+    desk.expect("E_FINANCING_STATE", "settle-bank", "fund_rediscount", rediscount=rediscount, cash=cash)
+    desk.ok("bank-hk", "withdraw_rediscount", rediscount=rediscount)
+
+
+def test_no_settlement_bank_of_the_branch_attests_that_the_branch_paid() -> None:
+    desk = Supervised(staff={"branch-settle": ("hq", ["settlement_bank"])})
+    rediscount = desk.submitted("R-1", desk.bought("F-1"))
+    desk.ok("pboc-gz", "accept_rediscount", rediscount=rediscount)
+    cash = desk.cash("pboc-gz", "bank-hk", cny(desk.rediscount(rediscount).price_minor))
+    desk.expect("E_SELF_DEALING", "branch-settle", "fund_rediscount", rediscount=rediscount, cash=cash)
+    desk.ok("settle-bank", "fund_rediscount", rediscount=rediscount, cash=cash)

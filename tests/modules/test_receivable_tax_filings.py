@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dawan_node.modules.receivable.supervised import FilingState
+from dawan_node.testing.trade import cny
 from tests.modules.receivable_kit import Supervised, usd
 
 
@@ -115,3 +116,33 @@ def test_filings_are_listed_by_payer_and_those_that_wait_for_the_tax_authority(d
     assert found.filing == accepted
     everything, _ = desk.kit.query("tax_filings", {})
     assert len(everything) == 2
+
+
+def test_what_was_paid_under_a_filing_that_tax_ended_counts_when_the_contract_is_filed_again(desk: Supervised) -> None:
+    contract = {"contract_number": "C-900"}
+    first = desk.filed("T-1", 1_000, **contract)
+    desk.ok("settle-bank", "pay_filing", filing=first, cash=desk.abroad(900))
+    desk.ok("tax-gz", "cancel_filing", filing=first, reason="under inquiry")
+    for reason, minor, more in (
+        ("E_OVER_CONTRACT", 900, {}),
+        ("E_CURRENCY_MISMATCH", 1_000, {"contract": cny(1_000)}),
+    ):
+        desk.expect(reason, "core-1", "file_payment", **desk.filing_args("T-2", minor, **(contract | more)))
+    second = desk.filed("T-2", 1_000, **contract)
+    desk.expect("E_DUP_CONTRACT", "core-1", "file_payment", **desk.filing_args("T-3", 1_000, **contract))
+    desk.expect("E_OVER_CONTRACT", "settle-bank", "pay_filing", filing=second, cash=desk.abroad(101))
+    desk.ok("settle-bank", "pay_filing", filing=second, cash=desk.abroad(100))
+    assert (desk.filing(second).state, desk.filing(second).paid_minor) == (FilingState.EXHAUSTED, 100)
+
+
+def test_no_officer_ends_or_changes_what_belongs_to_its_own_organisation() -> None:
+    officers = {"own-tax": ("gz", ["tax"]), "own-customs": ("gz", ["customs"]), "own-safe": ("gz", ["safe"])}
+    desk = Supervised(staff=officers)
+    filing, declaration = desk.filed("T-1"), desk.declared()
+    decided = {"declaration": declaration, "reason": "?"}
+    desk.expect("E_SELF_DEALING", "own-tax", "cancel_filing", filing=filing, reason="?")
+    desk.expect("E_SELF_DEALING", "own-customs", "amend_declaration", **decided, amount=usd(2_000_000))
+    desk.expect("E_SELF_DEALING", "own-customs", "revoke_declaration", **decided)
+    desk.expect("E_SELF_DEALING", "own-safe", "block_declaration", **decided)
+    desk.ok("safe-gz", "block_declaration", **decided)
+    desk.expect("E_SELF_DEALING", "own-safe", "clear_declaration", **decided)

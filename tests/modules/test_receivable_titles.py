@@ -96,8 +96,16 @@ def test_in_recourse_the_financier_takes_it(one: Channels) -> None:
     one.trade.ok("bank-hk", "receivable", "take_title", financing=FINANCING)
     assert one.sea.control(title) == ("ISSUED", "bank-hk", "bank-hk")
     cash = one.factoring.cash("seller-a", "bank-hk", ["CNY", 1_000_000_000])
-    one.trade.ok("settle-bank", "receivable", "repay_financing", financing=FINANCING, cash=cash)
+    repay = {"financing": FINANCING, "cash": cash}
+    one.trade.expect("E_FINANCING_STATE", "settle-bank", "receivable", "repay_financing", **repay)
     assert one.security(FINANCING) == "TAKEN"
+
+
+def test_without_recourse_no_title_is_bound(one: Channels) -> None:
+    title = one.title(holder="seller-a")
+    args = one.application("F-1", one.factoring.invoice(seller="seller-a"), title=title) | {"recourse": False}
+    one.trade.expect("E_RECOURSE", "seller-a", "receivable", "apply_invoice_financing", **args)
+    assert one.logistics.lock(title) == ""
 
 
 def test_the_lock_ends_thirty_days_after_the_maturity(one: Channels) -> None:

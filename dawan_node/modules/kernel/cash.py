@@ -4,6 +4,9 @@ The platform holds no money. The module that is paid compares payer, payee and a
 books the reference as used. A bank's branches share one space of references, and a reference has one spelling, so the
 same payment quoted under another branch or in full-width digits is still the same payment.
 
+A settlement bank attests no payment of its own organisation, whoever of it pays: the payee would have only the payer's
+word. That the payee is of its organisation is no objection, for it says then that it was paid.
+
 The module ``receivable`` version 1 keeps a registry of its own, from before this one.
 """
 
@@ -42,6 +45,9 @@ def use_cash(
     E_AMOUNT, E_VALUE_DATE, E_REFERENCE, E_CASHREF_USED, E_NAME_FORM.
     """
     ctx.require(SETTLEMENT_BANK in ctx.sender.roles and ctx.sender.name not in (payer, payee), "E_NOT_ATTESTOR")
+    # Under two names it would still vouch for itself. A payer that is not on the channel belongs to nobody here.
+    paying = ctx.identity(payer)
+    ctx.require(paying is None or paying.org != ctx.sender.org, "E_NOT_ATTESTOR")
     require_name(ctx, payer, payee, purpose, subject)
     bic = normalised_bic(bank)
     if bic is None:

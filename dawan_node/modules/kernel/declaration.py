@@ -203,7 +203,7 @@ ERRORS: Final = {
     "E_NOT_ORDERED": "There is no such order in force.",
     "E_NOT_ORDERING": "Only the organisation that recorded the order may lift it.",
     "E_FREEZE_TIME": "An order ends later than now and at most three years from now; a court renews it.",
-    "E_NOT_ATTESTOR": "Only a settlement bank attests payments, and none of its own.",
+    "E_NOT_ATTESTOR": "Only a settlement bank attests payments, and none of its own organisation.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
     "E_REFERENCE": "The reference has no letter or digit, or too many.",
     "E_CASHREF_USED": "The cash reference was already used.",

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, key_of, replace
 from dawan_node.modules.identifiers import normalised_uscc
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import check_amount, check_date, existing_declaration
+from dawan_node.modules.receivable.checks import active_party, check_amount, check_date, existing_declaration
 from dawan_node.modules.receivable.declaration import (
     DeclarationAmended,
     DeclarationBlocked,
@@ -26,7 +26,6 @@ from dawan_node.modules.receivable.declaration import (
 )
 from dawan_node.modules.receivable.supervised import DeclarationState, ExportDeclaration
 from dawan_node.modules.refdata import edition_in_force, lookup
-from dawan_node.primitives.names import is_label
 
 #: Items of one declaration: the mainland's form has fifty lines.
 GOODS_MAX: Final = 50
@@ -70,10 +69,9 @@ def record_declaration(ctx: Context, args: RecordDeclaration) -> None:
     """Customs records an export that it released: what banks may lend on, and no more than that."""
     ctx.require(_NUMBER.fullmatch(args.declaration) is not None, "E_DECLARATION_NUMBER")
     ctx.require(ctx.get(ExportDeclaration, key_of(args.declaration)) is None, "E_DUP_DECLARATION")
-    # The exporter need not be a member yet: the goods left, and only a member can borrow on them.
-    ctx.require(is_label(args.exporter), "E_UNKNOWN_PARTY")
-    exporter = ctx.identity(args.exporter)
-    ctx.require(exporter is None or exporter.org != ctx.sender.org, "E_SELF_DEALING")
+    # Customs names somebody whose organisation it can see. A name that nobody has yet any organisation could enrol
+    # later and borrow on another firm's goods; one that somebody has stays with that organisation for good.
+    ctx.require(active_party(ctx, args.exporter).org != ctx.sender.org, "E_SELF_DEALING")
     uscc = normalised_uscc(args.exporter_uscc)
     if uscc is None:
         ctx.fail("E_USCC")
@@ -105,6 +103,7 @@ def record_declaration(ctx: Context, args: RecordDeclaration) -> None:
 def amend_declaration(ctx: Context, args: AmendExportDeclaration) -> None:
     """Customs corrects the amount, never below what is financed or collected."""
     found = _live(ctx, args.declaration)
+    _require_other_house(ctx, found)
     check_amount(ctx, args.amount)
     ctx.require(args.amount.currency == found.amount.currency, "E_CURRENCY_MISMATCH")
     ctx.require(args.amount.minor >= found.financed_minor + found.collected_minor, "E_RESIDUAL")
@@ -116,6 +115,7 @@ def amend_declaration(ctx: Context, args: AmendExportDeclaration) -> None:
 def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """Customs withdraws a release of which nothing is financed or collected."""
     found = _live(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.financed_minor == 0 and found.collected_minor == 0, "E_IN_USE")
     _decide(ctx, found, DeclarationState.REVOKED, args.reason)
     ctx.emit(DeclarationRevoked(declaration=found.declaration, reason=args.reason))
@@ -125,6 +125,7 @@ def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE stops further financing of a declaration; loans paid out already and payments from abroad go on."""
     found = existing_declaration(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.BLOCKED, args.reason)
     ctx.emit(DeclarationBlocked(declaration=found.declaration, reason=args.reason))
@@ -134,6 +135,7 @@ def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def clear_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE lets a blocked declaration be financed again."""
     found = existing_declaration(ctx, args.declaration)
+    _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.BLOCKED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.RELEASED, args.reason)
     ctx.emit(DeclarationCleared(declaration=found.declaration, reason=args.reason))
@@ -167,6 +169,12 @@ def _live(ctx: Context, declaration: str) -> ExportDeclaration:
     found = existing_declaration(ctx, declaration)
     ctx.require(found.state != DeclarationState.REVOKED, "E_DECLARATION_STATE")
     return found
+
+
+def _require_other_house(ctx: Context, found: ExportDeclaration) -> None:
+    """No officer decides for its own organisation. An exporter that was recorded before it was enrolled has none."""
+    exporter = ctx.identity(found.exporter)
+    ctx.require(exporter is None or exporter.org != ctx.sender.org, "E_SELF_DEALING")
 
 
 def _decide(ctx: Context, found: ExportDeclaration, state: DeclarationState, reason: str) -> None:

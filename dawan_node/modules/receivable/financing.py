@@ -300,6 +300,9 @@ def _apply(
             override_reason="",
         )
     )
+    if args.title or args.title_proof:
+        # Only in recourse can a title be taken: without recourse it would bind the goods and secure nothing.
+        ctx.require(recourse or kind == FinancingKind.PLEDGE, "E_RECOURSE")
     secure(ctx, financing, args.title, args.title_proof, financier.name, maturity)
     ctx.emit(FinancingApplied(financing=financing, financier=financier.name))
 

@@ -169,12 +169,22 @@ def withdraw_rediscount(ctx: Context, args: OneRediscount) -> None:
 
 @module.command("fund_rediscount", args=PayRediscount, roles=SETTLEMENT_ROLES)
 def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
-    """The settlement bank attests that the branch paid the bank the price; the days run from today."""
+    """The settlement bank attests that the branch paid the bank the price; the days run from today.
+
+    Refused when an asset was paid meanwhile: the bank withdraws the offer, or the branch rejects it.
+    """
     found = existing_rediscount(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.ACCEPTED, "E_REDISCOUNT_STATE")
     maturity = add_days(ctx.business_date, found.days)
+    worth = 0
     for each in found.financings:
-        ctx.require(maturity <= due_date_of(ctx, existing_financing(ctx, each)), "E_MATURITY")
+        financing = existing_financing(ctx, each)
+        # Whoever owes on the asset may have paid since the offer: then there is nothing left to sell.
+        ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
+        ctx.require(lock_of(ctx, financing).owner == found.rediscount, "E_LOCK_EXPIRED")
+        ctx.require(maturity <= due_date_of(ctx, financing), "E_MATURITY")
+        worth += financing.outstanding_minor
+    ctx.require(found.amount.minor <= worth, "E_PRINCIPAL")
     price = Money(found.amount.currency, found.price_minor)
     subject = found.rediscount
     use_cash(ctx, args.cash, payer=found.branch, payee=found.bank, due=price, purpose="rediscount", subject=subject)

@@ -50,7 +50,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.supervised import MovablesRegistration
-from dawan_node.modules.receivable.title_security import end_security, require_secured
+from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
 YEAR_DAYS: Final = 365
@@ -111,6 +111,8 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     in_recourse = financing.state == FinancingState.RECOURSE
     lent = financing.state in (FinancingState.FUNDED, FinancingState.OVERDUE)
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
+    # The financier has the goods, perhaps sold already: nobody could hand the title back for this money.
+    ctx.require(not is_taken(ctx, financing.financing), "E_FINANCING_STATE")
     use_cash(
         ctx,
         args.cash,

@@ -15,12 +15,14 @@ from dawan_node.modules.receivable.entities import (
     NO_LOCK,
     Exposure,
     InvoiceState,
+    Lock,
     LockPurpose,
     Voucher,
     VoucherState,
 )
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
+from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 from dawan_node.modules.receivable.vouchers import OneVoucher, VoucherRef, release_guarantee
 
 
@@ -91,6 +93,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
             state=InvoiceState.SETTLED if done else InvoiceState.USED,
             used_minor=invoice.total.minor,
             settled_minor=settled,
+            lock=_lock_once_paid(ctx, invoice.lock),
         )
     )
     if sold:
@@ -122,6 +125,12 @@ def pay_holder(ctx: Context, voucher: Voucher) -> None:
         if financing:
             reduce_outstanding(ctx, financing, voucher.face.minor)
     ctx.emit(VoucherSettled(voucher=voucher.voucher, payee=voucher.holder, amount=voucher.face))
+
+
+def _lock_once_paid(ctx: Context, lock: Lock) -> Lock:
+    """An offer of rediscount that is not funded yet loses a paid invoice; one that is funded keeps it to its end."""
+    found = ctx.get(Rediscount, key_of(lock.owner)) if lock.purpose == LockPurpose.REDISCOUNT else None
+    return lock if found is None or found.state == RediscountState.FUNDED else NO_LOCK
 
 
 def _redeem(ctx: Context, leaf: Voucher) -> None:

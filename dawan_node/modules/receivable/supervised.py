@@ -142,8 +142,11 @@ class TaxFiling(Entity, collection="tax_filing", schema=1, exported=True):
     indexes = {  # noqa: RUF012
         "by_payer": lambda f: [(f.payer, f.state)],
         "by_state": lambda f: [(f.state, f.filing)],
-        # One contract has one live filing, or its sum could be paid out twice.
-        "by_contract": lambda f: [(f.payer_uscc, f.contract_number)] if f.state != FilingState.CANCELLED else [],
+        # One contract has one live filing, and what was paid under one that ended counts, or its sum could be paid
+        # out twice.
+        "by_contract": lambda f: (
+            [(f.payer_uscc, f.contract_number)] if f.state != FilingState.CANCELLED or f.paid_minor else []
+        ),
     }
 
     def primary_key(self) -> bytes:

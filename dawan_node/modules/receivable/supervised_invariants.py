@@ -17,6 +17,7 @@ from dawan_node.modules.receivable.entities import (
     Financing,
     FinancingState,
     Invoice,
+    InvoiceState,
     Lock,
     LockPurpose,
     Voucher,
@@ -61,7 +62,7 @@ def rediscounts_hold_assets(ctx: QueryContext) -> Iterator[str]:
             holders[financing.asset] = found.rediscount
             lock = lock_of(ctx, financing)
             locked = lock.owner == found.rediscount and lock.is_live(ctx.time_ms)
-            if not locked and not _is_paid(ctx, financing):
+            if not locked and not _is_paid(ctx, financing, found):
                 yield f"{financing.asset} is rediscounted by {found.rediscount} and not locked"
     for asset, lock, holder in _locked(ctx):
         if holders.get(asset) != lock.owner:
@@ -106,17 +107,24 @@ def declarations_cover_loans(ctx: QueryContext) -> Iterator[str]:
 def filings_within_contract(ctx: QueryContext) -> Iterator[str]:
     """Payments abroad never exceed the contract, each is attested, and one contract has one live filing."""
     contracts: dict[tuple[str, str], str] = {}
+    ended: dict[tuple[str, str], int] = {}
+    for found in ctx.iterate(TaxFiling, "by_payer"):
+        if found.state == FilingState.CANCELLED:
+            contract = (found.payer_uscc, found.contract_number)
+            ended[contract] = ended.get(contract, 0) + found.paid_minor
     for found in ctx.iterate(TaxFiling, "by_payer"):
         paid = _attested(ctx, found.filing, "pay_filing")
         if not 0 <= found.paid_minor <= found.contract.minor or paid != found.paid_minor:
             yield f"{found.filing}: {found.paid_minor} paid of {found.contract.minor}, {paid} attested"
-        if (found.state == FilingState.EXHAUSTED) != (found.paid_minor == found.contract.minor):
-            yield f"{found.filing} is {found.state} with {found.paid_minor} of {found.contract.minor} paid"
         if found.state == FilingState.FILED and found.paid_minor:
             yield f"{found.filing} was paid before it was accepted"
         if found.state == FilingState.CANCELLED:
             continue
         contract = (found.payer_uscc, found.contract_number)
+        of_contract = found.paid_minor + ended.get(contract, 0)
+        exhausted = found.state == FilingState.EXHAUSTED
+        if of_contract > found.contract.minor or exhausted != (of_contract == found.contract.minor):
+            yield f"{found.filing} is {found.state} with {of_contract} of {found.contract.minor} paid"
         if contract in contracts:
             yield f"{found.filing} and {contracts[contract]} file one contract"
         contracts[contract] = found.filing
@@ -157,10 +165,20 @@ def _attested(ctx: QueryContext, subject: str, purpose: str) -> int:
     return sum([cash.amount.minor for cash in ctx.iterate(CashReference, "by_subject", (subject, purpose))])
 
 
-def _is_paid(ctx: QueryContext, financing: Financing) -> bool:
-    """Whether the asset itself was paid: its holder has the money, and there is nothing left to hold."""
-    voucher = None if financing.presented else ctx.get(Voucher, key_of(financing.asset))
-    return voucher is not None and voucher.state == VoucherState.SETTLED
+def _is_paid(ctx: QueryContext, financing: Financing, rediscount: Rediscount) -> bool:
+    """Whether the asset itself was paid and holds nothing any more, though not before the branch paid for it.
+
+    A voucher is paid on its due date at the earliest, so after a rediscount that ends by then was funded. An invoice
+    may be paid on any day: it keeps the lock of a funded rediscount, and loses that of an offer.
+    """
+    funded = rediscount.state == RediscountState.FUNDED
+    if financing.presented:
+        invoice = ctx.get(Invoice, key_of(financing.asset))
+        return invoice is not None and invoice.state == InvoiceState.SETTLED and not funded
+    voucher = ctx.get(Voucher, key_of(financing.asset))
+    if voucher is None or voucher.state != VoucherState.SETTLED:
+        return False
+    return not funded or rediscount.maturity <= voucher.due_date
 
 
 def _locked(ctx: QueryContext) -> Iterator[tuple[str, Lock, str]]:

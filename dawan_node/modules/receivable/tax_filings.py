@@ -30,6 +30,10 @@ _INLAND: Final = "CN"
 FilingRef = Annotated[str, Meta(min_length=1, max_length=80, description="filing id: payer/number")]
 
 
+#: So often at most is one contract filed, paid in part, ended by the tax authority and filed again: a bounded scan.
+ENDED_MAX: Final = 16
+
+
 class FilePayment(Args):
     """``payee`` is the party abroad by name, ``country`` two letters, ``contract`` the sum of the contract."""
 
@@ -69,8 +73,13 @@ def file_payment(ctx: Context, args: FilePayment) -> None:
     contract_number = normalised_number(args.contract_number)
     if contract_number is None:
         ctx.fail("E_CONTRACT_NUMBER")
-    ctx.require(not ctx.scan(TaxFiling, "by_contract", (uscc, contract_number), limit=1), "E_DUP_CONTRACT")
     check_amount(ctx, args.contract)
+    earlier = ctx.scan(TaxFiling, "by_contract", (uscc, contract_number), limit=ENDED_MAX)
+    ctx.require(len(earlier) < ENDED_MAX, "E_DUP_CONTRACT")
+    for each in earlier:
+        ctx.require(each.state == FilingState.CANCELLED, "E_DUP_CONTRACT")
+        ctx.require(each.contract.currency == args.contract.currency, "E_CURRENCY_MISMATCH")
+    ctx.require(sum([each.paid_minor for each in earlier]) < args.contract.minor, "E_OVER_CONTRACT")
     ctx.put(
         TaxFiling(
             filing=filing,
@@ -109,11 +118,12 @@ def pay_filing(ctx: Context, args: PayFiling) -> None:
     amount = args.cash.amount
     ctx.require(amount.currency == found.contract.currency, "E_CURRENCY_MISMATCH")
     paid = found.paid_minor + amount.minor
-    ctx.require(paid <= found.contract.minor, "E_OVER_CONTRACT")
+    all_paid = paid + _paid_before(ctx, found)
+    ctx.require(all_paid <= found.contract.minor, "E_OVER_CONTRACT")
     use_cash(
         ctx, args.cash, payer=found.payer, payee=found.payee, due=amount, purpose="pay_filing", subject=found.filing
     )
-    exhausted = paid == found.contract.minor
+    exhausted = all_paid == found.contract.minor
     ctx.put(replace(found, paid_minor=paid, state=FilingState.EXHAUSTED if exhausted else FilingState.ACCEPTED))
     ctx.emit(FilingPaid(filing=found.filing, amount=amount, paid_minor=paid, exhausted=exhausted))
 
@@ -124,7 +134,17 @@ def cancel_filing(ctx: Context, args: CancelFiling) -> None:
     found = existing_filing(ctx, args.filing)
     by_tax = TAX in ctx.sender.roles
     ctx.require(by_tax or found.payer == ctx.sender.name, "E_NOT_PAYER")
+    payer = ctx.identity(found.payer)
+    own = found.payer == ctx.sender.name
+    ctx.require(own or payer is None or payer.org != ctx.sender.org, "E_SELF_DEALING")
     ctx.require(found.state in (FilingState.FILED, FilingState.ACCEPTED), "E_FILING_STATE")
+    by_tax = by_tax and not own
     ctx.require(by_tax or found.paid_minor == 0, "E_IN_USE")
     ctx.put(replace(found, state=FilingState.CANCELLED, decided_by=ctx.sender.name, reason=args.reason))
     ctx.emit(FilingCancelled(filing=found.filing, by=ctx.sender.name, reason=args.reason))
+
+
+def _paid_before(ctx: Context, found: TaxFiling) -> int:
+    """What was paid of the same contract under filings that the tax authority ended."""
+    same = ctx.scan(TaxFiling, "by_contract", (found.payer_uscc, found.contract_number), limit=ENDED_MAX)
+    return sum([each.paid_minor for each in same if each.filing != found.filing])

@@ -2,7 +2,8 @@
 
 Whoever asks for money against a receivable may add the title to the goods: it is bound with the application, in the
 register of this channel or, by a proof that it is reserved for this financing, in that of another. It is free again
-when the financing ends without funding or is repaid. From a borrower in recourse the financier can take it.
+when the financing ends without funding or is repaid. From a borrower in recourse the financier can take it, and then
+the borrower no longer repays here; where there is no recourse a title is refused, since nobody could ever take it.
 
 The lock ends thirty days after the maturity, as a pledge does: every lock ends, and until then the financier can act.
 """
@@ -51,7 +52,10 @@ class SecurityOf(Params):
 
 @module.command("take_title", args=SecuredFinancing, roles=FINANCIERS)
 def take_title(ctx: Context, args: SecuredFinancing) -> None:
-    """The financier of a financing in recourse takes the title that secures it, possession and right."""
+    """The financier of a financing in recourse takes the title that secures it, possession and right.
+
+    From then on the borrower does not repay on the channel: it would pay in full for goods that it no longer has.
+    """
     financing = existing_financing(ctx, args.financing)
     ctx.require(financing.financier == ctx.sender.name, "E_NOT_FINANCIER")
     ctx.require(financing.state == FinancingState.RECOURSE, "E_FINANCING_STATE")
@@ -99,6 +103,12 @@ def require_secured(ctx: Context, financing: str) -> None:
         ctx.call("light_client", "require_passable", held.commitment)
     elif held is not None:
         ctx.call("title", "require_bound", held.title, financing)
+
+
+def is_taken(ctx: Context, financing: str) -> bool:
+    """Whether the financier took the title that secured it."""
+    found = ctx.get(TitleSecurity, key_of(financing))
+    return found is not None and found.state == "TAKEN"
 
 
 def end_security(ctx: Context, financing: str) -> None:

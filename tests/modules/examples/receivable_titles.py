@@ -103,7 +103,7 @@ def _sell_on(one: Channels, voucher: str) -> None:
 def _financed(one: Channels, borrower: str, number: str, voucher: str, financier: str, **more: Any) -> None:
     maturity = one.factoring.get_voucher(voucher).due_date
     args = {"number": number, "voucher": voucher, "financier": financier, "kind": "DISCOUNT"}
-    args |= {"principal": cny(MILLION - 1), "rate_ppm": 30_000, "recourse": False, "maturity": maturity}
+    args |= {"principal": cny(MILLION - 1), "rate_ppm": 30_000, "maturity": maturity, "recourse": "title" in more}
     _do(one, borrower, "apply_voucher_financing", **args, **more)
     financing = f"{borrower}/{number}"
     _do(one, financier, "reserve_financing", financing=financing)
