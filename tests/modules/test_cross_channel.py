@@ -236,7 +236,7 @@ def test_near_the_locks_end_the_bank_cannot_honour_and_the_documents_go_back(two
     two.desk.expect("E_STATE", "bank-hk", "return_documents", presentation=presentation)
     two.pass_time(days=12)
     two.desk.expect("E_TITLE_NOT_BOUND", "bank-hk", "honour_presentation", presentation=presentation)
-    two.desk.ok("bank-hk", "return_documents", presentation=presentation)
+    two.desk.ok("seller-a", "return_documents", presentation=presentation)
     assert two.settle(reservation) == "RELEASED"
     assert two.holder(title) == "shipper"
 
