@@ -435,7 +435,7 @@ def test_a_frozen_title_passes_when_the_court_lets_it(two: Channels) -> None:
         ("E_UNKNOWN_PARTY", {"recipients": ["nobody"]}),
         ("E_PARTY_ROLE", {"recipients": ["liner"]}),
         ("E_SELF", {"recipients": ["shipper"]}),
-        ("E_RESERVATION", {"recipients": ["bank-mo", "buyer"]}),
+        ("E_PARTY_ROLE", {"recipients": ["bank-mo", "buyer"]}),
         ("E_LOCK_TIME", {"until_ms": 2**53}),
         ("E_UNKNOWN_TITLE", {"title": "SMDG-HMM/NONE"}),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dawan_node.testing.module_kit import private_key_of
 from tests.modules.channels_kit import Channels
 from tests.modules.title_kit import Sea
 
@@ -78,3 +79,25 @@ def test_the_holder_does_not_sign_a_title_away_that_is_reserved(two: Channels) -
     two.sea.expect("E_LOCKED", "shipper", "sign_title", title=title)
     assert two.settle(reservation, proof) == "PASSED"
     assert two.sea.control(title) == ("ISSUED", "bank-hk", "bank-hk")
+
+
+def test_a_bank_whose_identity_was_revoked_takes_the_title_with_another_one(two: Channels) -> None:
+    title, reservation, proof = honoured(two)
+    kit = two.logistics.kit
+    key = private_key_of("bank-hk-2")
+    args = {"name": "bank-hk-2", "roles": ["bank"], "suite": "ed25519", "public_key": key.public_key}
+    enrolled = kit.run("hk-admin", "enrol", args, module="governance")
+    assert enrolled.code == 0, (enrolled.code, enrolled.reason)
+    settle = {"reservation": reservation, "proof": proof}
+    assert kit.run("hk-admin", "revoke", {"name": "bank-hk"}, module="governance").code == 0
+    two.logistics.expect("E_UNKNOWN_PARTY", "relay", "title", "settle_title", **settle)
+    two.logistics.expect("E_PARTY_ROLE", "relay", "title", "settle_title", **settle, to="bank-hk-2")
+    for other in ("liner", "bank-gz"):
+        two.logistics.expect("E_PARTY_ROLE", "liner", "title", "settle_title", **settle, to=other)
+    two.logistics.ok("liner", "title", "settle_title", **settle, to="bank-hk-2")
+    assert two.sea.control(title) == ("ISSUED", "bank-hk-2", "bank-hk-2")
+
+
+def test_a_title_is_reserved_for_banks_and_factors_alone(two: Channels) -> None:
+    args = two.reserve_args(two.title(), "buyer-a/LC-1", recipients=["bank-hk", "buyer"])
+    two.logistics.expect("E_PARTY_ROLE", "shipper", "title", "reserve_title", **args)
