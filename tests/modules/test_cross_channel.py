@@ -236,7 +236,7 @@ def test_near_the_locks_end_the_bank_cannot_honour_and_the_documents_go_back(two
     two.desk.expect("E_STATE", "bank-hk", "return_documents", presentation=presentation)
     two.pass_time(days=12)
     two.desk.expect("E_TITLE_NOT_BOUND", "bank-hk", "honour_presentation", presentation=presentation)
-    two.desk.ok("bank-hk", "return_documents", presentation=presentation)
+    two.desk.ok("seller-a", "return_documents", presentation=presentation)
     assert two.settle(reservation) == "RELEASED"
     assert two.holder(title) == "shipper"
 
@@ -435,7 +435,7 @@ def test_a_frozen_title_passes_when_the_court_lets_it(two: Channels) -> None:
         ("E_UNKNOWN_PARTY", {"recipients": ["nobody"]}),
         ("E_PARTY_ROLE", {"recipients": ["liner"]}),
         ("E_SELF", {"recipients": ["shipper"]}),
-        ("E_RESERVATION", {"recipients": ["bank-mo", "buyer"]}),
+        ("E_PARTY_ROLE", {"recipients": ["bank-mo", "buyer"]}),
         ("E_LOCK_TIME", {"until_ms": 2**53}),
         ("E_UNKNOWN_TITLE", {"title": "SMDG-HMM/NONE"}),
     ],

@@ -157,7 +157,9 @@ class World:
         }.get(self.two.desk.get(name).state, ("return_documents", "honour_presentation"))
         command = self.random.choice(sensible)
         more = {"findings": ["unsigned"], "disposal": "HELD"} if command == "refuse_presentation" else {}
-        self.run(self.two.trade, "bank-hk", "lc", command, presentation=name, **more)
+        complying = self.two.desk.get(name).state == "COMPLYING"
+        person = "seller-a" if complying and command == "return_documents" else "bank-hk"
+        self.run(self.two.trade, person, "lc", command, presentation=name, **more)
 
     def financing(self, name: str) -> Financing | None:
         return self.two.trade.kit.get(Financing, key_of(name))

@@ -16,6 +16,16 @@ from dawan_node.testing.module_kit import DAY_MS
 from tests.modules.channels_kit import Channels, Place, copy_of
 from tests.modules.lc_kit import Desk
 
+#: One carrier and number, as people write them.
+SPELLINGS = [
+    ("SMDG-HMM", "HKG-1"),
+    ("smdg-hmm", "hkg-1"),
+    ("SMDG HMM", "HKG-1"),
+    ("SMDG-HMM", "HKG 1"),
+    ("SMDG/HMM", "H.K.G.1"),
+    ("\uff33\uff2d\uff24\uff27-\uff28\uff2d\uff2d", "\uff28\uff2b\uff27-\uff11"),
+]
+
 
 @pytest.fixture
 def one() -> Channels:
@@ -77,12 +87,21 @@ def test_one_title_is_in_one_presentation_whatever_it_is_called(one: Channels) -
     credit = one.desk.credit()
     again = one.present_args(credit, 100_000_00, title=title)
     one.trade.expect("E_LOCKED", "seller-a", "lc", "present_documents", **again)
-    for issuer, number in (("SMDG-HMM", "HKG-1"), ("smdg-hmm", "hkg-1")):
+    for issuer, number in SPELLINGS:
         by_name = one.present_args(credit, 100_000_00, issuer=issuer, number=number)
         one.trade.expect("E_TITLE_KEPT", "seller-a", "lc", "present_documents", **by_name)
-    spaced = one.present_args(credit, 100_000_00, issuer="SMDG HMM", number="HKG 1")
-    one.trade.expect("E_DUP_FINANCE", "seller-a", "lc", "present_documents", **spaced)
     assert one.bound(presentation) == [("", title, "BOUND")]
+
+
+@pytest.mark.parametrize(("issuer", "number"), SPELLINGS)
+def test_a_title_that_nothing_binds_is_not_presented_by_another_spelling_of_its_number(
+    one: Channels, issuer: str, number: str
+) -> None:
+    held(one)
+    by_name = one.present_args(one.desk.credit(), 100_000_00, issuer=issuer, number=number)
+    one.trade.expect("E_TITLE_KEPT", "seller-a", "lc", "present_documents", **by_name)
+    other = one.present(one.desk.credit(), issuer=issuer, number=f"{number}1")
+    assert one.bound(other) == [], "another bill"
 
 
 def test_two_presentations_of_one_title_in_one_block_are_one_in_either_order(one: Channels) -> None:
@@ -138,7 +157,8 @@ def test_a_lock_that_ended_takes_the_documents_back_and_not_the_money(one: Chann
     order = {"module": "title", "asset": title, "order": "HCA 9/2026"}
     one.logistics.ok("judge", "kernel", "order_release", **order)
     one.desk.expect("E_TITLE_NOT_BOUND", "bank-hk", "honour_presentation", presentation=presentation)
-    one.desk.ok("bank-hk", "return_documents", presentation=presentation)
+    one.desk.expect("E_NOT_PARTY", "bank-hk", "return_documents", presentation=presentation)
+    one.desk.ok("seller-a", "return_documents", presentation=presentation)
     found = one.desk.get(presentation)
     assert (found.state, one.desk.get_credit(found.credit).reserved_minor) == ("RETURNED", 0)
 
@@ -149,6 +169,16 @@ def test_every_lock_of_a_presentation_ends_by_itself(one: Channels) -> None:
     assert one.logistics.lock(title) == ""
     one.sea.ok("seller-a", "transfer_title", title=title, to="buyer")
     one.desk.ok("bank-hk", "return_documents", presentation=presentation)
+
+
+def test_a_bound_bank_does_not_send_back_by_silence_what_it_has_to_honour(one: Channels) -> None:
+    title = held(one)
+    presentation = one.present(one.desk.credit(confirmed=True), title=title)
+    one.pass_time(366 * DAY_MS)
+    one.desk.expect("E_NOT_PARTY", "bank-hk", "return_documents", presentation=presentation)
+    one.desk.ok("seller-a", "claim_preclusion", presentation=presentation)
+    one.desk.expect("E_NOT_PARTY", "bank-hk", "return_documents", presentation=presentation)
+    assert one.desk.get(presentation).state == "PRECLUDED"
 
 
 def test_a_channel_without_a_register_takes_no_titles() -> None:
@@ -184,6 +214,19 @@ def test_a_title_reserved_for_other_banks_is_not_presented_or_forwarded_to_these
     two.desk.refuse(presentation)
     moved = two.present_args(macau, 100_000_00, "bank-mo", title="logistics:SMDG-HMM/HKG-2", replaces=presentation)
     two.trade.expect("E_TITLE_RECIPIENT", "seller-a", "lc", "present_documents", **moved)
+
+
+def test_a_title_that_ends_before_the_new_examination_is_neither_kept_nor_forwarded(two: Channels) -> None:
+    title = two.title()
+    credit = two.desk.credit()
+    reservation = two.reserve(title, credit, until_ms=two.now + 14 * DAY_MS)
+    presentation = two.present(credit, proof=two.reservation_proof(reservation))
+    two.desk.refuse(presentation)
+    two.pass_time(days=7)
+    forward = {"presentation": presentation, "to": "bank-cn"}
+    two.desk.expect("E_TITLE_TIME", "bank-hk", "forward_presentation", **forward)
+    again = two.present_args(credit, 100_000_00, title=f"logistics:{title}", replaces=presentation)
+    two.trade.expect("E_TITLE_TIME", "seller-a", "lc", "present_documents", **again)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dawan_node.execution.context import SIGNATURE_STEPS
 from dawan_node.execution.module import key_of
 from dawan_node.modules import light_client as package
 from dawan_node.modules.light_client import module
-from dawan_node.modules.light_client.declaration import Use
+from dawan_node.modules.light_client.declaration import Epoch, Use
 from dawan_node.modules.refdata import module as refdata
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.codes import Code
@@ -320,6 +320,36 @@ def test_a_client_needs_the_vote_and_an_administrator(pair: Pair) -> None:
     assert pair.reader.run("gz-admin", "enact", {"proposal": "q"}, module="light_client").reason == "E_UNKNOWN_CHANGE"
     # Two proposals for one chain under two names: the second to be enacted fails.
     passed_by_vote(pair.reader, "light_client", "propose_client", **{k: v for k, v in args.items() if k != "id"})
+
+
+def passed(pair: Pair, name: str) -> dict[str, Any]:
+    """A client of the source from its first epoch on, voted for and not enacted."""
+    args = {"id": name, "source": "source", "chain_id": pair.source.genesis.chain_id, "modules": ["probe"]}
+    args["validators"] = seats(pair.source.genesis.validator_set)
+    assert pair.reader.run("gz-admin", "propose_client", args, module="light_client").code == 0
+    for org in ("gz", "hk", "mo"):
+        vote = {"proposal": name, "approve": True}
+        assert pair.reader.run(f"{org}-admin", "vote", vote, module="governance").code == 0
+    return {"proposal": name}
+
+
+def test_a_second_vote_that_passed_does_not_take_a_client_back_to_where_it_was(pair: Pair) -> None:
+    spare = passed(pair, "spare")
+    assert pair.advance(pair.rekey()) == ""
+    before = pair.client()
+    refused = pair.reader.run("gz-admin", "enact", spare, module="light_client")
+    assert (refused.reason, pair.client()) == ("E_CLIENT_CHANGED", before)
+
+
+def test_a_client_begun_anew_at_an_epoch_that_is_over_knows_where_it_ended(pair: Pair) -> None:
+    assert pair.advance(pair.rekey()) == ""
+    chain_id = pair.source.genesis.chain_id
+    end = pair.reader.get(Epoch, key_of(chain_id, 0))
+    assert end is not None and end.last > 0
+    assert pair.reader.run("gz-admin", "enact", passed(pair, "anew"), module="light_client").code == 0
+    again = pair.reader.get(Epoch, key_of(chain_id, 0))
+    assert pair.client().epoch == 0
+    assert again is not None and again.last == end.last
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

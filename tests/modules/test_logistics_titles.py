@@ -90,10 +90,50 @@ def test_a_bill_that_became_paper_over_there_is_for_the_carrier_to_look_at(quay:
     quay.book()
     quay.sea.ok("shipper", "surrender_title", title=TITLE, purpose="AMENDMENT", reason="SWTP")
     quay.sea.ok("liner-desk", "accept_surrender", title=TITLE, paper="P-1")
-    quay.prove()
-    assert quay.channel.shipment().surrendered_ms == 0
-    quay.channel.ok("line", "state_surrender", shipment=SHIPMENT)
+    quay.refuse("E_NOT_SURRENDERED")
+    quay.channel.expect("E_KEPT_THERE", "line", "state_surrender", shipment=SHIPMENT)
+    quay.channel.ok("line", "state_surrender", shipment=SHIPMENT, **quay.proofs())
     assert quay.channel.shipment().surrendered_ms > 0
+    quay.channel.expect("E_STATED", "line", "state_surrender", shipment=SHIPMENT, **quay.proofs())
+
+
+def test_an_old_proof_that_a_bill_was_paper_delivers_nothing_after_it_was_restored(quay: Quay) -> None:
+    quay.book()
+    quay.sea.ok("shipper", "surrender_title", title=TITLE, purpose="AMENDMENT", reason="SWTP")
+    quay.sea.ok("liner-desk", "accept_surrender", title=TITLE, paper="P-1")
+    paper = quay.proofs()
+    again = {"bill": quay.sea.bill(), "checksum": bytes(32), "document": quay.sea.document()}
+    quay.sea.ok("liner-desk", "restore_title", title=TITLE, paper="P-1", to="buyer", **again)
+    quay.channel.expect("E_KEPT_THERE", "line", "state_surrender", shipment=SHIPMENT, **quay.proofs())
+    later = max(quay.sea.kit.time_ms, quay.channel.kit.time_ms) + 600_000
+    quay.sea.kit.time_ms = quay.channel.kit.time_ms = later
+    old = quay.proofs() | {"title": paper["title"]}
+    quay.channel.expect("E_PROOF_STALE", "line", "state_surrender", shipment=SHIPMENT, **old)
+    quay.refuse("E_NOT_SURRENDERED", **old)
+
+
+def test_a_bill_that_is_not_paper_over_there_is_not_stated_to_be(quay: Quay) -> None:
+    quay.book()
+    quay.surrender()
+    quay.channel.expect("E_KEPT_THERE", "line", "state_surrender", shipment=SHIPMENT, **quay.proofs())
+    quay.prove()
+
+
+def test_a_bill_kept_nowhere_else_is_stated_without_proofs(quay: Quay) -> None:
+    quay.channel.book(registry="ELSEWHERE", document="WAVE-7")
+    quay.channel.expect("E_DOCUMENT", "line", "state_surrender", shipment=SHIPMENT, **quay.proofs())
+    quay.channel.ok("line", "state_surrender", shipment=SHIPMENT)
+
+
+def test_a_surrender_proven_for_a_cancelled_booking_serves_the_next_one_and_no_two_at_once(quay: Quay) -> None:
+    quay.book()
+    quay.surrender()
+    quay.prove()
+    quay.channel.ok("line", "cancel_shipment", shipment=SHIPMENT)
+    quay.book(number="B-2")
+    quay.prove(shipment="hk/B-2")
+    booking = quay.channel.booking(registry="OTHER_CHANNEL", channel="titles", document=TITLE, number="B-3")
+    quay.channel.expect("E_DOCUMENT", "line", "book_shipment", **booking)
 
 
 def test_an_amended_bill_is_proven_by_its_new_version(quay: Quay) -> None:

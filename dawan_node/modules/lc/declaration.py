@@ -233,6 +233,7 @@ ERRORS: Final = {
     "E_TITLE_KEPT": "A register of this channel keeps this bill: it is presented as a title.",
     "E_TITLE_NOT_BOUND": "A title of the presentation is not bound any more; the documents can only be returned.",
     "E_TITLE_RECIPIENT": "The title was not reserved for this bank.",
+    "E_TITLE_TIME": "The title is not reserved for as long as the bank may take to examine and a proof to arrive.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_SUBSTITUTION": "The first beneficiary substitutes its invoice once, for a live presentation of a transferee.",
     "E_ONE_NOTICE": "A notice of refusal was given: it is single and names all discrepancies.",

@@ -190,7 +190,6 @@ def forward_presentation(ctx: Context, args: ForwardPresentation) -> None:
     undecided = (*OPEN_STATES, PresentationState.COMPLYING, PresentationState.REFUSED)
     ctx.require(found.state in undecided and not credit.is_bound(found.bank), "E_STATE")
     ctx.require(args.to != found.bank and credit.is_bound(args.to), "E_NOT_NOMINATED")
-    titles.require_recipient(ctx, found.presentation, args.to)
     _check_confirmed(ctx, credit, found.amount.minor, args.to, already=found.amount.minor)
     # In time is what came to a bank of the credit in time; only a bank that confirmed other terms asks again.
     for terms in _binding(credit, args.to)[1:]:
@@ -198,6 +197,7 @@ def forward_presentation(ctx: Context, args: ForwardPresentation) -> None:
     place = credit.place_of(args.to)
     received = received_date(ctx, place)
     deadline = deadline_after(ctx, place, received)
+    titles.require_recipient(ctx, found.presentation, args.to, deadline)
     ctx.put(
         replace(
             found,
@@ -291,16 +291,24 @@ def waive_discrepancies(ctx: Context, args: OnePresentation) -> None:
     ctx.emit(DiscrepanciesWaived(presentation=found.presentation, by=sender, complete=complete))
 
 
-@module.command("return_documents", args=OnePresentation, roles=BANKS)
+@module.command("return_documents", args=OnePresentation, roles=(*BANKS, *BENEFICIARIES))
 def return_documents(ctx: Context, args: OnePresentation) -> None:
-    """The bank gives refused documents back to the presenter (16 e), or those whose title is not bound any more."""
-    found = _at_bank(ctx, args.presentation)
-    if found.state != PresentationState.REFUSED:
+    """The bank gives refused documents back (16 e), or the presenter has back those whose title is not bound any more:
+    then the bank gives them back only while it is not bound to honour."""
+    found = existing_presentation(ctx, args.presentation)
+    credit = existing_credit(ctx, found.credit)
+    if found.state == PresentationState.REFUSED:
+        ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    else:
+        ctx.require(ctx.sender.name in (found.presenter, found.bank), "E_NOT_PARTY")
         live = found.state in (*OPEN_STATES, *DUE_STATES)
         ctx.require(live and titles.is_lapsed(ctx, found.presentation), "E_STATE")
+        # A bank that waits until the lock is over has not got rid of what it owes.
+        late = ctx.time_ms >= close_of_day_ms(found.deadline) and credit.is_bound(found.bank)
+        owes = found.state in DUE_STATES or late
+        ctx.require(not owes or ctx.sender.name == found.presenter, "E_NOT_PARTY")
     titles.give_back(ctx, found.presentation)
     _release(ctx, found, PresentationState.RETURNED)
-    credit = existing_credit(ctx, found.credit)
     ctx.put(replace(credit, reserved_minor=credit.reserved_minor - found.amount.minor))
     ctx.emit(DocumentsReturned(presentation=found.presentation))
 

@@ -8,7 +8,6 @@ any more, so the bank cannot honour against it and gives the documents back.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Final, Protocol
 
@@ -18,15 +17,12 @@ from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import BoundTitle, Credit, DocumentKind
 from dawan_node.modules.light_client import Commitment
 from dawan_node.modules.refdata import parameter
-from dawan_node.modules.title import current_title
 from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.lookups import is_kept
 from dawan_node.modules.title.reservations import CARRIER, DOCUMENT
 
 #: In a reservation: ``lc.presentation``.
 PURPOSE: Final = "presentation"
-
-#: How the register names a document: carrier and reference.
-_DOCUMENT: Final = re.compile("[A-Z]+-[A-Z0-9]+/[A-Z0-9-]+")
 
 TitleName = Annotated[str, Meta(max_length=100)]
 
@@ -71,7 +67,7 @@ def take(
         if each.proof:
             bound, document = _commit(ctx, credit, presentation, position, bank, deadline, each.proof)
         elif ":" in each.title:
-            bound, document = _keep(ctx, presentation, position, bank, each.title, replaces)
+            bound, document = _keep(ctx, presentation, position, bank, deadline, each.title, replaces)
         else:
             bound, document = _bind(ctx, credit, presentation, position, bank, each.title)
         ctx.put(bound)
@@ -113,13 +109,11 @@ def is_lapsed(ctx: Context, presentation: str) -> bool:
     return any(not _is_there(ctx, bound) for bound in _bound(ctx, presentation))
 
 
-def require_recipient(ctx: Context, presentation: str, bank: str) -> None:
-    """A bank to which the presentation's titles can pass."""
+def require_recipient(ctx: Context, presentation: str, bank: str, deadline: str) -> None:
+    """A bank to which the presentation's titles can pass, when it has examined them until ``deadline``."""
     for bound in _bound(ctx, presentation):
         if bound.channel:
-            commitment = ctx.get(Commitment, key_of(bound.commitment))
-            known = commitment is not None and _org_of(ctx, bank) in commitment.recipient_orgs
-            ctx.require(known, "E_TITLE_RECIPIENT")
+            _passable(ctx, bound, bank, deadline)
 
 
 def _bind(
@@ -138,25 +132,37 @@ def _commit(
     ctx: Context, credit: Credit, presentation: str, position: int, bank: str, deadline: str, proof: bytes
 ) -> tuple[BoundTitle, str]:
     ctx.require(ctx.runs("light_client"), "E_NO_TITLES")
-    # Through the examination, and then the time that a proof of honour may take to the title's channel.
-    needed_ms = close_of_day_ms(deadline) + parameter(ctx, "lock.ttl")
     # To the bank presented to, and to the issuing one, which may have to honour instead.
     orgs = tuple([_org_of(ctx, name) for name in (bank, credit.issuing.name)])
-    made: Commitment = ctx.call("light_client", "commit", proof, PURPOSE, credit.credit, needed_ms, "title", orgs)
+    made: Commitment = ctx.call(
+        "light_client", "commit", proof, PURPOSE, credit.credit, _needed_ms(ctx, deadline), "title", orgs
+    )
     bound = BoundTitle(presentation, position, made.asset, made.source, made.commitment, "BOUND")
     return bound, _document_of(ctx, made)
 
 
 def _keep(
-    ctx: Context, presentation: str, position: int, bank: str, title: str, replaces: str
+    ctx: Context, presentation: str, position: int, bank: str, deadline: str, title: str, replaces: str
 ) -> tuple[BoundTitle, str]:
     before = [each for each in _bound(ctx, replaces) if f"{each.channel}:{each.title}" == title] if replaces else []
     ctx.require(len(before) == 1, "E_TITLE")
-    commitment = ctx.get(Commitment, key_of(before[0].commitment))
-    if commitment is None or _org_of(ctx, bank) not in commitment.recipient_orgs:
-        ctx.fail("E_TITLE_RECIPIENT")
+    commitment = _passable(ctx, before[0], bank, deadline)
     ctx.put(replace(before[0], state="RETURNED"))
     return replace(before[0], presentation=presentation, position=position), _document_of(ctx, commitment)
+
+
+def _passable(ctx: Context, bound: BoundTitle, bank: str, deadline: str) -> Commitment:
+    """The commitment of a bound title that can pass to a bank and lasts as long as its examination needs it."""
+    commitment = ctx.get(Commitment, key_of(bound.commitment))
+    if commitment is None or _org_of(ctx, bank) not in commitment.recipient_orgs:
+        ctx.fail("E_TITLE_RECIPIENT")
+    ctx.require(_needed_ms(ctx, deadline) <= commitment.until_ms, "E_TITLE_TIME")
+    return commitment
+
+
+def _needed_ms(ctx: Context, deadline: str) -> int:
+    """Through the examination, and then the time that a proof of honour may take to the title's channel."""
+    return close_of_day_ms(deadline) + parameter(ctx, "lock.ttl")
 
 
 def _document_of(ctx: Context, commitment: Commitment) -> str:
@@ -169,9 +175,7 @@ def _document_of(ctx: Context, commitment: Commitment) -> str:
 def _require_not_kept(ctx: Context, document: EblDocument) -> None:
     """A bill that this channel's register keeps is presented as a title, or it would not be bound."""
     if document.kind == "EBL" and ctx.runs("title") and document.issuer and document.number:
-        name = f"{document.issuer}/{document.number}"
-        upper = name.upper() if name.isascii() else ""
-        ctx.require(_DOCUMENT.fullmatch(upper) is None or current_title(ctx, upper) is None, "E_TITLE_KEPT")
+        ctx.require(not is_kept(ctx, document.issuer, document.number), "E_TITLE_KEPT")
 
 
 def _is_there(ctx: Context, bound: BoundTitle) -> bool:

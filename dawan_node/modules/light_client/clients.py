@@ -114,6 +114,7 @@ def propose_client(ctx: Context, args: ProposeClient) -> None:
             first=args.first,
             validators=validators.members,
             modules=modules,
+            standing=_standing(ctx, args.source),
         )
     )
 
@@ -127,6 +128,7 @@ def enact(ctx: Context, args: Enact) -> None:
     ctx.call("governance", "enact_resolution", change.proposal, change.subject)
     others = ctx.scan(Client, "by_chain", (change.chain_id,), limit=2)
     ctx.require(all(other.source == change.source for other in others), "E_SOURCE")
+    ctx.require(change.standing == _standing(ctx, change.source), "E_CLIENT_CHANGED")
     ctx.put(
         Client(
             source=change.source,
@@ -220,16 +222,29 @@ def trusted_epoch(epoch: Epoch) -> TrustedEpoch | None:
     return TrustedEpoch(epoch.chain_id, epoch.epoch, epoch.first, epoch.last or None, validators)
 
 
+def _standing(ctx: Context, source: str) -> str:
+    """How a client stands: what the members saw when they voted. A passed vote for another state decides nothing."""
+    found = ctx.get(Client, key_of(source))
+    if found is None:
+        return ""
+    last = existing_epoch(ctx, found.chain_id, found.epoch).last
+    return f"{found.resolution} {found.epoch} {last} {found.state}"
+
+
 def _learn(ctx: Context, chain_id: bytes, epoch: int, first: int, members: tuple[tuple[str, bytes], ...]) -> None:
     validators = trusted_validators(members)
     if validators is None:
         ctx.fail("E_VALSET")
+    # The end of an epoch is a fact of the source's chain: whoever votes, what the old keys sign above it is nothing.
+    known = ctx.get(Epoch, key_of(chain_id, epoch))
+    same = known is not None and (known.first, known.valset_hash) == (first, validators.hash)
+    last = known.last if known is not None and same else 0
     ctx.put(
         Epoch(
             chain_id=chain_id,
             epoch=epoch,
             first=first,
-            last=0,
+            last=last,
             validators=validators.members,
             valset_hash=validators.hash,
             learned_ms=ctx.time_ms,

@@ -62,7 +62,8 @@ class Epoch(Entity, collection="epoch", schema=1, exported=True):
 
 
 class ClientChange(Entity, collection="client_change", schema=1):
-    """A client put to the vote: which channel, from which epoch on, who votes in that epoch, whom to believe."""
+    """A client put to the vote: which channel, from which epoch on, who votes in that epoch, whom to believe.
+    ``standing``: how the client stood then, empty for none."""
 
     proposal: str
     subject: str
@@ -72,6 +73,7 @@ class ClientChange(Entity, collection="client_change", schema=1):
     first: int
     validators: tuple[tuple[str, bytes], ...]
     modules: tuple[str, ...]
+    standing: str = ""
 
     def primary_key(self) -> bytes:
         return key_of(self.proposal)
@@ -229,6 +231,7 @@ ERRORS: Final = {
     "E_EPOCH": "The epoch and its first height contradict each other: epoch 0 begins at height 1, a later one higher.",
     "E_MODULES": "A source needs 1 to 16 different modules whose records are believed.",
     "E_UNKNOWN_CHANGE": "No client of that proposal was put to the vote.",
+    "E_CLIENT_CHANGED": "The client is not as it was when this was put to the vote: propose it anew.",
     "E_UNKNOWN_CLIENT": "This channel has no client of that channel.",
     "E_CLIENT_FROZEN": "The client is frozen: its channel certified two blocks at one height. A vote starts it anew.",
     "E_NOT_EPOCH_END": "The block does not end the epoch that the client is in.",

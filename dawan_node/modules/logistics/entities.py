@@ -211,7 +211,7 @@ class Shipment(Entity, collection="shipment", schema=1, exported=True):
 
 class ForeignTitle(Entity, collection="foreign_title", schema=1, exported=True):
     """The source channel that keeps the title of a shipment, and what a proof from there said: at which height which
-    version was surrendered for delivery, or that it became paper."""
+    version was surrendered for delivery, or is the paper that the carrier stated to have."""
 
     shipment: str
     channel: str

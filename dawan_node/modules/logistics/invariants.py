@@ -28,6 +28,7 @@ from dawan_node.modules.logistics.entities import (
     Shipment,
     ShipmentState,
 )
+from dawan_node.modules.logistics.foreign_titles import surrender_purpose
 from dawan_node.modules.logistics.items import DEPTH_MAX
 from dawan_node.modules.logistics.milestones import derive, happened
 
@@ -175,7 +176,11 @@ def _proven(ctx: QueryContext, shipment: Shipment) -> Iterator[str]:
     if foreign is None:
         yield f"{shipment.shipment}: nobody knows which channel keeps its title"
     elif shipment.surrendered_ms:
-        uses = list(ctx.iterate(Use, "by_subject", ("logistics", shipment.shipment, "logistics:surrender")))
+        uses = list(
+            ctx.iterate(
+                Use, "by_subject", ("logistics", shipment.shipment, f"logistics:{surrender_purpose(shipment.shipment)}")
+            )
+        )
         if foreign.title == "" or len(uses) != 1:
             yield f"{shipment.shipment}: {foreign.title or 'its bill'} surrendered by {len(uses)} proofs"
 

@@ -30,7 +30,6 @@ from dawan_node.modules.logistics.declaration import (
 from dawan_node.modules.logistics.entities import (
     DocumentKind,
     Equipment,
-    ForeignTitle,
     Jurisdiction,
     Registry,
     Shipment,
@@ -38,7 +37,8 @@ from dawan_node.modules.logistics.entities import (
     Terminal,
 )
 from dawan_node.modules.logistics.event_form import EventTime
-from dawan_node.modules.logistics.foreign_titles import keep_elsewhere
+from dawan_node.modules.logistics.foreign_titles import keep_elsewhere, require_paper
+from dawan_node.primitives.proofs import PROOF_BYTES_MAX
 
 #: A bill of lading lists more boxes than this only for whole charters; those book several times.
 EQUIPMENT_MAX: Final = 100
@@ -58,6 +58,9 @@ Incoterm = Literal["", "EXW", "FCA", "CPT", "CIP", "DAP", "DPU", "DDP", "FAS", "
 Mode = Literal["VESSEL", "RAIL", "TRUCK", "BARGE", "AIR"]
 #: Which authority a place of discharge belongs to; beyond the three customs of the Bay Area the channel has none.
 _COUNTRIES: Final[dict[str, Jurisdiction]] = {"CN": "GD", "HK": "HK", "MO": "MO"}
+
+
+OptionalProof = Annotated[bytes, Meta(max_length=PROOF_BYTES_MAX)]
 
 
 class TerminalAt(Args):
@@ -92,6 +95,15 @@ class BookShipment(Args):
 
 class OneShipment(Args):
     shipment: ShortText
+
+
+class StateSurrender(Args):
+    """``title``, ``carrier``: for a bill that became paper on the other channel that keeps it, StateProofs of the
+    title, not older than 10 minutes, and of its carrier's enrolment."""
+
+    shipment: ShortText
+    title: OptionalProof = b""
+    carrier: OptionalProof = b""
 
 
 class AppointBroker(Args):
@@ -189,16 +201,17 @@ def cancel_shipment(ctx: Context, args: OneShipment) -> None:
     ctx.emit(ShipmentCancelled(shipment=shipment.shipment))
 
 
-@module.command("state_surrender", args=OneShipment, roles=("carrier",))
-def state_surrender(ctx: Context, args: OneShipment) -> None:
+@module.command("state_surrender", args=StateSurrender, roles=("carrier",))
+def state_surrender(ctx: Context, args: StateSurrender) -> None:
     """The carrier states that a bill kept elsewhere, on paper or another platform, was surrendered to it."""
     shipment = live_shipment(ctx, args.shipment)
     ctx.require(shipment.carrier == ctx.sender.org, "E_NOT_PARTY")
     ctx.require(shipment.document_kind == "BOL", "E_DOCUMENT")
     if shipment.registry == "OTHER_CHANNEL":
-        foreign = ctx.get(ForeignTitle, key_of(shipment.shipment))
-        ctx.require(foreign is not None and foreign.on_paper, "E_KEPT_THERE")
+        ctx.require(shipment.surrendered_ms == 0, "E_STATED")
+        require_paper(ctx, shipment, args.title, args.carrier)
     else:
+        ctx.require(args.title == b"" and args.carrier == b"", "E_DOCUMENT")
         kept = title_status(ctx, shipment.document, shipment.carrier)
         ctx.require(is_kept_elsewhere(shipment, kept), "E_KEPT_HERE")
     ctx.require(shipment.surrendered_ms == 0, "E_STATED")

@@ -163,6 +163,7 @@ ERRORS: Final = {
     "E_MATURITY": "The maturity is no day from today on, or is more than 335 days away.",
     "E_NOT_DUE": "The pledge is not overdue.",
     "E_NOT_BOUND": "The title is not bound to this process, or no longer.",
+    "E_MOVED_ON": "Something happened to the title since it was reserved: the reservation passes it to nobody now.",
     "E_NO_LIGHT_CLIENT": "This channel believes no other channel: it does not run the module light_client.",
     "E_REASON": "Only a surrender for amendment has a reason code.",
     "E_PAPER_NUMBER": "The number of the paper original is missing, not well formed, another one, or out of place.",

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from dawan_node.execution.module import Entity, Instant, key_of
+from dawan_node.modules.document_numbers import normalised_number
 
 #: DCSA bill of lading 3.0, ``transportDocumentStatus``.
 State = Literal[
@@ -125,6 +126,12 @@ NO_PLEDGE: Final = Pledge("", "", "", "", 0)
 NO_UNDO: Final = Undo("", "", False)
 
 
+def spelling_of(document: str) -> tuple[str, str]:
+    """Carrier and reference of ``carrier/reference`` as numbers on documents are compared."""
+    carrier, _, reference = document.partition("/")
+    return normalised_number(carrier) or "", normalised_number(reference) or ""
+
+
 class Title(Entity, collection="title", schema=1, exported=True):
     """One version of a bill of lading and who controls it.
 
@@ -161,6 +168,8 @@ class Title(Entity, collection="title", schema=1, exported=True):
     indexes = {  # noqa: RUF012 - a ClassVar of the base class
         "by_holder": lambda title: [(title.holder, title.title)] if title.holder else [],
         "by_document": lambda title: [(title.document, title.version)],
+        # However somebody writes carrier and reference: what is one number elsewhere is one here.
+        "by_number": lambda title: [(*spelling_of(title.document), title.document)] if title.version == 1 else [],
         "by_pledgee": lambda title: [(title.pledge.pledgee, title.title)] if title.pledge.pledgee else [],
         "by_carrier": lambda title: [(title.carrier, title.state, title.title)],
         "by_checksum": lambda title: [(title.checksum, title.title)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dawan_node.execution.module import Context, QueryContext, key_of
+from dawan_node.modules.document_numbers import normalised_number
 from dawan_node.modules.title.entities import Title
 
 Reader = Context | QueryContext
@@ -21,6 +22,14 @@ def current_title(ctx: Reader, document: str) -> Title | None:
             return title
         title = ctx.get(Title, key_of(title.replaced_by))
     return title
+
+
+def is_kept(ctx: Reader, carrier: str, reference: str) -> bool:
+    """Whether a bill of this carrier and reference is kept here, in whatever spelling both are given."""
+    code, number = normalised_number(carrier), normalised_number(reference)
+    if code is None or number is None:
+        return False
+    return len(ctx.scan(Title, "by_number", (code, number), limit=1)) > 0
 
 
 def is_delivered_against(ctx: Reader, document: str) -> bool:

@@ -14,7 +14,16 @@ from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.light_client import Reservation, lock_owner
 from dawan_node.modules.light_client.clients import Proof, SourceName
 from dawan_node.modules.light_client.reservations import RECIPIENTS_MAX
-from dawan_node.modules.title.checks import HOLDERS, Party, TitleRef, eligible, existing_title, issued_title
+from dawan_node.modules.title.checks import (
+    FINANCIERS,
+    HOLDERS,
+    Party,
+    TitleRef,
+    eligible,
+    existing_title,
+    has_right,
+    issued_title,
+)
 from dawan_node.modules.title.declaration import module
 from dawan_node.modules.title.entities import Title
 from dawan_node.modules.title.locks import bindable, hand_to
@@ -23,6 +32,8 @@ from dawan_node.modules.title.locks import bindable, hand_to
 Purpose = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,31}$")]
 #: Names of facts that the other channel reads (``facts_of``).
 DOCUMENT: Final = "document"
+#: The last entry of its chain when it was reserved, for this channel itself: nothing may have happened since.
+HEAD: Final = "head"
 CARRIER: Final = "carrier"
 
 
@@ -42,10 +53,12 @@ class ReserveTitle(Args):
 
 
 class SettleTitle(Args):
-    """``proof``: StateProof of the other channel's commitment, or that it has none."""
+    """``proof``: StateProof of the other channel's commitment, or that it has none. ``to``: when the named recipient is
+    revoked, who of its organisation gets the title; said by somebody of that organisation."""
 
     reservation: Annotated[str, Meta(min_length=1, max_length=80)]
     proof: Proof
+    to: Party = ""
 
 
 @module.command("reserve_title", args=ReserveTitle, roles=HOLDERS)
@@ -53,7 +66,7 @@ def reserve_title(ctx: Context, args: ReserveTitle) -> None:
     """The holder who has the right reserves a title for a credit or financing on another channel."""
     ctx.require(ctx.runs("light_client"), "E_NO_LIGHT_CLIENT")
     title = bindable(ctx, args.title, tuple(args.recipients))
-    recipients = tuple([(name, eligible(ctx, name).org) for name in args.recipients])
+    recipients = tuple([(name, eligible(ctx, name, FINANCIERS).org) for name in args.recipients])
     reservation: Reservation = ctx.call(
         "light_client",
         "reserve",
@@ -83,11 +96,30 @@ def settle_title(ctx: Context, args: SettleTitle) -> None:
     if lock is not None and lock.owner == owner:
         ctx.call("kernel", "release", settled.asset, owner)
     if settled.state == "PASSED":
-        # A lock that a court ended, or time, is no reason against it while the title is where it was.
-        ctx.require(existing_title(ctx, settled.asset).holder == settled.owner, "E_NOT_HOLDER")
-        hand_to(ctx, issued_title(ctx, settled.asset), settled.recipient)
+        # A lock that a court ended, or time, is no reason against it while the title is where it was, and the right
+        # too: who got either of them meanwhile got it from one who was free to give it.
+        found = existing_title(ctx, settled.asset)
+        ctx.require(found.holder == settled.owner, "E_NOT_HOLDER")
+        ctx.require(has_right(found, settled.owner), "E_NOT_ENDORSEE")
+        ctx.require(dict(settled.facts).get(HEAD) == found.head.hex(), "E_MOVED_ON")
+        hand_to(ctx, issued_title(ctx, settled.asset), _receiver(ctx, settled, args.to))
+
+
+def _receiver(ctx: Context, settled: Reservation, to: str) -> str:
+    """Who gets the title: the identity that was named, or while that is revoked another one of its organisation."""
+    named = ctx.identity(settled.recipient)
+    if to == "" or (named is not None and named.status == "active"):
+        return settled.recipient
+    org = dict(settled.recipients)[settled.recipient]
+    ctx.require(ctx.sender.org == org and eligible(ctx, to, FINANCIERS).org == org, "E_PARTY_ROLE")
+    return to
 
 
 def facts_of(title: Title) -> tuple[tuple[str, str], ...]:
-    """What the other channel has to know of a title: the bill's identity, and which document it is."""
-    return ((CARRIER, title.carrier), ("checksum", title.checksum.hex()), (DOCUMENT, title.document))
+    """What the other channel has to know of a title: the bill's identity, which document it is; and how it stands."""
+    return (
+        (CARRIER, title.carrier),
+        ("checksum", title.checksum.hex()),
+        (DOCUMENT, title.document),
+        (HEAD, title.head.hex()),
+    )

@@ -62,6 +62,8 @@ def reject_transfer(ctx: Context, args: OneTitle) -> None:
 def sign_title(ctx: Context, args: OneTitle) -> None:
     """The holder confirms its possession in the chain, and cannot refuse the transfer any more."""
     title = own_title(ctx, args.title)
+    # Nothing happens to a title that is bound, or its holder could sign it away from the bank it is reserved for.
+    require_movable(ctx, title, ctx.sender.name)
     record(ctx, replace(title, undo=NO_UNDO), "SIGN")
     ctx.emit(TitleSigned(title=title.title, by=ctx.sender.name))
 

@@ -138,4 +138,4 @@ def _released_by_a_court(one: Channels, state: str) -> None:
     one.logistics.ok("judge", "kernel", "order_release", **order)
     found = one.desk.get(presentation)
     assert found.state == state
-    one.desk.ok(found.bank, "return_documents", presentation=presentation)
+    one.desk.ok("seller-a", "return_documents", presentation=presentation)
