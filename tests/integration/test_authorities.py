@@ -19,7 +19,10 @@ def test_an_authority_is_replaced_by_vote_without_a_restart_and_survives_one(own
     old = home.authority_certificate
 
     def decide(proposal: str, channel: str) -> None:
+        proposed = network.ask(mo1, "chain_head", channel)["height"]
         for node in (gz1, hk1, mo1):
+            # What is committed at the one may be a moment away at the other.
+            until(lambda node=node: network.ask(node, "chain_head", channel)["height"] >= proposed, 15, proposal)
             key = f"{node.org}-admin"
             at_home(network, node, "network", "vote", proposal, "--approve", "--key", key, "-c", channel)
         at_home(network, gz1, "network", "enact", proposal, "--key", "gz-admin", "-c", channel)

@@ -60,7 +60,8 @@ def sample(kind: types.Type) -> Any:
         case types.IntType():
             return max(kind.ge or 0, 0)
         case types.StrType(pattern=str(pattern)):
-            return next(text for text in ("2025-12-01", "+08:00", "{urn:x}a", "1", "aaaa") if re.search(pattern, text))
+            spellings = ("2025-12-01", "+08:00", "{urn:x}a", "1", "a.a", "aaaa")
+            return next(text for text in spellings if re.search(pattern, text))
         case types.StrType():
             return "a" * (kind.min_length or 1)
         case types.BytesType():

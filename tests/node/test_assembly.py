@@ -101,7 +101,7 @@ def test_what_is_missing_is_named(template: Document, requests: list[tuple[str, 
     assert "organisation hk has no CA certificate" in refusal(template, [requests[0], *requests[2:]])
     without_key = ("hk1.toml", request_for(template, "hk1", "hk", 1, identity=()))
     said = refusal(template, [requests[0], without_key, *requests[2:]])
-    assert "public_key of identity hk-admin is missing and 5 more" in said
+    assert "public_key of identity hk-admin is missing and 6 more" in said
 
 
 def test_a_folder_that_is_written_again_holds_the_same_bytes_and_nothing_half(
