@@ -27,8 +27,10 @@ FAIL_STOP_MS = 1000
 
 #: A life comes by its calls in nearly the same order each time, but threads take turns as they like; and a machine with
 #: other work may hold a process up for a second. A point that was missed, or only late, is tried again; the table says
-#: how many were.
-ATTEMPTS = 3
+#: how many were. A life that never came by says nothing and costs little; one that is late, or in which an error was
+#: not made known, may be so twice.
+ATTEMPTS = 6
+LATE_ATTEMPTS = 3
 
 _LINE = re.compile(r"(?P<task>\d+) +(?P<at>[\d.]+) (?P<call>\w+)\((?P<arguments>.*)")
 #: The same of a single thread, which strace does not number.
@@ -136,7 +138,9 @@ class Lives:
             # LevelDB's own thread makes an error known when its work has ended, which on a busy machine may be after
             # several writes that began meanwhile. One that is never made known is not heard in any attempt.
             only_unheard = verdict.broken == (_unheard(point),)
-            if repeated + 1 == ATTEMPTS or not (verdict.outcome == NOT_REACHED or only_late or only_unheard):
+            is_missed = verdict.outcome == NOT_REACHED
+            attempts = ATTEMPTS if is_missed else LATE_ATTEMPTS
+            if repeated + 1 >= attempts or not (is_missed or only_late or only_unheard):
                 return replace(verdict, repeated=repeated)
             repeated += 1
 
