@@ -58,6 +58,10 @@ class Supervised(Trade):
         assert isinstance(found, Financing)
         return found
 
+    def attestor(self, number: int) -> str:
+        """A settlement bank by a random number."""
+        return "settle-bank"
+
     def pay(self, command: str, payer: str, payee: str, amount: list[Any], **subject: str) -> Receipt:
         """A settlement bank attests a payment."""
         return self.ok("settle-bank", command, **subject, cash=self.cash(payer, payee, amount))

@@ -8,12 +8,13 @@ is paid abroad.
 
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
 ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
-``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``,
-``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
-events and the error table.
+``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``;
+``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
+events and the error table, ``rules`` and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (
+    announcements,
     clearing,
     declarations,
     enterprises,
@@ -38,7 +39,12 @@ from dawan_node.modules.receivable.declaration import module
 # It names commands, so they come first.
 from dawan_node.modules.receivable import states
 
+# isort: split
+# All that is declared is in every version.
+from dawan_node.modules.receivable.versions import version_2, versions
+
 __all__ = [
+    "announcements",
     "clearing",
     "declarations",
     "enterprises",
@@ -57,5 +63,7 @@ __all__ = [
     "supervised_queries",
     "tax_filings",
     "title_security",
+    "version_2",
+    "versions",
     "vouchers",
 ]

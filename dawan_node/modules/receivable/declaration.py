@@ -1,4 +1,4 @@
-"""The receivable module's public face: its events, its error table, its version.
+"""The receivable module's public face: its events, its error table, version 1 (``versions``: the later ones).
 
 Reasons are API: a client branches on them, and a reason keeps its meaning for ever.
 """
@@ -265,6 +265,20 @@ class BatchCancelled(Event):
     batch: str
 
 
+class PaymentAnnounced(Event):
+    """Nobody is discharged by it yet: ``payee`` confirms it, or a bank of another organisation attests it."""
+
+    announcement: str
+    record: str
+    payee: str
+    amount: Money
+
+
+class ReceiptConfirmed(Event):
+    announcement: str
+    payee: str
+
+
 class EnterpriseClassified(Event):
     party: str
     size: supervised.EnterpriseSize
@@ -341,6 +355,9 @@ ERRORS: Final = {
     "E_WRONG_PAYEE": "The cash reference does not name the one who is to be paid now.",
     "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
     "E_VALUE_DATE": "The value date lies after today's business date.",
+    "E_UNKNOWN_ANNOUNCEMENT": "There is no such announced payment.",
+    "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed already.",
+    "E_WITNESS": "Only a settlement bank of another organisation than the payer's can show this payment.",
     # Rediscount
     "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
     "E_DUP_REDISCOUNT": "The bank already used this rediscount number.",
@@ -384,6 +401,7 @@ module: Final = Module(
         entities.Voucher,
         entities.Financing,
         entities.CashReference,
+        entities.Announcement,
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
@@ -442,6 +460,8 @@ module: Final = Module(
         BatchOpened,
         BatchCleared,
         BatchCancelled,
+        PaymentAnnounced,
+        ReceiptConfirmed,
         EnterpriseClassified,
     ),
     errors=ERRORS,

@@ -23,6 +23,7 @@ __all__ = [
     "NO_LOCK",
     "OPEN_STATES",
     "PAID_OUT_STATES",
+    "Announcement",
     "CashReference",
     "CreditLine",
     "Exposure",
@@ -265,6 +266,35 @@ class CashReference(Entity, collection="cash_reference", schema=1, exported=True
 
     def primary_key(self) -> bytes:
         return key_of(self.bank, self.reference)
+
+
+class Announcement(Entity, collection="announcement", schema=1, exported=True):
+    """A payment of which only a bank of the payer's own organisation speaks: nobody is discharged until it is confirmed.
+
+    ``command`` would book it, for the ``record`` that the command names; ``announcement`` is ``bank/BIC/reference``
+    with the announcing identity first. It takes up no cash reference and binds nothing.
+    """
+
+    announcement: str
+    command: str
+    record: str
+    bank: str
+    reference: str
+    payer: str
+    payee: str
+    amount: Money
+    value_date: str
+    announced_by: str
+    announced_date: str
+    state: Literal["ANNOUNCED", "CONFIRMED"]
+
+    indexes = {  # noqa: RUF012
+        "by_payee": lambda a: [(a.payee, a.state)],
+        "by_record": lambda a: [(a.record, a.announcement)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.announcement)
 
 
 class CreditLine(Entity, collection="credit_line", schema=1, exported=True):

@@ -186,8 +186,18 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
         worth += financing.outstanding_minor
     ctx.require(found.amount.minor <= worth, "E_PRINCIPAL")
     price = Money(found.amount.currency, found.price_minor)
-    subject = found.rediscount
-    use_cash(ctx, args.cash, payer=found.branch, payee=found.bank, due=price, purpose="rediscount", subject=subject)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=found.branch,
+        payee=found.bank,
+        due=price,
+        purpose="rediscount",
+        subject=found.rediscount,
+        command="fund_rediscount",
+        record=found.rediscount,
+    ):
+        return
     funded = replace(found, state=RediscountState.FUNDED, value_date=args.cash.value_date, maturity=maturity)
     ctx.put(funded)
     ctx.emit(RediscountFunded(rediscount=found.rediscount, price=price, maturity=maturity))
@@ -198,9 +208,18 @@ def repay_rediscount(ctx: Context, args: PayRediscount) -> None:
     """The settlement bank attests that the bank paid the branch back; what is not settled yet is the bank's again."""
     found = existing_rediscount(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.FUNDED, "E_REDISCOUNT_STATE")
-    subject = found.rediscount
-    due = found.amount
-    use_cash(ctx, args.cash, payer=found.bank, payee=found.branch, due=due, purpose="buy_back", subject=subject)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=found.bank,
+        payee=found.branch,
+        due=found.amount,
+        purpose="buy_back",
+        subject=found.rediscount,
+        command="repay_rediscount",
+        record=found.rediscount,
+    ):
+        return
     _end(ctx, found, RediscountState.REPAID)
     ctx.emit(RediscountRepaid(rediscount=found.rediscount, amount=found.amount))
 
