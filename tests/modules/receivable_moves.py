@@ -56,7 +56,7 @@ def for_rediscount(desk: Supervised, found: Rediscount, b: int, c: int) -> list[
 
     fund = lambda: pay("fund_rediscount", found.branch, found.bank, price)  # noqa: E731
     back = lambda: pay("repay_rediscount", found.bank, found.branch, amount)  # noqa: E731
-    accept = lambda: (found.branch, "accept_rediscount", one)  # noqa: E731
+    accept = lambda: (found.branch, "accept_rediscount", one | {"related": b % 4 != 0})  # noqa: E731
     if c % 8:
         if found.state == RediscountState.SUBMITTED:
             return [accept]

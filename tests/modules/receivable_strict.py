@@ -47,6 +47,15 @@ class Strict(Supervised):
         """A voucher of core-1 that supplier-a holds and that falls due today."""
         return self.voucher(number, minor=minor, due_date=self.today, **more)
 
+    def among_relatives(self, number: str = "V-R", minor: int = 10 * MILLION, **more: Any) -> str:
+        """A voucher that supplier-b holds for its invoice to core-1, which its own organisation enrolled too."""
+        invoice = self.invoice(f"INV-{number}", seller="supplier-b", minor=minor)
+        uses = [{"invoice": invoice, "minor": minor}]
+        terms = {"number": number, "holder": "supplier-b", "face": cny(minor), "due_date": self.day(180)}
+        self.ok("core-1", "issue_voucher", **terms, invoices=uses, **more)
+        self.ok("supplier-b", "accept_voucher", voucher=f"core-1/{number}")
+        return f"core-1/{number}"
+
     def payment(self, voucher: str, reference: str = "") -> dict[str, Any]:
         """Arguments of ``settle_voucher``: the issuer pays the holder of now."""
         found = self.get_voucher(voucher)
@@ -88,3 +97,27 @@ def payments_that_no_payee_can_confirm(desk: Strict) -> None:
     assert desk.filing(filing).paid_minor == 0
     desk.ok("settle-mo", "pay_filing", filing=filing, cash=cash)
     assert desk.filing(filing).paid_minor == 200
+
+
+@refused("E_RELATED")
+def receivables_among_relatives(desk: Strict) -> None:
+    desk.ok("bank-mo", "set_credit_line", core="core-1", limit=cny(50 * MILLION))
+    invoice = desk.invoice("INV-1", seller="supplier-b")
+    sale = desk.apply_invoice("F-1", invoice, "bank-hk")
+    desk.expect("E_RELATED", "bank-hk", "reserve_financing", financing=sale)
+    desk.expect("E_RELATED", "bank-hk", "reserve_financing", financing=sale, tag=bytes(32), related=False)
+    guaranteed = {"number": "V-1", "holder": "supplier-b", "face": cny(MILLION), "due_date": desk.day(9)}
+    guaranteed |= {"invoices": [{"invoice": invoice, "minor": MILLION}], "guarantor": "bank-mo"}
+    desk.expect("E_RELATED", "core-1", "issue_voucher", **guaranteed)
+    voucher = desk.among_relatives("V-2")
+    for number, kind in (("F-2", "DISCOUNT"), ("F-3", "PLEDGE")):
+        asked = desk.apply(number, voucher, "supplier-b", "bank-hk", MILLION, kind=kind)
+        desk.expect("E_RELATED", "bank-hk", "reserve_financing", financing=asked)
+    # Neither parts nor other holders make it better.
+    halves = [cny(5 * MILLION), cny(5 * MILLION)]
+    desk.ok("supplier-b", "split_voucher", voucher=voucher, parts=halves)
+    desk.move(f"{voucher}.1", "supplier-b", "supplier-c")
+    asked = desk.apply("F-4", f"{voucher}.1", "supplier-c", "bank-hk", MILLION)
+    desk.expect("E_RELATED", "bank-hk", "reserve_financing", financing=asked)
+    desk.ok("supplier-c", "transfer_voucher", voucher=f"{voucher}.1", to="bank-mo")
+    desk.expect("E_RELATED", "bank-mo", "accept_voucher", voucher=f"{voucher}.1")

@@ -188,7 +188,7 @@ class World:
     def for_voucher(self, voucher: Voucher, b: int, c: int) -> list[Maker]:
         one = {"voucher": voucher.voucher}
         if voucher.offered_to and c % 4:
-            accept = lambda: (voucher.offered_to, "accept_voucher", one)  # noqa: E731
+            accept = lambda: (voucher.offered_to, "accept_voucher", one | {"related": b % 2 == 0})  # noqa: E731
             return [accept, accept, lambda: (voucher.offered_to, "decline_voucher", one)]
         if voucher.lock.owner == "bank-mo" and c % 2:
             return [lambda: ("bank-mo", "release_voucher", one)]
@@ -209,10 +209,12 @@ class World:
         if c % 4:
             # Mostly the next step of its life, so that walks get past the beginning.
             if financing.state == FinancingState.APPLIED:
-                reserve = lambda: (financing.financier, "reserve_financing", one)  # noqa: E731
+                taken = one | {"related": c % 3 != 0}
+                reserve = lambda: (financing.financier, "reserve_financing", taken)  # noqa: E731
                 return [reserve, reserve, lambda: (financing.borrower, "withdraw_financing", one)]
             if financing.state == FinancingState.HELD:
-                return [lambda: ("bank-hk-risk", "approve_similar", one | {"reason": "seen"})]
+                seen = one | {"reason": "seen", "related": c % 3 != 0}
+                return [lambda: ("bank-hk-risk", "approve_similar", seen)]
             if financing.state == FinancingState.RESERVED:
                 pay = lambda: self.pay("fund_financing", financing, b)  # noqa: E731
                 reject = lambda: (financing.financier, "reject_financing", one)  # noqa: E731
@@ -224,7 +226,7 @@ class World:
         return [
             lambda: (financing.financier, "reserve_financing", one),
             lambda: (financing.financier, "reserve_financing", one),
-            lambda: (financing.financier, "reserve_financing", one | {"tag": bytes([b % 4]) * 32}),
+            lambda: (financing.financier, "reserve_financing", one | {"tag": bytes([b % 4]) * 32, "related": True}),
             lambda: (("bank-hk-risk", "bank-hk")[b % 2], "approve_similar", one | {"reason": "seen"}),
             lambda: (financing.financier, "reject_financing", one),
             lambda: (financing.borrower, "withdraw_financing", one),

@@ -6,11 +6,11 @@ every payment, and at maturity the holder is paid. Authorities write beside them
 and the foreign exchange administration say what was exported and may be financed, the tax authority takes note of what
 is paid abroad.
 
-Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
-``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
+Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``related``,
+``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
 ``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``;
-``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
-events and the error table, ``rules`` and ``versions`` say what binds since when.
+``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``;
+``declaration`` holds the events and the error table, ``rules`` and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (
@@ -24,6 +24,7 @@ from dawan_node.modules.receivable import (
     matches,
     queries,
     rediscounts,
+    related,
     repayment,
     reports,
     settlement,
@@ -55,6 +56,7 @@ __all__ = [
     "module",
     "queries",
     "rediscounts",
+    "related",
     "repayment",
     "reports",
     "settlement",

@@ -265,6 +265,13 @@ class BatchCancelled(Event):
     batch: str
 
 
+class PartiesRelated(Event):
+    """An invoice, or a voucher on it, is between two that ``org`` enrolled."""
+
+    asset: str
+    org: str
+
+
 class PaymentAnnounced(Event):
     """Nobody is discharged by it yet: ``payee`` confirms it, or a bank of another organisation attests it."""
 
@@ -347,6 +354,7 @@ ERRORS: Final = {
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_RELATED": "Seller and buyer are of one organisation, and whoever gives money for it did not accept that.",
     "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
@@ -402,6 +410,7 @@ module: Final = Module(
         entities.Financing,
         entities.CashReference,
         entities.Announcement,
+        entities.RelatedParties,
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
@@ -460,6 +469,7 @@ module: Final = Module(
         BatchOpened,
         BatchCleared,
         BatchCancelled,
+        PartiesRelated,
         PaymentAnnounced,
         ReceiptConfirmed,
         EnterpriseClassified,

@@ -36,6 +36,7 @@ __all__ = [
     "Lock",
     "LockPurpose",
     "Money",
+    "RelatedParties",
     "Tag",
     "TitleSecurity",
     "Voucher",
@@ -269,7 +270,7 @@ class CashReference(Entity, collection="cash_reference", schema=1, exported=True
 
 
 class Announcement(Entity, collection="announcement", schema=1, exported=True):
-    """A payment of which only a bank of the payer's own organisation speaks: nobody is discharged until it is confirmed.
+    """A payment of which only a bank of the payer's own organisation speaks: it discharges nobody by itself.
 
     ``command`` would book it, for the ``record`` that the command names; ``announcement`` is ``bank/BIC/reference``
     with the announcing identity first. It takes up no cash reference and binds nothing.
@@ -325,6 +326,22 @@ class Exposure(Entity, collection="exposure", schema=1, exported=True):
 
     def primary_key(self) -> bytes:
         return key_of(self.issuer, self.currency)
+
+
+class RelatedParties(Entity, collection="related_parties", schema=1, exported=True):
+    """The mark of an invoice, or of a root voucher, whose ``seller`` and ``buyer`` one organisation enrolled. It is set
+    when the buyer confirms or issues, and stays."""
+
+    asset: str
+    seller: str
+    buyer: str
+    org: str
+    since_date: str
+
+    indexes = {"by_org": lambda related: [(related.org, related.asset)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.asset)
 
 
 class Tag(Entity, collection="tag", schema=1):

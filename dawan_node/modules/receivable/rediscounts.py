@@ -57,6 +57,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, Rate
+from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 
 #: One rediscount touches so many assets at most, far inside the step budget.
@@ -83,6 +84,13 @@ class SubmitRediscount(Args):
 
 class OneRediscount(Args):
     rediscount: RediscountRef
+
+
+class AcceptRediscount(Args):
+    """``related``: the branch takes receivables between parties of one organisation."""
+
+    rediscount: RediscountRef
+    related: AcceptsRelated = False
 
 
 class RejectRediscount(Args):
@@ -139,11 +147,13 @@ def submit_rediscount(ctx: Context, args: SubmitRediscount) -> None:
     ctx.emit(RediscountSubmitted(rediscount=rediscount, branch=branch.name, amount=args.amount))
 
 
-@module.command("accept_rediscount", args=OneRediscount, roles=("pboc",))
-def accept_rediscount(ctx: Context, args: OneRediscount) -> None:
+@module.command("accept_rediscount", args=AcceptRediscount, roles=("pboc",))
+def accept_rediscount(ctx: Context, args: AcceptRediscount) -> None:
     """The branch takes the offer; a settlement bank then attests that it paid."""
     found = _of_branch(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.SUBMITTED, "E_REDISCOUNT_STATE")
+    for each in found.financings:
+        require_taken(ctx, existing_financing(ctx, each), args.related)
     ctx.put(replace(found, state=RediscountState.ACCEPTED))
     ctx.emit(RediscountAccepted(rediscount=found.rediscount, price=Money(found.amount.currency, found.price_minor)))
 

@@ -37,6 +37,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.related import is_related, shared_org
 from dawan_node.modules.receivable.supervised import (
     DeclarationState,
     EnterpriseProfile,
@@ -103,7 +104,7 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Backing(msgspec.Struct, frozen=True, gc=False):
-    """An invoice behind a voucher and how much of it the voucher uses."""
+    """An invoice behind a voucher and how much of it the voucher uses; ``related``: one organisation enrolled both."""
 
     invoice: str
     number: str
@@ -112,6 +113,7 @@ class Backing(msgspec.Struct, frozen=True, gc=False):
     total: Money
     used_minor: int
     state: InvoiceState
+    related: bool
 
 
 class Layer(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +149,7 @@ class LendingRow(msgspec.Struct, frozen=True, gc=False):
 
     ``rate_ppm`` is the average weighted by principal, ``tenor_days`` the plain average from payment to maturity. To add
     rows up, add ``yearly_interest_minor`` (a year's interest, of each financing rounded down) and ``tenor_days_sum``.
+    ``related_minor``: principal on receivables between parties of one organisation.
     """
 
     size: str
@@ -158,6 +161,7 @@ class LendingRow(msgspec.Struct, frozen=True, gc=False):
     tenor_days: int
     yearly_interest_minor: int
     tenor_days_sum: int
+    related_minor: int
 
 
 class OverdueRow(msgspec.Struct, frozen=True, gc=False):
@@ -267,24 +271,25 @@ def group_exposure(ctx: QueryContext, params: OneGroup, limit: int, cursor: byte
 def lending(ctx: QueryContext, params: Lending, limit: int, cursor: bytes | None) -> Page[Any]:
     """How much was lent to enterprises of which size and district, at what average rate and tenor."""
     page = _financings(ctx, params.financier, limit, cursor)
-    sums: dict[tuple[str, str, str], tuple[int, int, int, int]] = {}
+    sums: dict[tuple[str, str, str], tuple[int, int, int, int, int]] = {}
     for found in page.items:
         if found.state not in PAID_OUT_STATES or not params.from_date <= found.value_date <= params.to_date:
             continue
         profile = ctx.get(EnterpriseProfile, key_of(found.borrower))
         size, district = (UNCLASSIFIED, "") if profile is None else (str(profile.size), profile.district)
         row = (size, district, found.principal.currency)
-        count, principal, yearly, tenor = sums.get(row, (0, 0, 0, 0))
+        count, principal, yearly, tenor, related = sums.get(row, (0, 0, 0, 0, 0))
         sums[row] = (
             count + 1,
             principal + found.principal.minor,
             yearly + found.principal.scaled(found.rate_ppm, PPM).minor,
             # A voucher may be paid for after the maturity agreed, until it is due itself.
             tenor + max(days_between(found.value_date, found.maturity), 0),
+            related + (found.principal.minor if is_related(ctx, found) else 0),
         )
     rows = [
-        LendingRow(*row, count, principal, yearly * PPM // principal, tenor // count, yearly, tenor)
-        for row, (count, principal, yearly, tenor) in sorted(sums.items())
+        LendingRow(*row, count, principal, yearly * PPM // principal, tenor // count, yearly, tenor, related)
+        for row, (count, principal, yearly, tenor, related) in sorted(sums.items())
     ]
     return Page(tuple(rows), page.cursor)
 
@@ -341,7 +346,8 @@ def _backing(ctx: QueryContext, found: Voucher) -> tuple[Backing, ...]:
         invoice = ctx.get(Invoice, key_of(use.invoice))
         if invoice is not None:
             about = (invoice.invoice, invoice.number, invoice.seller, invoice.buyer)
-            backing.append(Backing(*about, invoice.total, use.minor, invoice.state))
+            related = shared_org(ctx, invoice.seller, invoice.buyer) != ""
+            backing.append(Backing(*about, invoice.total, use.minor, invoice.state, related))
     return tuple(backing)
 
 

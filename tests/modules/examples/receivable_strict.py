@@ -1,4 +1,4 @@
-"""What the rules of version 2 add: payments that wait for a witness."""
+"""What the rules of version 2 add: payments that wait for a witness, receivables between related parties."""
 
 from __future__ import annotations
 
