@@ -109,6 +109,12 @@ class Supervised(Trade):
         self.pay("fund_rediscount", found.branch, found.bank, price, rediscount=rediscount)
         return rediscount
 
+    def rest(self, rediscount: str) -> Any:
+        """Arguments of ``repay_rediscount`` for what one side of an ended one owes the other."""
+        (found,), _ = self.kit.query("forfeiture", {"rediscount": rediscount})
+        cash = self.cash(found.owed_by, found.owed_to, cny(found.owed_minor))
+        return {"rediscount": rediscount, "cash": cash}
+
     def buy_back(self, rediscount: str) -> None:
         found = self.rediscount(rediscount)
         amount = [found.amount.currency, found.amount.minor]

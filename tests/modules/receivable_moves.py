@@ -57,19 +57,22 @@ def for_rediscount(desk: Supervised, found: Rediscount, b: int, c: int) -> list[
     fund = lambda: pay("fund_rediscount", found.branch, found.bank, price)  # noqa: E731
     back = lambda: pay("repay_rediscount", found.bank, found.branch, amount)  # noqa: E731
     accept = lambda: (found.branch, "accept_rediscount", one | {"related": b % 4 != 0})  # noqa: E731
+    withdraw = lambda: (found.bank, "withdraw_rediscount", one)  # noqa: E731
     if c % 8:
         if found.state == RediscountState.SUBMITTED:
-            return [accept]
+            return [accept, accept, accept, withdraw]
         if found.state == RediscountState.ACCEPTED:
             return [fund]
         if found.state == RediscountState.FUNDED:
-            return [back]
+            return [back, lambda: ((found.bank, found.branch)[b % 2], "end_rediscount", one)]
+        if found.state == RediscountState.FORFEITED:
+            return [lambda: (desk.attestor(c), "repay_rediscount", desk.rest(found.rediscount))]
     return [
         accept,
         fund,
         back,
         lambda: (found.branch, "reject_rediscount", why),
-        lambda: (found.bank, "withdraw_rediscount", one),
+        withdraw,
     ]
 
 

@@ -45,6 +45,14 @@ Maker = Callable[[], tuple[str, str, dict[str, Any]]]
 def _beginning(version: int) -> Supervised:
     """Things at many points of their lives, so that a short walk reaches the late commands too."""
     desk = Supervised() if version == 1 else Strict()
+    # Bought back by nobody: one that is worth what the bank owes, one that is worth more, one of which a part was paid.
+    forgotten = [desk.voucher(f"O-{number}", minor=THOUSAND, due_date=desk.day(2)) for number in range(4)]
+    sold = [_sold(desk, f"F-O{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
+    for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
+        desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
+    desk.kit.pass_time(days=33)
+    paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     for number in range(3):
         desk.voucher(f"S-{number}", minor=100 * THOUSAND, due_date=desk.day(2 + number))
         # Looks like the invoice behind that voucher, so financing it needs a second pair of eyes.
@@ -56,9 +64,7 @@ def _beginning(version: int) -> Supervised:
     desk.ok("supplier-a", "lock_voucher", **lock)
     for bank, place in (("bank-hk", "HK"), ("bank-mo", "MO")):
         voucher = desk.voucher(f"B-{place}", minor=100 * THOUSAND, due_date=desk.day(4))
-        financing = desk.apply(f"F-{place}", voucher, "supplier-a", bank, 90 * THOUSAND, recourse=True)
-        desk.ok(bank, "reserve_financing", financing=financing)
-        desk.fund(financing)
+        _sold(desk, f"F-{place}", voucher, 90 * THOUSAND, bank)
     desk.submitted("R-S", "supplier-a/F-HK", amount=cny(50 * THOUSAND), days=2)
     pledged = desk.voucher("P", minor=100 * THOUSAND, due_date=desk.day(5))
     loan = desk.apply("F-P", pledged, "supplier-a", "bank-hk", THOUSAND, kind="PLEDGE", maturity=desk.day(1))
@@ -75,6 +81,12 @@ def _beginning(version: int) -> Supervised:
     desk.filed("T-S", 3 * moves.LOAN, accepted=False)
     desk.batch("C-S", "core-1/S-0")
     return desk
+
+
+def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
+    financing = desk.apply(number, voucher, "supplier-a", bank, price, recourse=True)
+    desk.ok(bank, "reserve_financing", financing=financing)
+    return desk.fund(financing)
 
 
 class World:

@@ -8,9 +8,10 @@ is paid abroad.
 
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``related``,
 ``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
-``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``;
-``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``;
-``declaration`` holds the events and the error table, ``rules`` and ``versions`` say what binds since when.
+``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``, ``declarations``, ``tax_filings``,
+``enterprises``; ``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``,
+``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules`` and ``versions`` say what
+binds since when.
 """
 
 from dawan_node.modules.receivable import (
@@ -19,6 +20,7 @@ from dawan_node.modules.receivable import (
     declarations,
     enterprises,
     financing,
+    forfeitures,
     invariants,
     invoices,
     matches,
@@ -50,6 +52,7 @@ __all__ = [
     "declarations",
     "enterprises",
     "financing",
+    "forfeitures",
     "invariants",
     "invoices",
     "matches",

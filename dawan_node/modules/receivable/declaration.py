@@ -188,6 +188,16 @@ class RediscountEnded(Event):
     state: supervised.RediscountState
 
 
+class RediscountForfeited(Event):
+    """Not bought back: assets that bring ``passed`` are the branch's now, and ``owed_by`` owes the rest."""
+
+    rediscount: str
+    by: str
+    passed: Money
+    owed_by: str
+    owed: Money
+
+
 class DeclarationRecorded(Event):
     declaration: str
     exporter: str
@@ -416,6 +426,7 @@ module: Final = Module(
         entities.Tag,
         entities.TitleSecurity,
         supervised.Rediscount,
+        supervised.Forfeiture,
         supervised.ExportDeclaration,
         supervised.DeclarationUse,
         supervised.TaxFiling,
@@ -456,6 +467,7 @@ module: Final = Module(
         RediscountFunded,
         RediscountRepaid,
         RediscountEnded,
+        RediscountForfeited,
         DeclarationRecorded,
         DeclarationAmended,
         DeclarationRevoked,

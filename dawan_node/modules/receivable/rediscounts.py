@@ -5,6 +5,8 @@ it goes back to its borrower whenever the loan is repaid. From submission until 
 assets are locked: they can be neither moved, split, sold again nor claimed back from the seller. They can be *paid*:
 the holder at maturity is the payee, and the bank then owes the branch the money instead.
 
+A rediscount that is not bought back in time is ended by either side (``forfeitures``).
+
 The price is the amount less the discount for the agreed days, actual days over 360 as the central bank counts, rounded
 down once; it does not depend on the day of funding. The buy-back may be earlier; the discount stays the branch's.
 """
@@ -57,6 +59,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, Rate
+from dawan_node.modules.receivable.forfeitures import pay_rest
 from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 
@@ -215,8 +218,12 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
 
 @module.command("repay_rediscount", args=PayRediscount, roles=SETTLEMENT_ROLES)
 def repay_rediscount(ctx: Context, args: PayRediscount) -> None:
-    """The settlement bank attests that the bank paid the branch back; what is not settled yet is the bank's again."""
+    """The settlement bank attests that the bank paid the branch back, and what is not settled yet is the bank's again;
+    or, after the rediscount was ended without it, that one side paid the other the rest."""
     found = existing_rediscount(ctx, args.rediscount)
+    if found.state == RediscountState.FORFEITED:
+        pay_rest(ctx, found, args.cash)
+        return
     ctx.require(found.state == RediscountState.FUNDED, "E_REDISCOUNT_STATE")
     if not use_cash(
         ctx,

@@ -43,6 +43,7 @@ from dawan_node.modules.receivable.supervised import (
     EnterpriseProfile,
     ExportDeclaration,
     FilingState,
+    Forfeiture,
     Rediscount,
     RediscountState,
     TaxFiling,
@@ -181,8 +182,9 @@ class MonthlyRow(msgspec.Struct, frozen=True, gc=False):
 
     FINANCING: by financier and kind; principal paid out in the month, outstanding, overdue, principal paid back so far;
     ``held``: applications held as look-alikes and not let through. REDISCOUNT: by bank and branch; amounts funded in
-    the month, outstanding, overdue, paid back. EXPORT: by exporter and state; amounts released in the month, financed,
-    none, collected. OUTBOUND: by payer and state; contract sums filed in the month, left to pay, none, paid.
+    the month, outstanding, overdue, paid back or forfeited. EXPORT: by exporter and state; amounts released in the
+    month, financed, none, collected. OUTBOUND: by payer and state; contract sums filed in the month, left to pay, none,
+    paid.
     """
 
     party: str
@@ -370,17 +372,20 @@ def _of_financing(ctx: QueryContext, found: Financing, month: str) -> MonthlyRow
 
 def _of_rediscount(ctx: QueryContext, found: Rediscount, month: str) -> MonthlyRow:
     amount = found.amount.minor
-    funded = found.state == RediscountState.FUNDED
-    repaid = found.state == RediscountState.REPAID
+    ended = ctx.get(Forfeiture, key_of(found.rediscount))
+    paid_out = found.value_date != ""
+    owed = amount if found.state == RediscountState.FUNDED else 0
+    if ended is not None and found.state == RediscountState.FORFEITED and ended.owed_by == found.bank:
+        owed = ended.owed_minor
     return MonthlyRow(
         party=found.bank,
         kind=found.branch,
         currency=found.amount.currency,
         records=1,
-        new_minor=amount if (funded or repaid) and found.value_date[:7] == month else 0,
-        open_minor=amount if funded else 0,
-        overdue_minor=amount if funded and found.maturity < ctx.business_date else 0,
-        settled_minor=amount if repaid else 0,
+        new_minor=amount if paid_out and found.value_date[:7] == month else 0,
+        open_minor=owed,
+        overdue_minor=owed if found.maturity < ctx.business_date else 0,
+        settled_minor=amount - owed if paid_out else 0,
         held=0,
     )
 

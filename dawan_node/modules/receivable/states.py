@@ -72,6 +72,8 @@ module.state_machine(
         "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "confirm_receipt": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        # What was rediscounted passes to the branch.
+        "end_rediscount": "FUNDED, OVERDUE -> REPAID",
     },
 )
 
@@ -99,7 +101,9 @@ module.state_machine(
         "reject_rediscount": "SUBMITTED, ACCEPTED -> REJECTED",
         "withdraw_rediscount": "SUBMITTED, ACCEPTED -> WITHDRAWN",
         "fund_rediscount": "ACCEPTED -> FUNDED",
-        "repay_rediscount": "FUNDED -> REPAID",
+        "repay_rediscount": ("FUNDED -> REPAID", "FORFEITED -> CLOSED"),
+        # CLOSED at once: what passed to the branch is exactly what the bank owed.
+        "end_rediscount": "FUNDED -> FORFEITED, CLOSED",
     },
 )
 
@@ -153,5 +157,6 @@ module.state_machine(
         # The financier sells on what it bought.
         "fund_financing": "HELD -> RETURNED",
         "confirm_receipt": "HELD -> RETURNED",
+        "end_rediscount": "HELD -> RETURNED",
     },
 )

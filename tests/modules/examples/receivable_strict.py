@@ -1,4 +1,4 @@
-"""What the rules of version 2 add: payments that wait for a witness, receivables between related parties."""
+"""What the rules of version 2 add: payments that wait for a witness, rediscounts that nobody buys back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def story() -> Notebook:
     desk = Strict()
     notebook = Notebook(desk.kit)
     _announcements(desk)
+    _forfeitures(desk)
     return notebook
 
 
@@ -32,3 +33,18 @@ def _announcements(desk: Strict) -> None:
 def _confirmed(desk: Strict, command: str, payer: str, payee: str, minor: int, reference: str, **subject: str) -> None:
     desk.ok("settle-bank", command, **subject, cash=desk.cash(payer, payee, cny(minor), reference))
     desk.ok(payee, "confirm_receipt", announcement=f"settle-bank/{BIC}/{reference}")
+
+
+def _forfeitures(desk: Strict) -> None:
+    """Three that nobody bought back: worth more than the bank owes, as much, and one whose bank said it was late."""
+    for number, part in (("R-1", 2), ("R-2", 1)):
+        rediscount = desk.rediscounted(number, desk.bought(number), amount=cny(10 * MILLION // part), days=1)
+        desk.kit.pass_time(days=32)
+        desk.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+        if part > 1:
+            desk.ok("settle-bank", "repay_rediscount", **desk.rest(rediscount))
+    late = desk.bought("R-3", desk.voucher("V-R-3", due_date=desk.day(1)))
+    rediscount = desk.rediscounted("R-3", late, days=1)
+    desk.kit.pass_time(days=32)
+    desk.ok("bank-hk", "declare_overdue", financing=late)
+    desk.ok("pboc-gz", "end_rediscount", rediscount=rediscount)
