@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.import_record import Record, Verdict
+from dawan_node.cli.import_record import Record, Verdict, with_refusals
 from dawan_node.cli.import_run import Order, import_options, run_import
 from dawan_node.cli.trade_import import identities_of
 
@@ -95,18 +95,7 @@ class DcsaEvents:
                 records.append(
                     Record(document.file, document.line, draft.position, row, draft.warnings, draft=(draft, probe))
                 )
-        for refusal in reading.refusals:
-            record = Record(document.file, document.line, max(refusal.position, 0))
-            record.refuse(
-                refusal.reason, f"event {refusal.position}: {refusal.path}" if refusal.position >= 0 else refusal.path
-            )
-            records.append(record)
-        records.sort(key=lambda record: record.position)
-        if not records:
-            record = Record(document.file, document.line, 0)
-            record.refuse("E_NO_EVENTS", "the message holds no event")
-            return [record]
-        return records
+        return with_refusals(document, records, reading.refusals, "the message holds no event")
 
     def bind(self, records: Sequence[Record], channel: ChannelView) -> None:
         """Find the shipment of each event, and its logger or the statement it retracts."""
