@@ -35,14 +35,14 @@ class ChannelView:
         self.client: Final = client
         self._patience: Final = patience or Patience(0)
         self.name: Final = name
-        self.chain_id: Final = bytes.fromhex(client.channel_get(name)["chain_id"][2:])
+        self.chain_id: Final = bytes.fromhex(self._patience.ask(lambda: client.channel_get(name))["chain_id"][2:])
         self.sender = Sender("", "", ())
         self._described: dict[str, dict[str, Any]] = {}
 
     def find_sender(self, public_key: bytes) -> None:
         """Who signs with ``public_key``. Raises CommandFailed when that is nobody here."""
         wanted = "0x" + public_key.hex()
-        for identity in self.client.member_list(self.name)["identities"]:
+        for identity in self._patience.ask(lambda: self.client.member_list(self.name))["identities"]:
             if identity["public_key"] == wanted:
                 self.sender = Sender(identity["name"], identity["org"], tuple(identity["roles"]))
                 return
