@@ -3,7 +3,8 @@
 The order is cheapest first: already known, decode, chain, (for clients: room, command and schema), nonce on chain,
 identity, then the signature in the verifier's threads, then the pool. Whether there is room for a client's transaction
 is decided before anything is looked up for it (``client_window``): who offers five times what the channel commits must
-not cost it the time in which it would commit. What a client sent and what observers sent is pushed to
+not cost it the time in which it would commit; what is not proven to be signed yet counts for whoever brings it, not for
+the organisation it names (``entering``). What a client sent and what observers sent is pushed to
 the validators once; what a validator sent is not pushed again (``p2p.gossip.audience``).
 
 A verified transaction is offered to the gatherer before the pool, because a block may hold what our pool refuses.
@@ -11,7 +12,6 @@ A verified transaction is offered to the gatherer before the pool, because a blo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ from dawan_node.execution.executor import Executor
 from dawan_node.mempool import Admission as PoolVerdict
 from dawan_node.mempool import Mempool
 from dawan_node.node.clock import Clock
+from dawan_node.node.entering import Batch, Entering
 from dawan_node.node.metrics import StageTimes
 from dawan_node.primitives.codes import Code
 from dawan_node.primitives.transaction import Transaction
@@ -98,9 +99,9 @@ class Admission:
         self._audience: Final = audience
         #: What of clients may wait; told of every decided block by the channel.
         self.window: Final = ClientWindow(pool.limits.count_max)
-        #: On their way into the pool, by organisation. What peers gossiped counts too: four nodes whose clients all
-        #: send would otherwise let in three times the window before they see each other's.
-        self._entering: Counter[str] = Counter()
+        #: On their way into the pool. What peers gossiped counts too: four nodes whose clients all send would otherwise
+        #: let in three times the window before they see each other's.
+        self._entering: Final = Entering()
         self._checking: set[bytes] = set()
         self._block_time_ms = 0
         self._credentials: dict[bytes, Credential | None] = {}  # as of the head, of whom something came since
@@ -126,16 +127,16 @@ class Admission:
         """Whether this transaction is on its way into the pool."""
         return leaf_hash in self._checking
 
-    async def submit(self, envelopes: Sequence[bytes]) -> list[Verdict]:
-        """Transactions of a client: one verdict each, in order."""
-        entering: list[str] = []
+    async def submit(self, envelopes: Sequence[bytes], bearer: str = "") -> list[Verdict]:
+        """Transactions of a client: one verdict each, in order. ``bearer``: who it is (``Caller.bearer``)."""
+        batch = self._entering.begin(bearer)
         try:
             with self._stages.measure("decode", len(envelopes)):
                 now_ms = self._clock.wall_ms()
-                verdicts = [self._open(envelope, now_ms, entering) for envelope in envelopes]
-            await self._finish(verdicts, "")
+                verdicts = [self._open(envelope, now_ms, batch) for envelope in envelopes]
+            await self._finish(verdicts, "", batch)
         finally:
-            self._entering.subtract(entering)
+            batch.leave()
         return verdicts
 
     async def receive(self, envelopes: Sequence[bytes], peer: str) -> int:
@@ -145,7 +146,7 @@ class Admission:
     async def examine(self, envelopes: Sequence[bytes], peer: str) -> Received:
         """As ``receive``, and what of it was of no use: of an unknown key, expired, or on chain already."""
         verdicts: list[Verdict] = []
-        entering: list[str] = []
+        batch = self._entering.begin(peer, is_peer=True)
         on_chain = 0
         try:
             with self._stages.measure("decode", len(envelopes)):
@@ -161,10 +162,10 @@ class Admission:
                         continue
                     if len(self._checking) + len(verdicts) > CHECKING_MAX:
                         continue
-                    verdicts.append(self._open(envelope, now_ms, entering, leaf))
-            await self._finish(verdicts, peer)
+                    verdicts.append(self._open(envelope, now_ms, batch, leaf))
+            await self._finish(verdicts, peer, batch)
         finally:
-            self._entering.subtract(entering)
+            batch.leave()
         codes = [verdict.refusal.code for verdict in verdicts if verdict.refusal is not None]
         on_chain += sum(1 for verdict in verdicts if verdict.height is not None)
         return Received(
@@ -206,20 +207,19 @@ class Admission:
         if found is None or not found[1].is_open_to(sender.roles, is_seat=True):
             raise _refusal(Code.E_ROLE, "a validator's key sends evidence only; people send with keys of their own")
 
-    def _check_window(self, organisation: str) -> None:
+    def _check_window(self, organisation: str, batch: Batch) -> None:
         """Refuse a client's transaction while as much waits as the channel can do. Raises InvalidTransaction: 1002."""
         own, organisations = self._pool.share_of(organisation)
-        waiting = len(self._pool) + self._entering.total()
-        if not self.window.is_open(
-            waiting, own + self._entering[organisation], organisations, self._clock.monotonic_ms()
-        ):
+        entering, own_entering = batch.account(organisation)
+        waiting = len(self._pool) + entering
+        if not self.window.is_open(waiting, own + own_entering, organisations, self._clock.monotonic_ms()):
             raise _refusal(
                 Code.E_POOL_FULL, f"{waiting} transactions wait, more than this channel commits in {TARGET_MS} ms"
             )
 
-    def _open(self, envelope: bytes, now_ms: int, entering: list[str], leaf: bytes | None = None) -> Verdict:
-        """Everything but the signature. ``entering`` takes the organisation of what was let in; ``leaf`` is the leaf
-        hash of what a peer sent, None for what a client sent."""
+    def _open(self, envelope: bytes, now_ms: int, batch: Batch, leaf: bytes | None = None) -> Verdict:
+        """Everything but the signature. ``batch`` counts what was let in; ``leaf`` is the leaf hash of what a peer
+        sent, None for what a client sent."""
         from_client = leaf is None
         try:
             transaction = Transaction.decode(envelope, leaf)
@@ -232,7 +232,7 @@ class Admission:
             # What a recent block held has its answer; for what an older one held, this answer is to ask again.
             is_new = from_client and not is_wanted and not self._pool.was_decided(transaction.leaf_hash)
             if is_new and sender is not None:
-                self._check_window(sender.org)
+                self._check_window(sender.org, batch)
             # Before the schema and the key: what is on chain keeps its answer, whatever changed since.
             height = self._height_of(transaction, now_ms)
             if height is not None:
@@ -249,8 +249,7 @@ class Admission:
                 self._pool.check_room(transaction, sender.org, now_ms, self._block_time_ms)
         except InvalidTransaction as refusal:
             return Verdict(None, refusal=refusal)
-        entering.append(sender.org)
-        self._entering[sender.org] += 1
+        batch.add(sender.org)
         return Verdict(transaction)
 
     def _height_of(self, transaction: Transaction, now_ms: int) -> int | None:
@@ -272,7 +271,7 @@ class Admission:
             raise _refusal(Code.E_NONCE_USED, "this key used this nonce for another body that is on chain")
         return place[0]
 
-    async def _finish(self, verdicts: list[Verdict], source: str) -> None:
+    async def _finish(self, verdicts: list[Verdict], source: str, batch: Batch) -> None:
         """Check signatures, then fill the pool; ``verdicts`` are replaced in place."""
         places = [
             place
@@ -300,6 +299,11 @@ class Admission:
                         admitted.append(transaction)
                 except InvalidTransaction as refusal:
                     verdicts[place] = Verdict(transaction, refusal=refusal)
+            if not all(valid):
+                batch.unsigned()
+            elif admitted and batch.brought_unproven:
+                signers = {self.organisation_of(transaction.public_key) for transaction in admitted}
+                batch.signed(signer for signer in signers if signer is not None)
         if admitted:
             self._audience.admitted(admitted, source)
 

@@ -84,16 +84,18 @@ async def assemble(api: NodeApi, body: bytes, suite: str, public_key: bytes, sig
     return {"tx": to_hex(envelope), "tx_id": to_hex(transaction.tx_id)}
 
 
-async def submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int) -> Any:
-    (outcome,) = await api.submit(channel, [tx], wait, timeout_ms)
+async def submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int, bearer: str) -> Any:
+    (outcome,) = await api.submit(channel, [tx], wait, timeout_ms, bearer)
     if outcome.refusal is not None:
         raise ApiError.refused(outcome.refusal, to_hex(outcome.tx_id) if outcome.tx_id else "")
     return _verdict(channel, outcome, schemas_of(api, channel))
 
 
-async def submit_many(api: NodeApi, channel: str, txs: list[bytes | BadValue], wait: Wait, timeout_ms: int) -> Any:
+async def submit_many(
+    api: NodeApi, channel: str, txs: list[bytes | BadValue], wait: Wait, timeout_ms: int, bearer: str
+) -> Any:
     readable = [tx for tx in txs if isinstance(tx, bytes)]
-    outcomes = iter(await api.submit(channel, readable, wait, timeout_ms) if readable else [])
+    outcomes = iter(await api.submit(channel, readable, wait, timeout_ms, bearer) if readable else [])
     schemas = schemas_of(api, channel)
     verdicts: list[Any] = []
     for tx in txs:

@@ -136,11 +136,11 @@ def test_every_transaction_is_in_the_journal_before_it_leaves(
     """Looked at by the node the moment it receives them: a kill at any later moment finds them there."""
     admit, seen = node.submit, []
 
-    async def look(channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int) -> list[SubmitOutcome]:
+    async def look(channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str) -> list[SubmitOutcome]:
         (journal,) = (dawan.folder / "imports").glob("*.journal")
         written = journal.read_bytes()
         seen.extend(base64.b64encode(envelope) in written for envelope in envelopes)
-        return await admit(channel, envelopes, wait, timeout_ms)
+        return await admit(channel, envelopes, wait, timeout_ms, bearer)
 
     node.submit = look  # type: ignore[method-assign]
     assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
@@ -184,12 +184,12 @@ def test_single_transactions_for_which_there_was_no_room_are_sent_again_as_they_
     admit, sent = node.submit, []
 
     async def two_at_a_time(
-        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         sent.append([bytes(each) for each in envelopes])
         full = Refusal(code, code.name, "no room")
         crowded = [SubmitOutcome(b"", TxStatus.UNKNOWN, None, full) for _ in envelopes[2:]]
-        return [*await admit(channel, envelopes[:2], wait, timeout_ms), *crowded]
+        return [*await admit(channel, envelopes[:2], wait, timeout_ms, bearer), *crowded]
 
     node.submit = two_at_a_time  # type: ignore[method-assign]
     assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
