@@ -21,8 +21,8 @@ T = TypeVar("T")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: Seconds without any answer before an importer gives up; what it sent stands in its journal, or on chain. The longest
-#: that a sound network says nothing is a node that restarts, a changed primary or a full pool that drains: seconds each,
-#: and a few of them in a row stay below a minute. Who waits longer waits for people, and should hear of it.
+#: that a sound network says nothing is a node that restarts, a changed primary or a full pool that drains: seconds
+#: each, and a few of them in a row stay below a minute. Who waits longer waits for people, and should hear of it.
 PATIENCE_S: Final = 60
 #: A night's job may wait an hour for somebody who repairs the network; beyond that a scheduler starts it again.
 PATIENCE_MAX_S: Final = 3_600

@@ -5,8 +5,8 @@ which; else the booking of the sender's own organisation (or ``--carrier``), els
 The event's own identifier is its ``source``: the same event again is ``already`` there.
 
 A folder holds what several members have to send: a carrier's milestones, a logger's temperatures, bills. Each file is
-known by its content. What another role must send is refused before anything is signed, because the chain's refusal would
-be one more transaction on it in every run; the same folder with that member's key sends it.
+known by its content. What another role must send is refused before anything is signed, because the chain's refusal
+would be one more transaction on it in every run; the same folder with that member's key sends it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``refdata``: code tables and banking calendars from files to the chain. ``load`` writes an edition and proposes it.
 
 A load that was interrupted is started again with the same file: it finds the open edition by the file's SHA-256 and
-goes on after the last row that is on chain. A node that does not answer is waited for (``--patience``), and what was sent
-is sent again, the same bytes. Nothing counts before the organisations voted; ``enact`` then puts it in force.
+goes on after the last row that is on chain. A node that does not answer is waited for (``--patience``), and what was
+sent is sent again, the same bytes. Nothing counts before the organisations voted; ``enact`` then puts it in force.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def read_dcsa_events(data: bytes) -> Reading:
         return Reading(refusals=[Refusal(-1, "E_MALFORMED_JSON", str(error))])
     events = message.get("events", [message]) if isinstance(message, dict) else message
     if not isinstance(events, list):
-        return Reading(refusals=[Refusal(-1, "E_NOT_DCSA", "a message is an event, a list, or {\"events\": [...]}")])
+        return Reading(refusals=[Refusal(-1, "E_NOT_DCSA", 'a message is an event, a list, or {"events": [...]}')])
     if isinstance(message, dict) and events == [message] and not _is_event(message):
         return Reading(refusals=[_not_an_event(message)])
     reading = Reading()

@@ -7,8 +7,8 @@ So it counts for the organisation only when whoever brings it, its *bearer*, may
 
 - a **client** (an organisation by its certificate, or a connection from this machine) is believed of an organisation
   once it brought something new of it that was signed, until it brings something that is not signed;
-- a **peer** is believed from the start, because it checks before it passes on and is judged for what it passes on; after
-  something unsigned it is believed as a client is.
+- a **peer** is believed from the start, because it checks before it passes on and is judged for what it passes on;
+  after something unsigned it is believed as a client is.
 
 What others bring is on the account of all bearers that are not believed, in equal parts. They share one part of the
 window, as an organisation would have, and nothing of theirs counts against those who are. So a new client is served at
@@ -79,7 +79,7 @@ class Entering:
 class Batch:
     """The transactions of one call, from decoding until they are in the pool or refused."""
 
-    __slots__ = ("_believed", "_bearer", "_entering", "_known", "_unproven")
+    __slots__ = ("_bearer", "_believed", "_entering", "_known", "_unproven")
 
     def __init__(self, entering: Entering, bearer: str, known: set[str] | None) -> None:
         self._entering: Final = entering

@@ -136,7 +136,9 @@ def test_every_transaction_is_in_the_journal_before_it_leaves(
     """Looked at by the node the moment it receives them: a kill at any later moment finds them there."""
     admit, seen = node.submit, []
 
-    async def look(channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str) -> list[SubmitOutcome]:
+    async def look(
+        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
+    ) -> list[SubmitOutcome]:
         (journal,) = (dawan.folder / "imports").glob("*.journal")
         written = journal.read_bytes()
         seen.extend(base64.b64encode(envelope) in written for envelope in envelopes)

@@ -299,8 +299,7 @@ def refusals(verdicts: Sequence[Verdict]) -> list[int]:
     return [verdict.refusal.code if verdict.refusal else 0 for verdict in verdicts]
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
+def narrow_office(monkeypatch: pytest.MonkeyPatch) -> Office:
     """A channel that was measured to be slow: three transactions may wait."""
     monkeypatch.setattr(client_window, "SIZE_MIN", 3)
     office = Office()
@@ -308,6 +307,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
     office.admission.window.decided(1, 1_000, START_MS - 10_000)
     assert office.admission.window.size(START_MS) == 3
     return office
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
+    return narrow_office(monkeypatch)
 
 
 def test_clients_are_told_to_come_back_when_more_waits_than_is_committed_in_a_second(narrow: Office) -> None:
@@ -387,96 +391,6 @@ def test_a_stranger_is_told_so_and_not_to_come_back(narrow: Office) -> None:
     narrow.receive(*[signed(narrow) for _ in range(10)])
     stranger = narrow.ledger.transaction("stranger").envelope
     assert refusals(narrow.submit(stranger)) == [Code.E_IDENTITY]
-
-
-# Who answers for what is not proven to be signed
-
-
-def unsigned(office: Office, count: int) -> list[bytes]:
-    """Envelopes that name a key of ``supplier-a`` and that nobody signed with it."""
-    return [wrongly_signed(office.ledger.transaction("supplier-a")).envelope for _ in range(count)]
-
-
-def while_checked(office: Office, first: Any, *clients: tuple[list[bytes], str]) -> list[list[int]]:
-    """What each of ``clients`` (envelopes, bearer) is told while the signatures of ``first`` are being checked."""
-
-    async def scenario() -> list[list[int]]:
-        office.checks.gate = asyncio.Event()
-        before = asyncio.create_task(first)
-        await asyncio.sleep(0)
-        tasks = [asyncio.create_task(office.admission.submit(*client)) for client in clients]
-        await asyncio.sleep(0)
-        office.checks.gate.set()
-        await before
-        return [refusals(await task) for task in tasks]
-
-    codes = asyncio.run(scenario())
-    office.checks.gate = None
-    assert office.admission._entering.total == 0
-    return codes
-
-
-def known_client(office: Office, bearer: str = "honest") -> None:
-    """A client of whom a transaction of ``supplier-a`` was taken, and nothing waits any more."""
-    assert refusals(asyncio.run(office.admission.submit([signed(office)], bearer))) == [0]
-    office.decide(*office.pool.reap(10, 1 << 20, START_MS))
-    assert len(office.pool) == 0
-
-
-def test_a_stranger_that_names_a_key_takes_nothing_of_its_organisations_part_of_the_window(narrow: Office) -> None:
-    known_client(narrow)
-    flood = unsigned(narrow, 50)
-    told = while_checked(
-        narrow, narrow.admission.submit(flood, "stranger"), ([signed(narrow) for _ in range(4)], "honest")
-    )
-    assert told == [[0, 0, 0, Code.E_POOL_FULL]], "its own three are its own; the stranger's count for nothing"
-    assert len(narrow.pool) == 3
-
-
-def test_what_strangers_name_is_bounded_by_one_window(narrow: Office) -> None:
-    first = asyncio.run(narrow.admission.submit(unsigned(narrow, 50), "stranger"))
-    assert refusals(first) == [Code.E_SIGNATURE] * 3 + [Code.E_POOL_FULL] * 47
-    assert len(narrow.checks.seen) == 3, "no signature is checked beyond it"
-
-
-def test_a_new_client_is_served_while_strangers_use_up_what_is_not_proven(narrow: Office) -> None:
-    flood = narrow.admission.submit(unsigned(narrow, 50), "stranger")
-    told = while_checked(narrow, flood, ([signed(narrow) for _ in range(3)], "new"), ([signed(narrow)], "newer"))
-    assert told[0] == [0, 0, Code.E_POOL_FULL], "each bearer that is not known yet has an equal part"
-    assert told[1] == [0]
-
-
-def test_who_brings_one_that_is_not_signed_is_believed_no_more_until_it_brings_a_signed_one(narrow: Office) -> None:
-    known_client(narrow, "gateway")
-    known_client(narrow, "honest")
-    asyncio.run(narrow.admission.submit([*unsigned(narrow, 1), signed(narrow)], "gateway"))
-    narrow.decide(*narrow.pool.reap(10, 1 << 20, START_MS))
-    flood = narrow.admission.submit(unsigned(narrow, 50), "gateway")
-    assert while_checked(narrow, flood, ([signed(narrow)] * 1, "honest")) == [[0]]
-    narrow.decide(*narrow.pool.reap(10, 1 << 20, START_MS))
-    known_client(narrow, "gateway")
-    own = narrow.admission.submit([signed(narrow) for _ in range(3)], "gateway")
-    assert while_checked(narrow, own, ([signed(narrow)], "honest")) == [[Code.E_POOL_FULL]], "its word counts again"
-
-
-def test_sending_others_transactions_again_makes_nobody_believed(narrow: Office) -> None:
-    waiting, on_chain = signed(narrow), narrow.ledger.transaction("supplier-a")
-    narrow.decide(on_chain)
-    asyncio.run(narrow.admission.submit([waiting], "honest"))
-    copies = asyncio.run(narrow.admission.submit([waiting, on_chain.envelope], "stranger"))
-    assert refusals(copies) == [0, 0]
-    organisation = narrow.admission.organisation_of(private_key_of("supplier-a").public_key)
-    assert organisation is not None
-    entering = narrow.admission._entering
-    assert entering.begin("honest").is_believed(organisation)
-    assert not entering.begin("stranger").is_believed(organisation)
-
-
-def test_a_peer_that_passed_on_unsigned_ones_takes_nothing_of_anybodys_part(narrow: Office) -> None:
-    known_client(narrow)
-    assert narrow.receive(*unsigned(narrow, 1)) == 1
-    flood = narrow.admission.receive(unsigned(narrow, 50), "hk1")
-    assert while_checked(narrow, flood, ([signed(narrow) for _ in range(3)], "honest")) == [[0, 0, 0]]
 
 
 # Gossip
