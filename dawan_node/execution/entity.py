@@ -18,7 +18,7 @@ import msgspec
 
 from dawan_node.execution.keys import Part
 from dawan_node.execution.lint_patterns import is_anchored, open_repeats, slow_pattern
-from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
+from dawan_node.primitives.encoding import DEPTH_MAX, INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
 E = TypeVar("E", bound="Entity")
@@ -36,7 +36,7 @@ class DeclarationError(TypeError):
 class EntitySpec:
     """What the executor knows about one entity type; ``module`` is set when a Module declares the type."""
 
-    __slots__ = ("collection", "decode", "exported", "flat", "indexes", "kind", "module", "schema")
+    __slots__ = ("collection", "decode", "exported", "flat", "indexes", "is_shallow", "kind", "module", "schema")
 
     def __init__(self, kind: type[Entity], collection: str, schema: int, exported: bool) -> None:
         self.kind: Final = kind
@@ -47,6 +47,7 @@ class EntitySpec:
         self.indexes: tuple[tuple[str, IndexFunction], ...] = ()
         self.decode: Callable[[bytes], Any] = _undeclared
         self.flat = False
+        self.is_shallow = False  # nests no deeper than the canonical encoding allows, whatever it holds
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -135,6 +136,7 @@ def complete_spec(spec: EntitySpec, module: str) -> None:
         if not is_identifier(name):
             raise DeclarationError(f"index {name!r} of {spec.kind.__name__} is not a well-formed name")
     spec.flat = check_types(spec.kind, frozen=True)
+    spec.is_shallow = _depth_of(msgspec.inspect.type_info(spec.kind)) <= DEPTH_MAX
     spec.decode = msgspec.msgpack.Decoder(spec.kind).decode
     spec.module = module
     spec.indexes = tuple(spec.kind.indexes.items())
@@ -167,8 +169,10 @@ def encode_entity(entity: Entity) -> bytes:
     encoded = _encoder.encode(entity)
     spec = entity.spec
     spec.decode(encoded)
-    # 0xCF starts an unsigned 64-bit int, the only way an int can pass the decoder and still exceed 63 bits.
-    if not spec.flat or b"\xcf" in encoded:
+    # 0xCF starts an unsigned 64-bit int, the only way an int can pass the decoder and still exceed 63 bits. A sequence
+    # with too many items has more bytes than that many.
+    is_bounded = spec.flat or (spec.is_shallow and len(encoded) <= ITEMS_MAX)
+    if not is_bounded or b"\xcf" in encoded:
         check_value(_untyped.decode(encoded))
     return encoded
 
@@ -213,6 +217,19 @@ def _plain_fields(kind: type[Event]) -> tuple[tuple[str, type], ...] | None:
         for field in fields
     )
     return tuple([(field.name, field.type) for field in fields]) if is_plain else None
+
+
+def _depth_of(described: msgspec.inspect.Type) -> int:
+    """How many sequences and maps a value of a checked type has inside one another, itself included."""
+    if isinstance(described, msgspec.inspect.Metadata):
+        return _depth_of(described.type)
+    if isinstance(described, msgspec.inspect.StructType):
+        return 1 + max([_depth_of(field.type) for field in described.fields], default=0)
+    if isinstance(described, msgspec.inspect.TupleType):
+        return 1 + max([_depth_of(item) for item in described.item_types], default=0)
+    if isinstance(described, msgspec.inspect.VarTupleType):
+        return 1 + _depth_of(described.item_type)
+    return 0
 
 
 def _undeclared(value: bytes) -> Any:

@@ -8,6 +8,7 @@ timing, gives every node the same verdict.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any, Final
 
 import msgspec
@@ -178,8 +179,12 @@ class TransactionLayer:
 
     def _reindex(self, spec: EntitySpec, key: bytes, old: Any, new: Any) -> None:
         for index, function in spec.indexes:
-            before = [prefix_of(*parts) + key for parts in function(old)] if old is not None else []
-            after = [prefix_of(*parts) + key for parts in function(new)] if new is not None else []
+            old_entries = list(function(old)) if old is not None else []
+            new_entries = list(function(new)) if new is not None else []
+            if _are_same(old_entries, new_entries):
+                continue
+            before = [prefix_of(*parts) + key for parts in old_entries]
+            after = [prefix_of(*parts) + key for parts in new_entries]
             if before == after:
                 continue
             name = (spec.module, spec.collection, index)
@@ -192,3 +197,16 @@ class TransactionLayer:
             for index_key in after:
                 if index_key not in before:
                     own[index_key] = key
+
+
+def _are_same(old: list[Any], new: list[Any]) -> bool:
+    """Whether both lists have the very same parts: a changed copy of an entity shares the fields that stay as they
+    are, and most indexes are of such. Equal is not enough: ``1 == True``, and their keys differ."""
+    if len(old) != len(new):
+        return False
+    for one, other in zip(old, new, strict=True):
+        if type(one) is not tuple or type(other) is not tuple or len(one) != len(other):
+            return False
+        if not all(map(is_, one, other)):
+            return False
+    return True
