@@ -91,6 +91,12 @@ def up(
     """Create the network if it does not exist, start it, and stay until Ctrl-C."""
     began = time.monotonic()
     fresh = not devnet_network.exists(home)
+    if demo == "titles" and not (two_channels if fresh else _is_parted(home)):
+        raise OperatorError(
+            "the story of titles has no second channel",
+            "titles and receivables are on one in this network",
+            "Make one with --two-channels; first `dawan-node devnet down --purge`, or choose another --home.",
+        )
     if fresh:
         click.echo(f"Making keys, certificates and genesis of {count} organisations' nodes in {home} ...")
     if fresh:
@@ -105,12 +111,6 @@ def up(
         )
     else:
         network = devnet_network.load(home)
-    if demo == "titles" and not _is_parted(home):
-        raise OperatorError(
-            "the story of titles has no second channel",
-            f"{home} has titles and receivables on one",
-            "Make a network with --two-channels: dawan-node devnet down --purge, or choose another --home.",
-        )
     processes = Processes(network)
     stop = threading.Event()
 
@@ -133,7 +133,7 @@ def up(
         ours = network.nodes
         height = _first_block(network, stop)
         click.echo(f"All links are up; block {height} is committed ({time.monotonic() - began:.1f} s after the start).")
-        if not stop.is_set() and _is_parted(home):
+        if not stop.is_set():
             _introduce(network)
         if demo and not stop.is_set():
             _tell(network, demo, invoices)
@@ -408,11 +408,13 @@ def _is_parted(home: Path) -> bool:
 
 
 def _introduce(network: Devnet) -> None:
-    from dawan_node.cli.devnet_channels import introduce
+    """Where titles have a channel of their own, have the two believe each other, once."""
+    from dawan_node.cli.devnet_channels import LOGISTICS, introduce
 
     with Client(network.nodes[0].rpc_url) as client:
-        for place in introduce(client, network.identity_keys()):
-            click.echo(f"{place} believes the other channel, by three votes.")
+        if LOGISTICS in client.channel_list():
+            for place in introduce(client, network.identity_keys()):
+                click.echo(f"{place} believes the other channel, by three votes.")
 
 
 def _tell(network: Devnet, demo: str, invoices: Path | None) -> None:

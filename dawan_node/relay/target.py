@@ -16,8 +16,8 @@ LIGHT_CLIENT: Final = "light_client"
 TITLE: Final = "title"
 #: Reservations of one page: all that is held of them at a time, however many bind.
 PAGE: Final = 100
-#: Channels that a channel believes; of the alliance's there are six.
-_CLIENTS_MAX: Final = 1_000
+#: Channels that a channel believes, on one page, which holds no more; the alliance has six.
+_CLIENTS_MAX: Final = 500
 #: States of a reservation that somebody has to bring a proof for.
 BINDING: Final = ("RESERVED", "CONFIRMED")
 

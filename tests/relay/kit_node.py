@@ -19,6 +19,7 @@ from dawan_node.relay.source import Source
 from dawan_node.relay.target import Target
 from dawan_node.rpc import values
 from dawan_node.rpc.client import Client, RpcError
+from dawan_node.rpc.params import PAGE_MAX
 from dawan_node.rpc.schemas import schema_in
 from tests.modules.channels_kit import Place
 
@@ -105,6 +106,7 @@ class KitNode:
         self, channel: str, module: str, query: str, params: Any, limit: int = PAGE, cursor: str | None = None
     ) -> Any:
         place = self._place(channel)
+        assert 1 <= limit <= PAGE_MAX
         after = None if cursor is None else values.from_hex(cursor, "cursor")
         items, following = place.kit.query(query, params, module=module, limit=limit, cursor=after)
         return {
