@@ -78,7 +78,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.financier,
@@ -86,7 +86,10 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
         due=financing.principal,
         purpose="fund",
         subject=financing.financing,
-    )
+        command="fund_financing",
+        record=financing.financing,
+    ):
+        return
     if is_on_declaration(financing):
         keep_declaration(ctx, financing)
         outstanding = _with_interest(ctx, financing)
@@ -114,7 +117,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
     # The financier has the goods, perhaps sold already: nobody could hand the title back for this money.
     ctx.require(not is_taken(ctx, financing.financing), "E_FINANCING_STATE")
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.borrower,
@@ -122,7 +125,10 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
         due=Money(financing.principal.currency, financing.outstanding_minor),
         purpose="repay",
         subject=financing.financing,
-    )
+        command="repay_financing",
+        record=financing.financing,
+    ):
+        return
     _give_back(ctx, financing)
     end_security(ctx, financing.financing)
     state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
