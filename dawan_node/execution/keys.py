@@ -44,6 +44,8 @@ def prefix_of(*parts: Part) -> bytes:
 
 
 def _closed(part: Part) -> bytes:
+    if type(part) is str and part.isprintable():
+        return part.encode() + b"\x00"  # nearly every part is one
     if isinstance(part, str):
         # What can be printed holds neither byte. A StrEnum member is a str whose type is not str.
         encoded = (part if type(part) is str else str(part)).encode()

@@ -17,6 +17,7 @@ from dawan_node.modules.receivable.entities import (
     FinancingState,
     Invoice,
     InvoiceState,
+    Surplus,
     Voucher,
     VoucherState,
 )
@@ -77,6 +78,14 @@ def beginning() -> Supervised:
     desk.loan("L-S", moves.LOAN, declaration="9" * 18, maturity=desk.day(2))
     desk.filed("T-S", 3 * moves.LOAN, accepted=False)
     desk.batch("C-S", "core-1/S-0")
+    desk.apply("F-Z", "core-1/S-0", "supplier-a", "bank-hk", 90 * THOUSAND)
+    # Enforced on its due date and paid: what it brought beyond the loan is still owed back.
+    enforced = desk.voucher("E", minor=100 * THOUSAND, due_date=desk.day(0))
+    loan = desk.apply("A-E", enforced, "supplier-a", "bank-mo", THOUSAND, kind="PLEDGE", maturity=desk.day(0))
+    desk.ok("bank-mo", "reserve_financing", financing=loan)
+    desk.fund(loan)
+    desk.ok("bank-mo", "claim_recourse", financing=loan)
+    desk.pay("settle_voucher", "core-1", "bank-mo", cny(100 * THOUSAND), voucher=enforced)
     desk.kit.check_what_changes()
     return desk
 
@@ -112,6 +121,9 @@ class World:
         elif vouchers and subject in (5, 6, 7, 8, 9):
             makers = self.for_voucher(vouchers[a % len(vouchers)], b, c)
         elif financings and subject in (10, 11, 12, 13, 14):
+            owed = [each for each in self.entities(Surplus) if each.state == "OWED"]
+            if owed and c % 8 == 5:
+                return self.give_back(owed[a % len(owed)], b)
             # Mostly one whose life goes on; a held one is rare and soon overtaken.
             held = [each for each in financings if each.state == FinancingState.HELD]
             alive = [each for each in financings if each.state in ALIVE]
@@ -305,6 +317,10 @@ class World:
             due = [currency, financing.outstanding_minor]
             cash = self.trade.cash(financing.borrower, financing.financier, due, moves.reference(b))
         return "settle-bank", command, {"financing": financing.financing, "cash": cash}
+
+    def give_back(self, owed: Surplus, b: int) -> tuple[str, str, dict[str, Any]]:
+        cash = self.cash(owed.financier, owed.borrower, owed.amount.minor + (b % 16 == 1), b)
+        return "settle-bank", "return_surplus", {"financing": owed.financing, "cash": cash}
 
     def cash(self, payer: str, payee: str, minor: int, b: int) -> dict[str, Any]:
         return self.trade.cash(payer, payee, cny(minor), moves.reference(b))

@@ -23,6 +23,8 @@ PARTIES = sorted(PEOPLE)
 #: Who receives titles here: banks among them, so that pledges meet their pledgee as holder.
 RECEIVERS = ("bank-gz", "bank-hk", "buyer", "buyer-2", "forwarder", "shipper", "wave")
 BANKS = ("bank-gz", "bank-hk")
+#: Of the organisation of the buyers.
+REVOKED = "bolero"
 KINDS = ("ENDORSE", "ENDORSE_TO_ORDER", "ENDORSE_TO_ORDER", "BLANK_ENDORSE")
 REASONS = ("", "SWTP", "SWTP", "COD")
 # Days that pass before a block: mostly none, sometimes enough to make a pledge overdue or to end its lock.
@@ -34,11 +36,16 @@ Choice = tuple[str, str, dict[str, Any]]
 
 @functools.cache
 def beginning() -> Sea:
-    """Every walk begins with the same three titles."""
+    """Every walk begins with the same four titles."""
     sea = Sea()
     sea.issued("T-0")
     sea.issued("T-1", sea.bill(consignee="buyer"))
     sea.issued("T-2", sea.straight())
+    # Surrendered by somebody who was revoked before the carrier answered.
+    title = sea.issued("T-3")
+    sea.ok("shipper", "endorse_title", title=title, kind="ENDORSE_TO_ORDER", to=REVOKED, hand_over_to=REVOKED)
+    sea.ok(REVOKED, "surrender_title", title=title, purpose="AMENDMENT")
+    sea.ok("mo-admin", "revoke", module="governance", name=REVOKED)
     sea.kit.check_what_changes()
     return sea
 
@@ -57,8 +64,10 @@ class World:
             self.sea.call(person, command, module="credit" if command == "use" else "", **args)
             for person, command, args in choices
         ]
-        for receipt, (_, command, _) in zip(self.sea.kit.block(*calls), choices, strict=True):
-            assert receipt.code in (0, 2, 3), f"{command}: {receipt.code} {receipt.reason}"
+        for receipt, (person, command, _) in zip(self.sea.kit.block(*calls), choices, strict=True):
+            # What a revoked identity signs is no transaction of anybody.
+            allowed = (1,) if person == REVOKED else (0, 2, 3)
+            assert receipt.code in allowed, f"{command}: {receipt.code} {receipt.reason}"
             assert receipt.code == 0 or receipt.events == []
 
     def choose(self, what: int, a: int, b: int, c: int) -> Choice:
@@ -74,6 +83,9 @@ class World:
     def makers(self, title: Title, b: int, c: int) -> list[Callable[[], Choice]]:
         one = {"title": title.title}
         to = RECEIVERS[b % len(RECEIVERS)]
+        if REVOKED in (title.holder, title.requester, title.endorsee) and c % 4:
+            heir = {"revoked": REVOKED, "to": ("buyer", "buyer-2", to)[b % 3]}
+            return [lambda: ("mo-admin", "succeed_title", one | heir)]
         begin = [lambda: self.draft(b), lambda: self.receive(title, b, c)]
         if title.state == "DRAFT":
             approve = {"checksum": title.checksum if c % 4 else DOCUMENT}
@@ -86,11 +98,13 @@ class World:
                 lambda: ("liner", "accept_surrender", one | paper),
                 lambda: ("liner-desk", "accept_surrender", one | paper),
                 lambda: ("liner", "reject_surrender", one | {"why": "?"}),
+                lambda: (title.requester, "withdraw_surrender", one),
                 lambda: (title.requester, "transfer_title", one | {"to": to}),
             ]
         again = {"bill": self.bill(b), "checksum": bytes([b % 256]) * 32, "document": self.sea.document()}
         if title.state == "SURRENDERED_FOR_AMENDMENT":
-            return [lambda: ("liner", "reissue_title", one | again)]
+            reissue = lambda: ("liner", "reissue_title", one | again)  # noqa: E731
+            return [reissue, reissue, lambda: (title.requester, "withdraw_surrender", one)]
         if title.state == "VOIDED" and title.medium == "PAPER":
             return [lambda: ("liner", "restore_title", one | again | {"paper": "P-1", "to": to}), *begin]
         holder = title.holder if title.holder in PEOPLE else title.requester or "shipper"

@@ -7,7 +7,7 @@ and the foreign exchange administration say what was exported and may be finance
 is paid abroad.
 
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
-``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
+``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``, ``title_security``, ``cash``,
 ``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``,
 ``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
 events and the error table.
@@ -28,6 +28,7 @@ from dawan_node.modules.receivable import (
     settlement,
     supervised_invariants,
     supervised_queries,
+    surplus,
     tax_filings,
     title_security,
     vouchers,
@@ -55,6 +56,7 @@ __all__ = [
     "states",
     "supervised_invariants",
     "supervised_queries",
+    "surplus",
     "tax_filings",
     "title_security",
     "vouchers",

@@ -265,6 +265,18 @@ class BatchCancelled(Event):
     batch: str
 
 
+class SurplusOwed(Event):
+    financing: str
+    financier: str
+    borrower: str
+    amount: Money
+
+
+class SurplusReturned(Event):
+    financing: str
+    amount: Money
+
+
 class EnterpriseClassified(Event):
     party: str
     size: supervised.EnterpriseSize
@@ -333,6 +345,7 @@ ERRORS: Final = {
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_NO_SURPLUS": "No surplus of this financing is owed back: none arose, or it was returned.",
     "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
@@ -388,6 +401,7 @@ module: Final = Module(
         entities.Exposure,
         entities.Tag,
         entities.TitleSecurity,
+        entities.Surplus,
         supervised.Rediscount,
         supervised.ExportDeclaration,
         supervised.DeclarationUse,
@@ -421,6 +435,8 @@ module: Final = Module(
         FinancingRecourse,
         FinancingEnded,
         TitleTaken,
+        SurplusOwed,
+        SurplusReturned,
         CreditLineSet,
         FinancingOverdue,
         MovablesRegistered,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.modules.receivable.declaration import module
-from dawan_node.modules.receivable.entities import Financing, Invoice, TitleSecurity, Voucher
+from dawan_node.modules.receivable.entities import Financing, Invoice, Surplus, TitleSecurity, Voucher
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 module.state_machine(
@@ -133,5 +133,15 @@ module.state_machine(
         "settle_invoice": "HELD -> RETURNED",
         # The financier sells on what it bought.
         "fund_financing": "HELD -> RETURNED",
+    },
+)
+
+module.state_machine(
+    Surplus,
+    "state",
+    {
+        "settle_voucher": "-> OWED",
+        "clear_batch": "-> OWED",
+        "return_surplus": "OWED -> RETURNED",
     },
 )
