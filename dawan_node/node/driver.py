@@ -41,6 +41,7 @@ from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
 from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing
 from dawan_node.node.runtime import Jobs
+from dawan_node.node.wake_timer import WakeTimer
 from dawan_node.node.watching import Watching
 from dawan_node.primitives.block import Header
 from dawan_node.primitives.transaction import Transaction
@@ -148,6 +149,7 @@ class Driver:
         self._clock: Final = clock
         self._stages: Final = stages
         self._wake: Final = wake
+        self._timer: Final = WakeTimer(wake.set)
         self._inputs: deque[Callable[[], None]] = deque()
         self._rules = rules
         self._in_flight: dict[bytes, _InFlight] = {}
@@ -258,11 +260,8 @@ class Driver:
         due_ms = self.wait_ms()
         wait_ms = TICK_MS if due_ms is None else min(TICK_MS, due_ms)
         if wait_ms > 0 and not self._wake.is_set():
-            try:
-                async with asyncio.timeout(wait_ms / 1000):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            self._timer.ring_within(wait_ms)
+            await self._wake.wait()
         self._wake.clear()
 
     def _add(self, work: Callable[[], None]) -> None:
