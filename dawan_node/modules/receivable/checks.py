@@ -7,6 +7,7 @@ from typing import Final
 
 from dawan_node.execution.module import Context, Identity, Money, is_date, key_of
 from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher, VoucherState
+from dawan_node.modules.receivable.freezes import require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 #: Far above any real amount, and a thousand of them still sum to less than 2^63.
@@ -119,11 +120,12 @@ def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
 
 
 def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:
-    """A voucher the sender holds and may still move: active, not locked, due date not passed."""
+    """A voucher the sender holds and may still move: active, not locked, due date not passed, not frozen."""
     found = existing_voucher(ctx, voucher)
     ctx.require(found.holder == ctx.sender.name, "E_NOT_HOLDER")
     # A pledge that was enforced must stay where it is until the borrower redeems it or the issuer pays it.
     ctx.require(not found.lock.is_live(ctx.time_ms) and found.pledge == "", "E_LOCKED")
     ctx.require(found.state == VoucherState.ACTIVE, "E_VOUCHER_STATE")
     ctx.require(ctx.business_date <= found.due_date, "E_MATURED")
+    require_voucher_unfrozen(ctx, found.voucher)
     return found

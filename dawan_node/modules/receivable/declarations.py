@@ -24,6 +24,7 @@ from dawan_node.modules.receivable.declaration import (
     ExportCollected,
     module,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen
 from dawan_node.modules.receivable.supervised import DeclarationState, ExportDeclaration
 from dawan_node.modules.refdata import edition_in_force, lookup
 
@@ -145,6 +146,7 @@ def clear_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def collect_export(ctx: Context, args: CollectExport) -> None:
     """The settlement bank attests that a buyer abroad paid the exporter for declared goods."""
     found = _live(ctx, args.declaration)
+    require_unfrozen(ctx, found.declaration)
     amount = args.cash.amount
     ctx.require(amount.currency == found.amount.currency, "E_CURRENCY_MISMATCH")
     ctx.require(amount.minor <= found.residual_minor, "E_RESIDUAL")

@@ -74,6 +74,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
 from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.title_security import TitleName, TitleProof, end_security, secure
@@ -350,6 +351,7 @@ def _similar_financed(ctx: Context, invoice: Invoice) -> Invoice | None:
 def _reserve(ctx: Context, financing: Financing, related: bool) -> None:
     """Lock the asset for this financing; ``related``: the financier accepts related parties."""
     lock = Lock(financing.financing, LockPurpose.FINANCING, ctx.time_ms + LOCK_MS_MAX)
+    require_asset_unfrozen(ctx, financing)
     if is_on_declaration(financing):
         take_declaration(ctx, financing, lock.until_ms)
     elif financing.presented:

@@ -55,6 +55,7 @@ from dawan_node.modules.receivable.entities import (
     InvoiceState,
     Voucher,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.repayment import reduce_outstanding
 from dawan_node.modules.receivable.supervised import Forfeiture, Rediscount, RediscountState
 from dawan_node.modules.receivable.terms import rediscount_grace_days
@@ -171,9 +172,11 @@ def _pass_to_branch(ctx: Context, found: Rediscount, financing: Financing) -> in
         if invoice.state == InvoiceState.SETTLED:
             put_lock(ctx, financing, NO_LOCK)
             return 0
+        require_unfrozen(ctx, invoice.invoice)
         ctx.put(replace(invoice, payee=found.branch, lock=NO_LOCK))
     else:
         voucher = existing_voucher(ctx, financing.asset)
+        require_voucher_unfrozen(ctx, voucher.voucher)
         ctx.put(replace(voucher, holder=found.branch, discount="", transfers=voucher.transfers + 1, lock=NO_LOCK))
         ctx.emit(VoucherReleased(voucher=voucher.voucher, owner=found.rediscount))
         ctx.emit(VoucherTransferred(voucher=voucher.voucher, from_holder=found.bank, to_holder=found.branch))

@@ -15,6 +15,7 @@ from dawan_node.modules.receivable.declaration import (
 )
 from dawan_node.modules.receivable.entities import NO_LOCK, Invoice, InvoiceState
 from dawan_node.modules.receivable.fingerprints import invoice_id, loose_number, normalised_number
+from dawan_node.modules.receivable.freezes import require_unfrozen
 from dawan_node.modules.receivable.related import mark_if_related
 from dawan_node.primitives.names import is_label
 
@@ -143,6 +144,7 @@ def cancel_invoice(ctx: Context, args: OneInvoice) -> None:
     ctx.require(
         invoice.state in (InvoiceState.RECORDED, InvoiceState.CONFIRMED, InvoiceState.DISPUTED), "E_INVOICE_STATE"
     )
+    require_unfrozen(ctx, invoice.invoice)
     ctx.put(replace(invoice, state=InvoiceState.CANCELLED))
     ctx.emit(InvoiceCancelled(invoice=invoice.invoice))
 

@@ -60,6 +60,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, Rate
 from dawan_node.modules.receivable.forfeitures import pay_rest
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen
 from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 
@@ -126,6 +127,7 @@ def submit_rediscount(ctx: Context, args: SubmitRediscount) -> None:
         financing = _of_bank(ctx, each, args.amount.currency)
         # A financing named twice finds its own lock here.
         _require_free(ctx, financing, add_days(today, args.days))
+        require_asset_unfrozen(ctx, financing)
         worth += financing.outstanding_minor
         put_lock(ctx, financing, lock)
         if not financing.presented:
@@ -196,6 +198,7 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
         ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
         ctx.require(lock_of(ctx, financing).owner == found.rediscount, "E_LOCK_EXPIRED")
         ctx.require(maturity <= due_date_of(ctx, financing), "E_MATURITY")
+        require_asset_unfrozen(ctx, financing)
         worth += financing.outstanding_minor
     ctx.require(found.amount.minor <= worth, "E_PRINCIPAL")
     price = Money(found.amount.currency, found.price_minor)

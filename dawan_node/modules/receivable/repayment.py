@@ -49,6 +49,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import MovablesRegistration
 from dawan_node.modules.receivable.surplus import owe_surplus
 from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
@@ -78,6 +79,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
+    require_asset_unfrozen(ctx, financing)
     if not use_cash(
         ctx,
         args.cash,
@@ -117,6 +119,9 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
     # The financier has the goods, perhaps sold already: nobody could hand the title back for this money.
     ctx.require(not is_taken(ctx, financing.financing), "E_FINANCING_STATE")
+    if not is_on_declaration(financing):
+        # The asset would go back to the borrower. Of a declaration nothing moves: a part of it is open again.
+        require_asset_unfrozen(ctx, financing)
     if not use_cash(
         ctx,
         args.cash,
@@ -165,6 +170,7 @@ def claim_recourse(ctx: Context, args: OneFinancing) -> None:
         if financing.kind == FinancingKind.PLEDGE:
             collectable = ctx.business_date > financing.maturity or ctx.business_date >= voucher.due_date
             ctx.require(collectable, "E_RECOURSE")
+            require_voucher_unfrozen(ctx, voucher.voucher)
             # The pledge is enforced: the financier holds the voucher until the borrower redeems it.
             ctx.put(
                 replace(

@@ -20,6 +20,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
@@ -77,6 +78,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     sold = invoice.financing != ""
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
+    require_unfrozen(ctx, invoice.invoice)
     due = invoice.total.minor if sold else invoice.total.minor - invoice.used_minor
     if not use_cash(
         ctx,
@@ -107,7 +109,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
 
 
 def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
-    """A voucher whose holder may be paid now: due, not pledged, not reserved for somebody who would be the holder."""
+    """A voucher whose holder may be paid now: due, not pledged, not frozen, reserved for nobody who would be holder."""
     voucher = existing_voucher(ctx, voucher_id)
     payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
     ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
@@ -115,6 +117,7 @@ def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
     # A rediscounted voucher stays with its holder, and the holder at maturity is paid.
     bound = voucher.lock.is_live(ctx.time_ms) and voucher.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     return voucher
 
 

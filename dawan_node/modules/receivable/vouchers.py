@@ -57,6 +57,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import state_by_use
 from dawan_node.modules.receivable.related import AcceptsRelated, mark_if_related, require_voucher_taken
 from dawan_node.modules.receivable.terms import (
@@ -183,6 +184,7 @@ def accept_voucher(ctx: Context, args: AcceptVoucher) -> None:
     voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.offered_to == ctx.sender.name, "E_NOT_OFFERED")
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     require_voucher_taken(ctx, voucher, args.related)
     first = voucher.state == VoucherState.OFFERED
     ctx.put(
@@ -209,6 +211,7 @@ def decline_voucher(ctx: Context, args: OneVoucher) -> None:
     offering = voucher.issuer if first else voucher.holder
     ctx.require(ctx.sender.name in (voucher.offered_to, offering), "E_NOT_PARTY")
     if first:
+        require_voucher_unfrozen(ctx, voucher.voucher)
         _cancel(ctx, voucher)
     else:
         ctx.put(replace(voucher, state=VoucherState.ACTIVE, offered_to=""))
@@ -290,6 +293,7 @@ def cancel_voucher(ctx: Context, args: OneVoucher) -> None:
         and not voucher.lock.is_live(ctx.time_ms)
     )
     ctx.require(untouched, "E_IN_USE")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     if voucher.cancel_consent in ("", sender):
         ctx.put(replace(voucher, cancel_consent=sender))
         return
@@ -347,6 +351,7 @@ def _use_invoices(ctx: Context, uses: tuple[InvoiceUse, ...], seller: str, face:
         used = invoice.used_minor + use.minor
         ctx.require(used <= invoice.total.minor, "E_OVERUSE")
         ctx.require(invoice.state in (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED), "E_INVOICE_STATE")
+        require_unfrozen(ctx, invoice.invoice)
         ctx.put(replace(invoice, used_minor=used, state=state_by_use(invoice, used), lock=NO_LOCK))
 
 
