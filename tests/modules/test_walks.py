@@ -71,7 +71,9 @@ def test_every_invariant_holds_in_random_walks_that_succeed_with_every_command_a
 
 def assert_others_rely_on(tally: Tally) -> None:
     """What the walks of one module leave to those of two channels happens there."""
-    commands = {f"{name}.{command}" for name, each in NOT_SENT.items() for command in each if each[command] == _ELSEWHERE}
+    commands = {
+        f"{name}.{command}" for name, each in NOT_SENT.items() for command in each if each[command] == _ELSEWHERE
+    }
     assert commands <= tally.accepted
     for name, each in NOT_REACHED.items():
         states = {state for state in each if each[state] == _ELSEWHERE}
