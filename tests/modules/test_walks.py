@@ -19,26 +19,19 @@ from tests.modules.walks import WALKS
 
 SHARDS: Final = 10
 
-_VOTED: Final = "voted, by the organisations' administrators: test_title, test_light_client and their kits"
 _ELSEWHERE: Final = "takes another channel: the walks of light_client"
 _TITLES: Final = "takes titles that passed with an honoured presentation: test_lc_handovers"
 #: Commands that a module's own walks do not send, and why.
 NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "title": {
-            "propose_carrier": _VOTED,
-            "propose_platform": _VOTED,
-            "enact": _VOTED,
             "reserve_title": _ELSEWHERE,
             "settle_title": _ELSEWHERE,
         },
         "logistics": {"prove_surrender": "takes another channel: test_logistics_titles"},
         "receivable": {"take_title": _ELSEWHERE},
         "light_client": {
-            "propose_client": _VOTED,
-            "enact": _VOTED,
             "advance_client": "takes another set of validators: test_light_client",
-            "report_conflict": "takes validators that lie: test_light_client",
         },
     }
 )
@@ -50,7 +43,6 @@ NOT_REACHED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             **{f"forwarded_title {state}": _TITLES for state in ("BOUND", "PASSED", "RETURNED")},
         },
         "receivable": {f"title_security {state}": _ELSEWHERE for state in ("HELD", "RETURNED", "TAKEN")},
-        "light_client": {"client ACTIVE": _VOTED, "client FROZEN": _VOTED},
     }
 )
 
