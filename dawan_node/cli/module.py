@@ -170,9 +170,20 @@ def describe(name: str, version: int | None, markdown: bool, output: str) -> Non
     from dawan_node.rpc.json_schema import for_json
     from dawan_node.rpc.module_page import module_page
 
-    document = for_json(describe_module(_version(name, version)))
+    described = _version(name, version)
+    document = for_json(describe_module(described))
     if markdown:
-        click.echo(module_page(document, preface="Made by `dawan-node module describe`."), nl=False)
+        from dawan_node.execution.module import DeclarationError
+        from dawan_node.node.module_refusals import Told, refusals_of
+
+        refusals: Told | None = None
+        try:
+            refusals = refusals_of(described)
+        except DeclarationError as error:
+            # No list is better than one of which nobody knows what it lacks.
+            click.echo(f"the page has no list of refusals for each command: {error}", err=True)
+        preface = "Made by `dawan-node module describe`."
+        click.echo(module_page(document, preface=preface, refusals=refusals), nl=False)
     elif output == "json":
         print_json(document)
     else:
