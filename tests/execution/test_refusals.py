@@ -10,7 +10,7 @@ import pytest
 
 from dawan_node.execution.module import DeclarationError, Module
 from dawan_node.execution.refusals import Source
-from dawan_node.execution.registry import BUILTIN, load_module
+from dawan_node.execution.registry import BUILTIN, installed_versions, load_module
 from dawan_node.node.module_refusals import export_refusals_of, refusals_of
 from dawan_node.testing import refusal_watch
 from dawan_node.testing.module_kit import ModuleKit
@@ -167,7 +167,7 @@ def test_code_that_is_not_there_gives_no_list(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_every_reason_a_module_declares_is_one_that_something_of_it_gives(name: str) -> None:
-    module = load_module(name, 1)
+    module = installed_versions(name)[-1]
     tables = [*refusals_of(module).values(), *export_refusals_of(module).values()]
     given = {reason for table in tables for owner, reason, _ in table if owner == name}
     assert module.errors.keys() - given == set()
@@ -175,7 +175,7 @@ def test_every_reason_a_module_declares_is_one_that_something_of_it_gives(name: 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
 def test_the_tables_have_the_sentences_of_the_modules_they_name(name: str) -> None:
-    module = load_module(name, 1)
+    module = installed_versions(name)[-1]
     tables = refusals_of(module)
     assert tables.keys() == module.commands.keys()
     for table in tables.values():
@@ -199,8 +199,8 @@ def _reach(module: Module) -> set[str]:
 def test_a_kit_fails_at_a_refusal_that_no_page_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     vote = ("gz-admin", "vote", {"proposal": "nothing", "approve": True})
     refused = ModuleKit([load_module("governance", 1)], {}).run(*vote)
-    assert refused.reason in refusal_watch.told("governance")["vote"]
-    fewer = {"vote": refusal_watch.told("governance")["vote"] - {refused.reason}}
-    monkeypatch.setattr(refusal_watch, "told", lambda module: fewer)
+    assert refused.reason in refusal_watch.told("governance", 1)["vote"]
+    fewer = {"vote": refusal_watch.told("governance", 1)["vote"] - {refused.reason}}
+    monkeypatch.setattr(refusal_watch, "told", lambda module, version: fewer)
     with pytest.raises(AssertionError, match=f"governance.vote was refused with {refused.reason}"):
         ModuleKit([load_module("governance", 1)], {}).run(*vote)

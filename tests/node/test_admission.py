@@ -325,6 +325,26 @@ def test_clients_are_told_to_come_back_when_more_waits_than_is_committed_in_a_se
     assert refusals(narrow.submit(*envelopes[3:])) == [0, 0], "and what comes back is let in"
 
 
+def test_what_there_is_no_room_for_is_not_decoded(narrow: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow.submit(*[signed(narrow) for _ in range(5)])
+    more = [signed(narrow) for _ in range(3)]
+    damaged = more[0][:40] + b"\xff" + more[0][41:]
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "decode", lambda *_: pytest.fail("decoded"))
+        assert refusals(narrow.submit(*more, damaged)) == [Code.E_POOL_FULL] * 4
+    narrow.decide(*narrow.pool.reap(3, 1 << 20, START_MS))
+    assert refusals(narrow.submit(*more, damaged)) == [0, 0, 0, Code.E_POOL_FULL]
+    narrow.decide(*narrow.pool.reap(3, 1 << 20, START_MS))
+    assert refusals(narrow.submit(damaged)) == [Code.E_MALFORMED], "it is told what is wrong once there is room"
+
+
+def test_a_block_that_waits_for_a_transaction_gets_it_from_a_client_too(narrow: Office) -> None:
+    narrow.submit(*[signed(narrow) for _ in range(5)])
+    wanted, other = signed(narrow), signed(narrow)
+    narrow.admission.is_wanted = {Transaction.decode(wanted).leaf_hash}.__contains__
+    assert refusals(narrow.submit(wanted, other)) == [0, Code.E_POOL_FULL]
+
+
 def test_what_is_on_its_way_into_the_pool_counts(narrow: Office) -> None:
     async def scenario() -> list[list[Verdict]]:
         narrow.checks.gate = asyncio.Event()

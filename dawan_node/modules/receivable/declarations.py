@@ -151,7 +151,18 @@ def collect_export(ctx: Context, args: CollectExport) -> None:
     payer, payee = args.cash.payer, found.exporter
     # The payer is whoever the bank says it is; a payment of the exporter to itself is none.
     ctx.require(payer != payee, "E_SELF_DEALING")
-    use_cash(ctx, args.cash, payer=payer, payee=payee, due=amount, purpose="collect", subject=found.declaration)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=payer,
+        payee=payee,
+        due=amount,
+        purpose="collect",
+        subject=found.declaration,
+        command="collect_export",
+        record=found.declaration,
+    ):
+        return
     collected = found.collected_minor + amount.minor
     ctx.put(replace(found, collected_minor=collected))
     residual = found.residual_minor - amount.minor

@@ -50,6 +50,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.supervised import MovablesRegistration
+from dawan_node.modules.receivable.surplus import owe_surplus
 from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
@@ -77,7 +78,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.financier,
@@ -85,7 +86,10 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
         due=financing.principal,
         purpose="fund",
         subject=financing.financing,
-    )
+        command="fund_financing",
+        record=financing.financing,
+    ):
+        return
     if is_on_declaration(financing):
         keep_declaration(ctx, financing)
         outstanding = _with_interest(ctx, financing)
@@ -113,7 +117,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
     # The financier has the goods, perhaps sold already: nobody could hand the title back for this money.
     ctx.require(not is_taken(ctx, financing.financing), "E_FINANCING_STATE")
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.borrower,
@@ -121,7 +125,10 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
         due=Money(financing.principal.currency, financing.outstanding_minor),
         purpose="repay",
         subject=financing.financing,
-    )
+        command="repay_financing",
+        record=financing.financing,
+    ):
+        return
     _give_back(ctx, financing)
     end_security(ctx, financing.financing)
     state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
@@ -192,10 +199,13 @@ def register_movables(ctx: Context, args: RegisterMovables) -> None:
 
 
 def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
-    """Book money that reached the financier through the asset itself; at zero the financing is over."""
+    """Book money that reached the financier through the asset itself; at zero the financing is over. What a pledge
+    brings beyond its debt is owed back to the borrower; what was bought is the financier's whole."""
     financing = existing_financing(ctx, financing_id)
     if financing.state not in OPEN_STATES:
         return
+    if financing.kind == FinancingKind.PLEDGE:
+        owe_surplus(ctx, financing, minor)
     rest = max(financing.outstanding_minor - minor, 0)
     state: FinancingState = financing.state
     if rest == 0:

@@ -42,7 +42,7 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
     voucher = payable_voucher(ctx, args.voucher)
     defaulted = voucher.state == VoucherState.DEFAULTED
     by_guarantor = defaulted and voucher.guarantor != "" and args.cash.payer == voucher.guarantor
-    use_cash(
+    if use_cash(
         ctx,
         args.cash,
         payer=voucher.guarantor if by_guarantor else voucher.issuer,
@@ -50,8 +50,10 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
         due=voucher.face,
         purpose="settle",
         subject=voucher.root,
-    )
-    pay_holder(ctx, voucher)
+        command="settle_voucher",
+        record=voucher.voucher,
+    ):
+        pay_holder(ctx, voucher)
 
 
 @module.command("default_voucher", args=OneVoucher, roles=HOLDERS)
@@ -76,7 +78,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
     due = invoice.total.minor if sold else invoice.total.minor - invoice.used_minor
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=invoice.buyer,
@@ -84,7 +86,10 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
         due=Money(invoice.total.currency, due),
         purpose="settle",
         subject=invoice.invoice,
-    )
+        command="settle_invoice",
+        record=invoice.invoice,
+    ):
+        return
     settled = invoice.settled_minor + due
     done = settled == invoice.total.minor
     ctx.put(

@@ -58,6 +58,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.invoices import state_by_use
+from dawan_node.modules.receivable.related import AcceptsRelated, mark_if_related, require_voucher_taken
 from dawan_node.modules.receivable.terms import (
     hard_term_months,
     min_face_minor,
@@ -91,6 +92,13 @@ class IssueVoucher(Args):
 
 class OneVoucher(Args):
     voucher: VoucherRef
+
+
+class AcceptVoucher(Args):
+    """``related``: a bank or factor takes a voucher between parties of one organisation."""
+
+    voucher: VoucherRef
+    related: AcceptsRelated = False
 
 
 class SplitVoucher(Args):
@@ -133,7 +141,10 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
     active_party(ctx, args.holder)
     uses = tuple([InvoiceUse(use.invoice, use.minor) for use in args.invoices])
     _use_invoices(ctx, uses, args.holder, args.face)
+    # All of them are sold by the holder to the issuer.
+    related = mark_if_related(ctx, voucher, args.holder, issuer)
     if args.guarantor:
+        ctx.require(not related, "E_RELATED")
         _draw_credit_line(ctx, args.guarantor, args.face)
     _add_exposure(ctx, issuer, args.face.currency, issued=args.face.minor)
     ctx.put(
@@ -166,12 +177,13 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
     )
 
 
-@module.command("accept_voucher", args=OneVoucher, roles=HOLDERS)
-def accept_voucher(ctx: Context, args: OneVoucher) -> None:
+@module.command("accept_voucher", args=AcceptVoucher, roles=HOLDERS)
+def accept_voucher(ctx: Context, args: AcceptVoucher) -> None:
     """The party a voucher is offered to, newly issued or transferred, takes it and becomes its holder."""
     voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.offered_to == ctx.sender.name, "E_NOT_OFFERED")
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
+    require_voucher_taken(ctx, voucher, args.related)
     first = voucher.state == VoucherState.OFFERED
     ctx.put(
         replace(
