@@ -11,6 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from dawan_node.modules.kernel import module as kernel
+from dawan_node.modules.kernel.declaration import Freeze
 from dawan_node.modules.receivable.entities import (
     OPEN_STATES,
     Announcement,
@@ -23,6 +25,7 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
+from dawan_node.modules.refdata import module as refdata
 from dawan_node.testing.trade import cny
 from tests.modules import receivable_moves as moves
 from tests.modules.receivable_kit import PEOPLE, Supervised
@@ -45,7 +48,7 @@ Maker = Callable[[], tuple[str, str, dict[str, Any]]]
 @functools.cache
 def beginning(version: int) -> Supervised:
     """Things at many points of their lives, so that a short walk reaches the late commands too."""
-    desk = Supervised() if version == 1 else Strict()
+    desk = Supervised() if version == 1 else Strict(kernel, refdata, staff={"judge": ("hq", ["court"])})
     # Bought back by nobody: one that is worth what the bank owes, one that is worth more, one of which a part was paid.
     forgotten = [desk.voucher(f"O-{number}", minor=THOUSAND, due_date=desk.day(2)) for number in range(4)]
     sold = [_sold(desk, f"F-O{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
@@ -114,13 +117,35 @@ class World:
         calls = [self.choose(*draw) for draw in block]
         self.trade.kit.pass_time(days=days)
         # Built before time passed, so a payment may be attested for yesterday; valid for an hour of block time.
-        fresh = [self.trade.call(person, command, **args) for person, command, args in calls]
+        fresh = [
+            self.trade.kit.call(person, command, args, module="kernel" if command == "freeze_asset" else "")
+            for person, command, args in calls
+        ]
+        held = {key: self.where(key) for key in self.frozen()}
         receipts = self.trade.kit.block(*fresh)
+        assert {key: self.where(key) for key in held} == held, "what a court froze moved"
         for receipt, (_, command, _) in zip(receipts, calls, strict=True):
             assert receipt.code in (0, 2, 3), f"{command}: {receipt.reason}"
 
     def entities(self, kind: type[Any]) -> list[Any]:
         return self.trade.kit.entities(kind)
+
+    def frozen(self) -> list[str]:
+        """Vouchers and invoices that a court froze until after the next block."""
+        next_ms = self.trade.kit.time_ms + 1_000
+        return [each.asset for each in self.entities(Freeze) if next_ms < each.until_ms]
+
+    def where(self, asset: str) -> tuple[Any, ...]:
+        """Who has an asset, for which purpose, and whether it is over; a holder may say that it was not paid."""
+        voucher = self.trade.kit.get(Voucher, asset.encode())
+        if voucher is not None:
+            over = voucher.state in (VoucherState.SPLIT, VoucherState.SETTLED, VoucherState.CANCELLED)
+            return voucher.holder, voucher.discount, voucher.pledge, over
+        invoice = self.trade.kit.get(Invoice, asset.encode())
+        assert invoice is not None, asset
+        over = invoice.state in (InvoiceState.CANCELLED, InvoiceState.SETTLED)
+        # Vouchers on it move on: they are assets of their own.
+        return invoice.payee, invoice.financing, over and invoice.settled_minor == 0
 
     def choose(self, what: int, a: int, b: int, c: int) -> tuple[str, str, dict[str, Any]]:
         invoices: list[Invoice] = self.entities(Invoice)
@@ -129,7 +154,7 @@ class World:
         makers: list[Maker] = [self.record]
         subject = what % 26
         if subject == 25:
-            makers = self.for_announcements(a)
+            makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
         elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))
         elif invoices and subject in (1, 2, 3, 4):
@@ -193,6 +218,15 @@ class World:
         # A batch and a party abroad are payees, too, and nobody's.
         payee = found.payee if found.payee in PARTIES else "supplier-a"
         return [lambda: (payee, "confirm_receipt", {"announcement": found.announcement})]
+
+    def freeze(self, a: int, b: int) -> list[Maker]:
+        """A court freezes one of the assets for up to three days, where there is one."""
+        if self.trade.kit.executor.registry.module("kernel") is None:
+            return [self.record]
+        assets = [each.voucher for each in self.entities(Voucher)] + [each.invoice for each in self.entities(Invoice)]
+        args = {"module": "receivable", "asset": assets[a % len(assets)], "order": f"O-{a}", "reason": "a claim"}
+        until_ms = self.trade.kit.time_ms + (1 + b % 72) * 3_600_000
+        return [lambda: ("judge", "freeze_asset", args | {"until_ms": until_ms})]
 
     def for_invoice(self, invoice: Invoice, b: int, c: int) -> list[Maker]:
         one = {"invoice": invoice.invoice}

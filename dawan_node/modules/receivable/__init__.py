@@ -9,9 +9,9 @@ is paid abroad.
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``related``,
 ``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``,
 ``title_security``, ``cash``, ``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``,
-``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``, ``matches``;
-``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules`` and
-``versions`` say what binds since when.
+``freezes``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
+``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules``
+and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (

@@ -503,6 +503,7 @@ module: Final = Module(
         EnterpriseClassified,
     ),
     errors=ERRORS,
-    # The limits on vouchers (``terms``) and titles (``title_security``), each only where the channel runs the module.
-    may_use=("light_client", "refdata", "title"),
+    # The limits on vouchers (``terms``), titles (``title_security``) and freezes, each only where the channel runs the
+    # module.
+    may_use=("kernel", "light_client", "refdata", "title"),
 )
