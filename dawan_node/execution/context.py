@@ -73,6 +73,11 @@ class _Reads:
         """Steps this command or query may use."""
         return self._layer.steps_max
 
+    @property
+    def version(self) -> int:
+        """The version of this module that the channel's genesis names: a constant of the channel."""
+        return self._module.version
+
     def get(self, kind: type[E], key: bytes) -> E | None:
         """The entity under ``key``, or None. Costs 1 step and 1 per 256 bytes."""
         spec = kind.spec

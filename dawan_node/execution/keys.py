@@ -28,20 +28,19 @@ def key_of(*parts: Part) -> bytes:
     Raises ValueError for an int outside 64 bits.
     """
     last = parts[-1]
+    if type(last) is str and len(parts) == 1:
+        return last.encode()
+    head = b"".join([_closed(part) for part in parts[:-1]])
     if type(last) is str:
-        tail = last.encode()
-    elif type(last) is bytes:
-        tail = last
-    else:
-        tail = _closed(last)
-    return tail if len(parts) == 1 else prefix_of(*parts[:-1]) + tail
+        return head + last.encode()
+    if type(last) is bytes:
+        return head + last
+    return head + _closed(last)
 
 
 def prefix_of(*parts: Part) -> bytes:
     """The bytes that every key starting with exactly these parts begins with."""
-    return b"".join(
-        [part.encode() + b"\x00" if type(part) is str and part.isprintable() else _closed(part) for part in parts]
-    )
+    return b"".join([_closed(part) for part in parts])
 
 
 def _closed(part: Part) -> bytes:

@@ -10,12 +10,14 @@ import functools
 from random import Random
 from typing import Any, Final, Literal
 
+import msgspec
+
 from dawan_node.execution.module import key_of
 from dawan_node.modules.lc.entities import DRAWN_STATES, BoundTitle, Reimbursement, ReimbursementState
 from dawan_node.modules.light_client import Commitment, Reservation, lock_owner
 from dawan_node.modules.receivable.entities import Financing
 from dawan_node.testing.module_kit import DAY_MS
-from tests.modules.channels_kit import HOUR_MS, Channels, Place
+from tests.modules.channels_kit import HOUR_MS, Channels, Place, seats
 from tests.modules.walk_shards import Lengths, Walks
 
 CREDITS = ("buyer-a/LC-1", "buyer-a/LC-2")
@@ -101,8 +103,8 @@ class World:
 
     def step(self) -> None:
         (act,) = self.random.choices(
-            (self.reserve, self.commit, self.prove, self.settle, self.process, self.move, self.wait),
-            (4, 4, 3, 3, 6, 1, 1),
+            (self.reserve, self.commit, self.prove, self.settle, self.process, self.move, self.wait, self.trust),
+            (8, 8, 6, 6, 12, 2, 2, 1),
         )
         act()
         self.check()
@@ -292,6 +294,29 @@ class World:
             self.two.trade.kit.pass_time(min(ms, 2 * HOUR_MS))
         else:
             self.two.pass_time(ms)
+
+    def trust(self) -> None:
+        """One channel's client of the other: frozen by two proofs of one height, begun anew by a vote, or by half."""
+        titles = self.random.random() < 0.5
+        of, place = (self.two.logistics, self.two.trade) if titles else (self.two.trade, self.two.logistics)
+        source = "logistics" if titles else "trade"
+        if self.two.client(place, source).state == "ACTIVE" and self.random.random() < 0.6:
+            newest = of.kit.blocks[-1]
+            other = msgspec.structs.replace(newest.result, state_root=bytes(32))
+            proofs = {"first": of.prover.finality()}
+            # What no honest quorum signs, or the same as before, which freezes nothing.
+            lie = self.random.random() < 0.7
+            result = other if lie else newest.result
+            proofs["second"] = of.prover.forged(newest.header, result, of.prover.validators(newest.header), view=1)
+            self.run(place, "relay", "light_client", "report_conflict", source=source, **proofs)
+            return
+        name = f"again-{place.kit.height}"
+        anew = {"chain_id": of.kit.genesis.chain_id, "validators": seats(of.kit.genesis.validator_set)}
+        anew |= {"source": source, "modules": ["light_client", "title"] if titles else ["light_client"]}
+        self.run(place, "gz-admin", "light_client", "propose_client", id=name, **anew)
+        for org in ("gz", "hk", "mo")[self.random.random() < 0.1 :]:
+            self.run(place, f"{org}-admin", "governance", "vote", proposal=name, approve=True)
+        self.run(place, "gz-admin", "light_client", "enact", proposal=name)
 
     # -- what holds
 

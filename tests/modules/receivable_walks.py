@@ -11,8 +11,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from dawan_node.modules.kernel import module as kernel
+from dawan_node.modules.kernel.declaration import Freeze
 from dawan_node.modules.receivable.entities import (
     OPEN_STATES,
+    Announcement,
     Financing,
     FinancingState,
     Invoice,
@@ -22,9 +25,11 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
+from dawan_node.modules.refdata import module as refdata
 from dawan_node.testing.trade import cny
 from tests.modules import receivable_moves as moves
 from tests.modules.receivable_kit import PEOPLE, Supervised
+from tests.modules.receivable_strict import Strict
 from tests.modules.walk_shards import Lengths, Walks
 
 PARTIES = sorted(PEOPLE)
@@ -41,9 +46,17 @@ Maker = Callable[[], tuple[str, str, dict[str, Any]]]
 
 
 @functools.cache
-def beginning() -> Supervised:
+def beginning(version: int) -> Supervised:
     """Things at many points of their lives, so that a short walk reaches the late commands too."""
-    desk = Supervised()
+    desk = Supervised() if version == 1 else Strict(kernel, refdata, staff={"judge": ("hq", ["court"])})
+    # Bought back by nobody: one that is worth what the bank owes, one that is worth more, one of which a part was paid.
+    forgotten = [desk.voucher(f"O-{number}", minor=THOUSAND, due_date=desk.day(2)) for number in range(4)]
+    sold = [_sold(desk, f"F-O{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
+    for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
+        desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
+    desk.kit.pass_time(days=33)
+    paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     similar = ""
     for number in range(3):
         desk.voucher(f"S-{number}", minor=100 * THOUSAND, due_date=desk.day(2 + number))
@@ -56,9 +69,7 @@ def beginning() -> Supervised:
     desk.ok("supplier-a", "lock_voucher", **lock)
     for bank, place in (("bank-hk", "HK"), ("bank-mo", "MO")):
         voucher = desk.voucher(f"B-{place}", minor=100 * THOUSAND, due_date=desk.day(4))
-        financing = desk.apply(f"F-{place}", voucher, "supplier-a", bank, 90 * THOUSAND, recourse=True)
-        desk.ok(bank, "reserve_financing", financing=financing)
-        desk.fund(financing)
+        _sold(desk, f"F-{place}", voucher, 90 * THOUSAND, bank)
     desk.submitted("R-S", "supplier-a/F-HK", amount=cny(50 * THOUSAND), days=2)
     pledged = desk.voucher("P", minor=100 * THOUSAND, due_date=desk.day(5))
     loan = desk.apply("F-P", pledged, "supplier-a", "bank-hk", THOUSAND, kind="PLEDGE", maturity=desk.day(1))
@@ -90,31 +101,61 @@ def beginning() -> Supervised:
     return desk
 
 
+def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
+    financing = desk.apply(number, voucher, "supplier-a", bank, price, recourse=True)
+    desk.ok(bank, "reserve_financing", financing=financing)
+    return desk.fund(financing)
+
+
 class World:
     """A trade channel from ``beginning`` on, and the choice of the next command from four random numbers."""
 
-    def __init__(self) -> None:
-        self.trade = beginning().copy()
+    def __init__(self, version: int) -> None:
+        self.trade = beginning(version).copy()
 
     def run(self, block: list[Draw], days: int) -> None:
         calls = [self.choose(*draw) for draw in block]
         self.trade.kit.pass_time(days=days)
         # Built before time passed, so a payment may be attested for yesterday; valid for an hour of block time.
-        fresh = [self.trade.call(person, command, **args) for person, command, args in calls]
+        fresh = [
+            self.trade.kit.call(person, command, args, module="kernel" if command == "freeze_asset" else "")
+            for person, command, args in calls
+        ]
+        held = {key: self.where(key) for key in self.frozen()}
         receipts = self.trade.kit.block(*fresh)
+        assert {key: self.where(key) for key in held} == held, "what a court froze moved"
         for receipt, (_, command, _) in zip(receipts, calls, strict=True):
             assert receipt.code in (0, 2, 3), f"{command}: {receipt.reason}"
 
     def entities(self, kind: type[Any]) -> list[Any]:
         return self.trade.kit.entities(kind)
 
+    def frozen(self) -> list[str]:
+        """Vouchers and invoices that a court froze until after the next block."""
+        next_ms = self.trade.kit.time_ms + 1_000
+        return [each.asset for each in self.entities(Freeze) if next_ms < each.until_ms]
+
+    def where(self, asset: str) -> tuple[Any, ...]:
+        """Who has an asset, for which purpose, and whether it is over; a holder may say that it was not paid."""
+        voucher = self.trade.kit.get(Voucher, asset.encode())
+        if voucher is not None:
+            over = voucher.state in (VoucherState.SPLIT, VoucherState.SETTLED, VoucherState.CANCELLED)
+            return voucher.holder, voucher.discount, voucher.pledge, over
+        invoice = self.trade.kit.get(Invoice, asset.encode())
+        assert invoice is not None, asset
+        over = invoice.state in (InvoiceState.CANCELLED, InvoiceState.SETTLED)
+        # Vouchers on it move on: they are assets of their own.
+        return invoice.payee, invoice.financing, over and invoice.settled_minor == 0
+
     def choose(self, what: int, a: int, b: int, c: int) -> tuple[str, str, dict[str, Any]]:
         invoices: list[Invoice] = self.entities(Invoice)
         vouchers: list[Voucher] = self.entities(Voucher)
         financings: list[Financing] = self.entities(Financing)
         makers: list[Maker] = [self.record]
-        subject = what % 25
-        if subject > 15:
+        subject = what % 26
+        if subject == 25:
+            makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
+        elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))
         elif invoices and subject in (1, 2, 3, 4):
             makers = self.for_invoice(invoices[a % len(invoices)], b, c)
@@ -132,7 +173,7 @@ class World:
         elif subject == 15:
             limit = cny(1 + b * THOUSAND)
             makers = [lambda: ("bank-mo", "set_credit_line", {"core": "core-1", "limit": limit})]
-        person, command, args = makers[(what // 25) % len(makers)]()
+        person, command, args = makers[(what // 26) % len(makers)]()
         # One time in sixteen somebody else tries it.
         return (PARTIES[b % len(PARTIES)] if c % 16 == 0 or not person else person), command, args
 
@@ -167,6 +208,26 @@ class World:
             return moves.for_batch(desk, batch, b, c)
         return moves.for_enterprise(b, c)
 
+    def for_announcements(self, a: int) -> list[Maker]:
+        """Confirm one of the newest that wait."""
+        waiting: list[Announcement] = [each for each in self.entities(Announcement) if each.state == "ANNOUNCED"]
+        waiting.sort(key=lambda each: each.announced_date)
+        if not waiting:
+            return [self.record]
+        found = waiting[-1 - a % min(len(waiting), 6)]
+        # A batch and a party abroad are payees, too, and nobody's.
+        payee = found.payee if found.payee in PARTIES else "supplier-a"
+        return [lambda: (payee, "confirm_receipt", {"announcement": found.announcement})]
+
+    def freeze(self, a: int, b: int) -> list[Maker]:
+        """A court freezes one of the assets for up to three days, where there is one."""
+        if self.trade.kit.executor.registry.module("kernel") is None:
+            return [self.record]
+        assets = [each.voucher for each in self.entities(Voucher)] + [each.invoice for each in self.entities(Invoice)]
+        args = {"module": "receivable", "asset": assets[a % len(assets)], "order": f"O-{a}", "reason": "a claim"}
+        until_ms = self.trade.kit.time_ms + (1 + b % 72) * 3_600_000
+        return [lambda: ("judge", "freeze_asset", args | {"until_ms": until_ms})]
+
     def for_invoice(self, invoice: Invoice, b: int, c: int) -> list[Maker]:
         one = {"invoice": invoice.invoice}
         if invoice.state == InvoiceState.RECORDED and c % 4:
@@ -187,7 +248,7 @@ class World:
     def for_voucher(self, voucher: Voucher, b: int, c: int) -> list[Maker]:
         one = {"voucher": voucher.voucher}
         if voucher.offered_to and c % 4:
-            accept = lambda: (voucher.offered_to, "accept_voucher", one)  # noqa: E731
+            accept = lambda: (voucher.offered_to, "accept_voucher", one | {"related": b % 2 == 0})  # noqa: E731
             return [accept, accept, lambda: (voucher.offered_to, "decline_voucher", one)]
         if voucher.lock.owner == "bank-mo" and c % 2:
             return [lambda: ("bank-mo", "release_voucher", one)]
@@ -208,10 +269,12 @@ class World:
         if c % 4:
             # Mostly the next step of its life, so that walks get past the beginning.
             if financing.state == FinancingState.APPLIED:
-                reserve = lambda: (financing.financier, "reserve_financing", one)  # noqa: E731
+                taken = one | {"related": c % 3 != 0}
+                reserve = lambda: (financing.financier, "reserve_financing", taken)  # noqa: E731
                 return [reserve, reserve, lambda: (financing.borrower, "withdraw_financing", one)]
             if financing.state == FinancingState.HELD:
-                return [lambda: ("bank-hk-risk", "approve_similar", one | {"reason": "seen"})]
+                seen = one | {"reason": "seen", "related": c % 3 != 0}
+                return [lambda: ("bank-hk-risk", "approve_similar", seen)]
             if financing.state == FinancingState.RESERVED:
                 pay = lambda: self.pay("fund_financing", financing, b)  # noqa: E731
                 reject = lambda: (financing.financier, "reject_financing", one)  # noqa: E731
@@ -223,7 +286,7 @@ class World:
         return [
             lambda: (financing.financier, "reserve_financing", one),
             lambda: (financing.financier, "reserve_financing", one),
-            lambda: (financing.financier, "reserve_financing", one | {"tag": bytes([b % 4]) * 32}),
+            lambda: (financing.financier, "reserve_financing", one | {"tag": bytes([b % 4]) * 32, "related": True}),
             lambda: (("bank-hk-risk", "bank-hk")[b % 2], "approve_similar", one | {"reason": "seen"}),
             lambda: (financing.financier, "reject_financing", one),
             lambda: (financing.borrower, "withdraw_financing", one),
@@ -300,13 +363,13 @@ class World:
     def settle_invoice(self, invoice: Invoice, b: int) -> tuple[str, str, dict[str, Any]]:
         due = invoice.total.minor - (0 if invoice.financing else invoice.used_minor)
         cash = self.cash(invoice.buyer, invoice.payee, due, b)
-        return "settle-bank", "settle_invoice", {"invoice": invoice.invoice, "cash": cash}
+        return self.trade.attestor(b // 8), "settle_invoice", {"invoice": invoice.invoice, "cash": cash}
 
     def settle_voucher(self, voucher: Voucher, b: int) -> tuple[str, str, dict[str, Any]]:
         guaranteed = voucher.state == VoucherState.DEFAULTED and voucher.guarantor and b % 2
         payer = voucher.guarantor if guaranteed else voucher.issuer
         cash = self.cash(payer, voucher.holder or voucher.issuer, voucher.face.minor, b)
-        return "settle-bank", "settle_voucher", {"voucher": voucher.voucher, "cash": cash}
+        return self.trade.attestor(b // 8), "settle_voucher", {"voucher": voucher.voucher, "cash": cash}
 
     def pay(self, command: str, financing: Financing, b: int) -> tuple[str, str, dict[str, Any]]:
         currency = financing.principal.currency
@@ -316,7 +379,7 @@ class World:
         else:
             due = [currency, financing.outstanding_minor]
             cash = self.trade.cash(financing.borrower, financing.financier, due, moves.reference(b))
-        return "settle-bank", command, {"financing": financing.financing, "cash": cash}
+        return self.trade.attestor(b // 8), command, {"financing": financing.financing, "cash": cash}
 
     def give_back(self, owed: Surplus, b: int) -> tuple[str, str, dict[str, Any]]:
         cash = self.cash(owed.financier, owed.borrower, owed.amount.minor + (b % 16 == 1), b)
@@ -327,9 +390,9 @@ class World:
 
 
 def walk(seed: int, blocks: int) -> World:
-    """A channel after so many random blocks; the whole walk follows from the seed."""
+    """A channel after so many random blocks; the whole walk follows from the seed, odd ones are of version 2."""
     random = Random(seed)
-    world = World()
+    world = World(1 + seed % 2)
     for _ in range(blocks):
         draws = [tuple(random.randrange(2**16) for _ in range(4)) for _ in range(random.randint(1, 6))]
         world.run(draws, random.choice(DAYS))
@@ -337,4 +400,4 @@ def walk(seed: int, blocks: int) -> World:
     return world
 
 
-WALKS = Walks("receivable", beginning, walk, Lengths(12, 40), Lengths(20, 20))
+WALKS = Walks("receivable", lambda: [beginning(version) for version in (1, 2)], walk, Lengths(12, 40), Lengths(20, 20))

@@ -16,6 +16,7 @@ from dawan_node.modules.receivable import module
 from dawan_node.testing.trade import Trade, cny
 from tests.modules.receivable_kit import Supervised
 from tests.modules.receivable_refusals import SUPERVISED
+from tests.modules.receivable_strict import STRICT, Strict
 
 MILLION = 100_000_000
 Scenario = Callable[[Trade], None]
@@ -364,8 +365,13 @@ def test_refusals_around_the_authorities_have_their_reason_and_change_nothing(
     scenario(Supervised())
 
 
+@pytest.mark.parametrize("scenario", sorted({s for group in STRICT.values() for s in group}, key=lambda s: s.__name__))
+def test_refusals_of_version_2_have_their_reason_and_change_nothing(scenario: Callable[[Strict], None]) -> None:
+    scenario(Strict())
+
+
 def test_every_reason_of_the_table_has_a_scenario_and_a_sentence() -> None:
-    assert set(REFUSALS) | set(SUPERVISED) == set(module.errors)
+    assert set(REFUSALS) | set(SUPERVISED) | set(STRICT) == set(module.errors)
     for sentence in module.errors.values():
         assert sentence[0].isupper()
         assert sentence.endswith(".")

@@ -6,23 +6,27 @@ every payment, and at maturity the holder is paid. Authorities write beside them
 and the foreign exchange administration say what was exported and may be financed, the tax authority takes note of what
 is paid abroad.
 
-Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``vouchers``,
-``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``, ``title_security``, ``cash``,
-``settlement``, ``clearing``, ``rediscounts``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``,
-``supervised_queries``, ``reports``, ``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the
-events and the error table.
+Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``related``,
+``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``,
+``title_security``, ``cash``, ``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``,
+``freezes``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
+``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules``
+and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (
+    announcements,
     clearing,
     declarations,
     enterprises,
     financing,
+    forfeitures,
     invariants,
     invoices,
     matches,
     queries,
     rediscounts,
+    related,
     repayment,
     reports,
     settlement,
@@ -39,17 +43,24 @@ from dawan_node.modules.receivable.declaration import module
 # It names commands, so they come first.
 from dawan_node.modules.receivable import states
 
+# isort: split
+# All that is declared is in every version.
+from dawan_node.modules.receivable.versions import version_2, versions
+
 __all__ = [
+    "announcements",
     "clearing",
     "declarations",
     "enterprises",
     "financing",
+    "forfeitures",
     "invariants",
     "invoices",
     "matches",
     "module",
     "queries",
     "rediscounts",
+    "related",
     "repayment",
     "reports",
     "settlement",
@@ -59,5 +70,7 @@ __all__ = [
     "surplus",
     "tax_filings",
     "title_security",
+    "version_2",
+    "versions",
     "vouchers",
 ]

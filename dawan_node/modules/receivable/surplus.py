@@ -64,7 +64,7 @@ def return_surplus(ctx: Context, args: ReturnSurplus) -> None:
     found = ctx.get(Surplus, key_of(args.financing))
     if found is None or found.state != "OWED":
         ctx.fail("E_NO_SURPLUS")
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=found.financier,
@@ -72,7 +72,10 @@ def return_surplus(ctx: Context, args: ReturnSurplus) -> None:
         due=found.amount,
         purpose=PURPOSE,
         subject=found.financing,
-    )
+        command="return_surplus",
+        record=found.financing,
+    ):
+        return
     ctx.put(replace(found, state="RETURNED"))
     ctx.emit(SurplusReturned(financing=found.financing, amount=found.amount))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.testing.trade import Trade, cny
-from tests.modules.examples import receivable_titles
+from tests.modules.examples import receivable_strict, receivable_titles
 from tests.modules.examples.notebook import Notebook
 from tests.modules.receivable_kit import MILLION, Supervised, usd
 
@@ -24,7 +24,7 @@ def story() -> list[Notebook]:
     _tax_filings(trade)
     _enforced_pledges(trade)
     _rare_turns(trade)
-    return [notebook, receivable_titles.story()]
+    return [notebook, receivable_titles.story(), receivable_strict.story()]
 
 
 def _cash(trade: Trade, payer: str, payee: str, minor: int) -> dict[str, object]:
