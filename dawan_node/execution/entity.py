@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 import msgspec
 
+from dawan_node.execution.described import described
 from dawan_node.execution.keys import Part
 from dawan_node.execution.lint_patterns import is_anchored, open_repeats, slow_pattern
 from dawan_node.primitives.encoding import INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
@@ -148,7 +149,7 @@ def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> bool:
     With ``frozen`` no value may be mutable either. True when the type is flat: without sequences and maps, so that
     depth and item bounds cannot be exceeded. Raises DeclarationError.
     """
-    return _TypeWalk(frozen).check(msgspec.inspect.type_info(kind), kind.__name__, frozenset())
+    return _TypeWalk(frozen).check(described(kind), kind.__name__, frozenset())
 
 
 def check_event_type(kind: type[Event]) -> None:
