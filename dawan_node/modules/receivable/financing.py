@@ -45,10 +45,7 @@ from dawan_node.modules.receivable.checks import (
     active_party,
     check_amount,
     check_date,
-    existing_declaration,
-    existing_financing,
-    existing_invoice,
-    existing_voucher,
+    existing,
     financing_of_sender,
     reference,
 )
@@ -74,7 +71,10 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
+from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
+from dawan_node.modules.receivable.supervised import ExportDeclaration
 from dawan_node.modules.receivable.title_security import TitleName, TitleProof, end_security, secure
 from dawan_node.modules.receivable.vouchers import VoucherRef
 
@@ -144,18 +144,20 @@ class ReserveFinancing(Args):
 
     financing: FinancingRef
     tag: Hash32 = b""
+    related: AcceptsRelated = False
 
 
 class ApproveSimilar(Args):
     financing: FinancingRef
     reason: ShortText
+    related: AcceptsRelated = False
 
 
 @module.command("apply_voucher_financing", args=ApplyVoucherFinancing, roles=HOLDERS)
 def apply_voucher_financing(ctx: Context, args: ApplyVoucherFinancing) -> None:
     """The holder of a voucher asks a financier to buy it or to lend against it."""
     ctx.require(args.kind in (FinancingKind.DISCOUNT, FinancingKind.PLEDGE), "E_FINANCING_KIND")
-    voucher = existing_voucher(ctx, args.voucher)
+    voucher = existing(ctx, Voucher, args.voucher)
     ctx.require(voucher.holder == ctx.sender.name, "E_NOT_HOLDER")
     check_date(ctx, args.maturity)
     ctx.require(ctx.business_date <= args.maturity <= voucher.due_date, "E_MATURITY")
@@ -170,7 +172,7 @@ def apply_invoice_financing(ctx: Context, args: ApplyInvoiceFinancing) -> None:
     number = normalised_number(args.invoice_number)
     if number is None:
         ctx.fail("E_INVOICE_NUMBER")
-    invoice = existing_invoice(ctx, invoice_id(ctx.sender.name, args.buyer, number, args.issue_date, args.total))
+    invoice = existing(ctx, Invoice, invoice_id(ctx.sender.name, args.buyer, number, args.issue_date, args.total))
     # What is bought à forfait never comes back to the seller.
     ctx.require(not (args.kind == "FORFAIT" and args.recourse), "E_FINANCING_KIND")
     kind = FinancingKind.FACTORING if args.recourse or args.kind == "FACTORING" else FinancingKind.FORFAIT
@@ -180,7 +182,7 @@ def apply_invoice_financing(ctx: Context, args: ApplyInvoiceFinancing) -> None:
 @module.command("apply_export_financing", args=ApplyExportFinancing, roles=("exporter",))
 def apply_export_financing(ctx: Context, args: ApplyExportFinancing) -> None:
     """An exporter asks for a loan on goods that customs released, up to what is neither financed nor collected."""
-    declaration = existing_declaration(ctx, args.declaration)
+    declaration = existing(ctx, ExportDeclaration, args.declaration)
     ctx.require(declaration.exporter == ctx.sender.name, "E_NOT_EXPORTER")
     check_date(ctx, args.maturity)
     latest = add_months(ctx.business_date, EXPORT_TERM_MONTHS_MAX)
@@ -198,6 +200,7 @@ def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
         _register_tag(ctx, args.tag, financing.financing)
     if financing.presented:
         invoice = _require_free_invoice(ctx, financing.asset)
+        require_taken(ctx, financing, args.related)
         similar = _similar_financed(ctx, invoice)
         if similar is not None:
             ctx.put(
@@ -217,19 +220,19 @@ def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
                 )
             )
             return
-    _reserve(ctx, financing)
+    _reserve(ctx, financing, args.related)
 
 
 @module.command("approve_similar", args=ApproveSimilar, roles=FINANCIERS)
 def approve_similar(ctx: Context, args: ApproveSimilar) -> None:
     """A second person of the financier's organisation lets a held financing through and says why."""
-    financing = existing_financing(ctx, args.financing)
+    financing = existing(ctx, Financing, args.financing)
     ctx.require(financing.state == FinancingState.HELD, "E_FINANCING_STATE")
     financier = active_party(ctx, financing.financier)
     ctx.require(ctx.sender.org == financier.org and ctx.sender.name != financing.reviewed_by, "E_FOUR_EYES")
     ctx.require(ctx.sender.name != financing.borrower, "E_SELF_DEALING")
     _require_free_invoice(ctx, financing.asset)
-    _reserve(ctx, replace(financing, override_by=ctx.sender.name, override_reason=args.reason))
+    _reserve(ctx, replace(financing, override_by=ctx.sender.name, override_reason=args.reason), args.related)
 
 
 @module.command("reject_financing", args=OneFinancing, roles=FINANCIERS)
@@ -247,7 +250,7 @@ def reject_financing(ctx: Context, args: OneFinancing) -> None:
 @module.command("withdraw_financing", args=OneFinancing, roles=HOLDERS)
 def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
     """The borrower withdraws an application that is not reserved yet."""
-    financing = existing_financing(ctx, args.financing)
+    financing = existing(ctx, Financing, args.financing)
     ctx.require(financing.borrower == ctx.sender.name, "E_NOT_BORROWER")
     _end(ctx, financing, FinancingState.WITHDRAWN, (FinancingState.APPLIED, FinancingState.HELD))
 
@@ -255,7 +258,7 @@ def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
 @module.command("expire_financing", args=OneFinancing, roles=())
 def expire_financing(ctx: Context, args: OneFinancing) -> None:
     """Borrower or financier records that a reservation ran out; the asset was free from that moment."""
-    financing = existing_financing(ctx, args.financing)
+    financing = existing(ctx, Financing, args.financing)
     ctx.require(ctx.sender.name in (financing.borrower, financing.financier), "E_NOT_PARTY")
     ctx.require(not holds_lock(ctx, financing), "E_LOCK_LIVE")
     _end(ctx, financing, FinancingState.EXPIRED, (FinancingState.RESERVED,))
@@ -313,7 +316,7 @@ def _register_tag(ctx: Context, tag: bytes, financing: str) -> None:
 
 
 def _require_free_invoice(ctx: Context, invoice_ref: str) -> Invoice:
-    invoice = existing_invoice(ctx, invoice_ref)
+    invoice = existing(ctx, Invoice, invoice_ref)
     ctx.require(not is_taken(invoice, ctx.time_ms), "E_DUP_FINANCE")
     ctx.require(invoice.state not in (InvoiceState.RECORDED, InvoiceState.DISPUTED), "E_NOT_CONFIRMED")
     ctx.require(invoice.state == InvoiceState.CONFIRMED, "E_INVOICE_STATE")
@@ -322,7 +325,7 @@ def _require_free_invoice(ctx: Context, invoice_ref: str) -> Invoice:
 
 
 def _require_free_voucher(ctx: Context, financing: Financing) -> Voucher:
-    voucher = existing_voucher(ctx, financing.asset)
+    voucher = existing(ctx, Voucher, financing.asset)
     if voucher.lock.is_live(ctx.time_ms):
         ctx.fail("E_LOCKED" if voucher.lock.purpose == LockPurpose.OTHER else "E_DUP_FINANCE")
     ctx.require(voucher.pledge == "", "E_DUP_FINANCE")
@@ -343,15 +346,18 @@ def _similar_financed(ctx: Context, invoice: Invoice) -> Invoice | None:
     return candidates[0] if len(candidates) == SIMILAR_MAX else None
 
 
-def _reserve(ctx: Context, financing: Financing) -> None:
-    """Lock the asset for this financing."""
+def _reserve(ctx: Context, financing: Financing, related: bool) -> None:
+    """Lock the asset for this financing; ``related``: the financier accepts related parties."""
     lock = Lock(financing.financing, LockPurpose.FINANCING, ctx.time_ms + LOCK_MS_MAX)
+    require_asset_unfrozen(ctx, financing)
     if is_on_declaration(financing):
         take_declaration(ctx, financing, lock.until_ms)
     elif financing.presented:
+        require_taken(ctx, financing, related)
         put_lock(ctx, financing, lock)
     else:
         voucher = _require_free_voucher(ctx, financing)
+        require_taken(ctx, financing, related)
         ctx.put(replace(voucher, lock=lock))
         ctx.emit(VoucherLocked(voucher=voucher.voucher, owner=financing.financing, until_ms=lock.until_ms))
     ctx.put(replace(financing, state=FinancingState.RESERVED, reviewed_by=ctx.sender.name))

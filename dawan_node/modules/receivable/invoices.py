@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Date, Hash32, Meta, Money, ShortText, add_days, key_of, replace
-from dawan_node.modules.receivable.checks import check_amount, check_date, existing_invoice
+from dawan_node.modules.receivable.checks import check_amount, check_date, existing
 from dawan_node.modules.receivable.declaration import (
     InvoiceCancelled,
     InvoiceConfirmed,
@@ -15,6 +15,8 @@ from dawan_node.modules.receivable.declaration import (
 )
 from dawan_node.modules.receivable.entities import NO_LOCK, Invoice, InvoiceState
 from dawan_node.modules.receivable.fingerprints import invoice_id, loose_number, normalised_number
+from dawan_node.modules.receivable.freezes import require_unfrozen
+from dawan_node.modules.receivable.related import mark_if_related
 from dawan_node.primitives.names import is_label
 
 #: Invoices are dated where they are written; the Pacific is a day ahead of or behind the business date.
@@ -120,6 +122,7 @@ def confirm_invoice(ctx: Context, args: OneInvoice) -> None:
     ctx.require(invoice.state in (InvoiceState.RECORDED, InvoiceState.DISPUTED), "E_INVOICE_STATE")
     ctx.put(replace(invoice, state=InvoiceState.CONFIRMED))
     ctx.emit(InvoiceConfirmed(invoice=invoice.invoice))
+    mark_if_related(ctx, invoice.invoice, invoice.seller, invoice.buyer)
 
 
 @module.command("dispute_invoice", args=DisputeInvoice, roles=("buyer", "core_enterprise"))
@@ -135,12 +138,13 @@ def dispute_invoice(ctx: Context, args: DisputeInvoice) -> None:
 @module.command("cancel_invoice", args=OneInvoice, roles=("exporter", "seller", "supplier"))
 def cancel_invoice(ctx: Context, args: OneInvoice) -> None:
     """The seller withdraws the invoice (a red-letter invoice), only while none of it is used."""
-    invoice = existing_invoice(ctx, args.invoice)
+    invoice = existing(ctx, Invoice, args.invoice)
     ctx.require(invoice.seller == ctx.sender.name, "E_NOT_SELLER")
     _require_unused(ctx, invoice)
     ctx.require(
         invoice.state in (InvoiceState.RECORDED, InvoiceState.CONFIRMED, InvoiceState.DISPUTED), "E_INVOICE_STATE"
     )
+    require_unfrozen(ctx, invoice.invoice)
     ctx.put(replace(invoice, state=InvoiceState.CANCELLED))
     ctx.emit(InvoiceCancelled(invoice=invoice.invoice))
 
@@ -158,7 +162,7 @@ def state_by_use(invoice: Invoice, used_minor: int) -> InvoiceState:
 
 
 def _of_buyer(ctx: Context, invoice: str) -> Invoice:
-    found = existing_invoice(ctx, invoice)
+    found = existing(ctx, Invoice, invoice)
     ctx.require(found.buyer == ctx.sender.name, "E_NOT_BUYER")
     return found
 

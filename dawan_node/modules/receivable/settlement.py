@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from dawan_node.execution.module import Args, Context, Money, key_of, replace
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import HOLDERS, existing_invoice, existing_voucher
+from dawan_node.modules.receivable.checks import HOLDERS, existing
 from dawan_node.modules.receivable.declaration import InvoiceSettled, VoucherDefaulted, VoucherSettled, module
 from dawan_node.modules.receivable.entities import (
     NO_LOCK,
     Exposure,
+    Invoice,
     InvoiceState,
     Lock,
     LockPurpose,
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
@@ -42,7 +44,7 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
     voucher = payable_voucher(ctx, args.voucher)
     defaulted = voucher.state == VoucherState.DEFAULTED
     by_guarantor = defaulted and voucher.guarantor != "" and args.cash.payer == voucher.guarantor
-    use_cash(
+    if use_cash(
         ctx,
         args.cash,
         payer=voucher.guarantor if by_guarantor else voucher.issuer,
@@ -50,14 +52,16 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
         due=voucher.face,
         purpose="settle",
         subject=voucher.root,
-    )
-    pay_holder(ctx, voucher)
+        command="settle_voucher",
+        record=voucher.voucher,
+    ):
+        pay_holder(ctx, voucher)
 
 
 @module.command("default_voucher", args=OneVoucher, roles=HOLDERS)
 def default_voucher(ctx: Context, args: OneVoucher) -> None:
     """The holder declares that the voucher was not paid on its due date."""
-    voucher = existing_voucher(ctx, args.voucher)
+    voucher = existing(ctx, Voucher, args.voucher)
     ctx.require(voucher.holder == ctx.sender.name, "E_NOT_HOLDER")
     ctx.require(voucher.state in (VoucherState.ACTIVE, VoucherState.TRANSFERRING), "E_VOUCHER_STATE")
     ctx.require(ctx.business_date > voucher.due_date, "E_NOT_DUE")
@@ -69,14 +73,15 @@ def default_voucher(ctx: Context, args: OneVoucher) -> None:
 @module.command("settle_invoice", args=SettleInvoice, roles=SETTLEMENT_ROLES)
 def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     """The settlement bank attests that the buyer paid what no voucher covers, to the seller or the claim's buyer."""
-    invoice = existing_invoice(ctx, args.invoice)
+    invoice = existing(ctx, Invoice, args.invoice)
     bound = invoice.lock.is_live(ctx.time_ms) and invoice.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
     sold = invoice.financing != ""
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
+    require_unfrozen(ctx, invoice.invoice)
     due = invoice.total.minor if sold else invoice.total.minor - invoice.used_minor
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=invoice.buyer,
@@ -84,7 +89,10 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
         due=Money(invoice.total.currency, due),
         purpose="settle",
         subject=invoice.invoice,
-    )
+        command="settle_invoice",
+        record=invoice.invoice,
+    ):
+        return
     settled = invoice.settled_minor + due
     done = settled == invoice.total.minor
     ctx.put(
@@ -102,14 +110,15 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
 
 
 def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
-    """A voucher whose holder may be paid now: due, not pledged, not reserved for somebody who would be the holder."""
-    voucher = existing_voucher(ctx, voucher_id)
+    """A voucher whose holder may be paid now: due, not pledged, not frozen, reserved for nobody who would be holder."""
+    voucher = existing(ctx, Voucher, voucher_id)
     payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
     ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
     ctx.require(ctx.business_date >= voucher.due_date, "E_NOT_DUE")
     # A rediscounted voucher stays with its holder, and the holder at maturity is paid.
     bound = voucher.lock.is_live(ctx.time_ms) and voucher.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     return voucher
 
 
@@ -135,13 +144,13 @@ def _lock_once_paid(ctx: Context, lock: Lock) -> Lock:
 
 def _redeem(ctx: Context, leaf: Voucher) -> None:
     """Count the leaf at its root; when the whole root is redeemed, its invoices are paid as far as it used them."""
-    root = existing_voucher(ctx, leaf.root)
+    root = existing(ctx, Voucher, leaf.root)
     root = replace(root, redeemed_minor=root.redeemed_minor + leaf.face.minor)
     ctx.put(root)
     if root.redeemed_minor < root.face.minor:
         return
     for use in root.invoices:
-        invoice = existing_invoice(ctx, use.invoice)
+        invoice = existing(ctx, Invoice, use.invoice)
         settled = invoice.settled_minor + use.minor
         state = InvoiceState.SETTLED if settled == invoice.total.minor else invoice.state
         ctx.put(replace(invoice, settled_minor=settled, state=state))

@@ -1,0 +1,85 @@
+"""Whatever is sent to a module, in whatever order, every invariant holds after every block.
+
+300 walks of each module in every run, 10,000 longer ones with ``--extended`` (issue 7, Show 2). The first also hold the
+walks to account: they must succeed with every command and reach every state, or they would prove little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import pytest
+
+from dawan_node.execution.registry import load_module
+from tests.modules.walk_shards import DEFAULT, EXTENDED, Progress, Shard, default_folder, play_shard, replay_command
+from tests.modules.walks import WALKS
+
+SHARDS: Final = 10
+
+_VOTED: Final = "voted, by the organisations' administrators: test_title, test_light_client and their kits"
+_ELSEWHERE: Final = "takes another channel: the walks of light_client"
+#: Commands that a module's own walks do not send, and why.
+NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "title": {
+            "propose_carrier": _VOTED,
+            "propose_platform": _VOTED,
+            "enact": _VOTED,
+            "reserve_title": _ELSEWHERE,
+            "settle_title": _ELSEWHERE,
+        },
+        "logistics": {"prove_surrender": "takes another channel: test_logistics_titles"},
+        "receivable": {"take_title": _ELSEWHERE},
+        "light_client": {
+            "propose_client": _VOTED,
+            "enact": _VOTED,
+            "advance_client": "takes another set of validators: test_light_client",
+            "report_conflict": "takes validators that lie: test_light_client",
+        },
+    }
+)
+#: States that a module's own walks do not reach, for the same reasons.
+NOT_REACHED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "receivable": frozenset({"title_security HELD", "title_security RETURNED", "title_security TAKEN"}),
+        "light_client": frozenset({"client ACTIVE", "client FROZEN"}),
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(WALKS))
+def test_every_invariant_holds_in_random_walks_that_succeed_with_every_command_and_reach_every_state(name: str) -> None:
+    walks, module = WALKS[name], load_module(name, 1)
+    shard = Shard(name, 0, 1, DEFAULT, walks.default)
+    progress = play_shard(shard, walks)
+    assert_held(shard, progress)
+    table = "\n".join(progress.tally.lines([module]))
+    assert progress.tally.commands_never_accepted(module) == sorted(NOT_SENT.get(name, ())), table
+    assert progress.tally.states_never_reached(module) == sorted(NOT_REACHED.get(name, ())), table
+    if name == "light_client":
+        # What others leave to these walks.
+        left = [
+            f"{other}.{command}" for other, why in NOT_SENT.items() for command in why if why[command] == _ELSEWHERE
+        ]
+        assert set(left) <= progress.tally.accepted, table
+        unreached = progress.tally.states_never_reached(load_module("receivable", 1))
+        assert not NOT_REACHED["receivable"] & set(unreached), table
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("number", range(SHARDS))
+@pytest.mark.parametrize("name", sorted(WALKS))
+def test_every_invariant_holds_in_ten_thousand_walks(name: str, number: int) -> None:
+    """Goes on where an earlier run of the same code was interrupted."""
+    walks = WALKS[name]
+    shard = Shard(name, number, SHARDS, EXTENDED, walks.extended)
+    assert_held(shard, play_shard(shard, walks, default_folder()))
+
+
+def assert_held(shard: Shard, progress: Progress) -> None:
+    failed = [f"{replay_command(shard, seed)}: {what}" for seed, what in progress.failures]
+    assert not failed, "\n".join(failed)
+    assert progress.tally.walks == len(shard.seeds)
