@@ -16,7 +16,7 @@ _known: Final[dict[Any, inspect.Type]] = {}
 _under_way: Final[set[type]] = set()
 
 
-def described(kind: Any) -> inspect.Type:
+def describe_type(kind: Any) -> inspect.Type:
     """As ``msgspec.inspect.type_info``: of a struct its class and its fields with their names and types, no more."""
     try:
         found = _known.get(kind)
@@ -36,7 +36,7 @@ def _struct(kind: type[msgspec.Struct]) -> inspect.Type:
     _under_way.add(kind)
     try:
         fields = [
-            inspect.Field(field.name, field.encode_name, described(field.type))
+            inspect.Field(field.name, field.encode_name, describe_type(field.type))
             for field in msgspec.structs.fields(kind)
         ]
     finally:
