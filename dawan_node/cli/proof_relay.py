@@ -29,7 +29,7 @@ from dawan_node.cli.options import one_line, output_option
 if TYPE_CHECKING:
     from dawan_node.cli.relay_sending import JournaledSending
     from dawan_node.relay.carrier import Carried, Carrier, ChainRefused
-    from dawan_node.rpc.client import Client
+    from dawan_node.rpc.client import Client, TransactionKey
 
 #: Seconds without any answer of the node before one delivery is given up; following goes on with it later.
 PATIENCE_S: Final = 60
@@ -83,6 +83,8 @@ def relay(
         raise click.UsageError("Choose --once or --sweep.")
     if at is not None and not once:
         raise click.UsageError("--at goes with --once.")
+    if tick and (once or sweep):
+        raise click.UsageError("--tick goes with following: without --once and --sweep.")
     from dawan_node.cli.import_delivery import Patience
     from dawan_node.relay.carrier import ChainRefused
 
@@ -90,7 +92,7 @@ def relay(
         client = stack.enter_context(connected(rpc, home, submits=True))
         other = stack.enter_context(connected(from_rpc, home)) if from_rpc else client
         waiting = Patience(patience)
-        carrier, sending, tick_source = _set_up(
+        carrier, sending, private = _set_up(
             stack, client, target, other, source, key, home, journal, waiting, _shown_as(output)
         )
         if sending.resume():
@@ -101,7 +103,7 @@ def relay(
             elif sweep:
                 _sweep(carrier, sending, interval)
             else:
-                _follow(carrier, waiting, interval, tick_source if tick else None)
+                _follow(carrier, waiting, interval, _ticking(carrier, private) if tick else None)
         except ChainRefused as error:
             raise refused(client, target, error) from None
 
@@ -117,7 +119,7 @@ def _set_up(
     journal: Path | None,
     patience: Any,
     show: Callable[[Carried], None],
-) -> tuple[Carrier, JournaledSending, Callable[[], None]]:
+) -> tuple[Carrier, JournaledSending, TransactionKey]:
     from dawan_node.cli.relay_sending import JournaledSending, journal_of
     from dawan_node.cli.sending import signing_key
     from dawan_node.relay.carrier import Carrier
@@ -129,12 +131,16 @@ def _set_up(
     require_allowed(client, target, private.public_key)
     opened = stack.enter_context(journal_of(believing, private, f"relay from {source}", home, journal))
     sending = JournaledSending(believing, private, opened, patience)
+    return Carrier(proving, believing, sending, show), sending, private
 
-    def tick() -> None:
-        require_allowed(other, source, private.public_key)
-        other.send(source, private, "governance", "tick", {}, wait="accepted")
 
-    return Carrier(proving, believing, sending, show), sending, tick
+def _ticking(carrier: Carrier, key: TransactionKey) -> Callable[[], None]:
+    """What makes the source make a block; a second one does no harm, so no journal is kept of them."""
+    from dawan_node.relay.target import require_allowed
+
+    client, channel = carrier.source.client, carrier.source.channel
+    require_allowed(client, channel, key.public_key)
+    return lambda: client.send(channel, key, "governance", "tick", {}, wait="accepted")
 
 
 def _settle_one(carrier: Carrier, sending: JournaledSending, name: str, at: int | None, output: str) -> None:
@@ -210,10 +216,10 @@ def _shown_as(output: str) -> Callable[[Carried], None]:
             click.echo(json.dumps(row))
         elif carried.is_done:
             state = errand.leads_to or "carried"
-            click.echo(f"{one_line(errand.about)}: {state} in block {outcome.height}, tx {outcome.tx_id}")
+            click.echo(one_line(f"{errand.about}: {state} in block {outcome.height}, tx {outcome.tx_id}"))
         else:
             said = "refused" if outcome.is_known else "not known yet"
-            click.echo(f"{one_line(errand.about)}: {said}, {outcome.reason}, tx {outcome.tx_id}", err=True)
+            click.echo(one_line(f"{errand.about}: {said}, {outcome.reason}, tx {outcome.tx_id}"), err=True)
 
     return show
 

@@ -24,6 +24,7 @@ from dawan_node.modules.lc.entities import (
     Reimbursement,
     ReimbursementState,
 )
+from tests.modules import lc_title_walks
 from tests.modules.lc_kit import PEOPLE, Desk, usd
 from tests.modules.walk_shards import Lengths, Walks
 
@@ -222,10 +223,15 @@ class World:
         accept = lambda: ("bank-cn", "accept_reimbursement", one)  # noqa: E731
         withdraw = lambda: (claim.claimant, "withdraw_reimbursement", one)  # noqa: E731
         if claim.state == ReimbursementState.DUE:
+<<<<<<< HEAD
             return [pay, pay, pay, withdraw]
         refuse = lambda: ("bank-cn", "refuse_reimbursement", one | {"findings": ["late"]})  # noqa: E731
         again = lambda: (claim.claimant, "claim_reimbursement", one)  # noqa: E731
         return [pay, accept, refuse, again if claim.state == ReimbursementState.WITHDRAWN else withdraw]
+=======
+            return [pay, pay, withdraw]
+        return [pay, accept, withdraw, lambda: ("bank-cn", "refuse_reimbursement", one | {"findings": ["late"]})]
+>>>>>>> main
 
     def for_obligation(self, found: PaymentObligation, b: int) -> list[Callable[[], Choice]]:
         one = {"obligation": found.obligation}
@@ -247,8 +253,11 @@ class World:
         return "settle-bank", command, {"presentation": presentation, "cash": cash}
 
 
-def walk(seed: int, blocks: int = 3) -> World:
-    """A channel after so many random blocks; the whole walk follows from the seed."""
+def walk(seed: int, blocks: int = 3) -> World | lc_title_walks.World:
+    """A channel after so many random blocks; the whole walk follows from the seed. Every fourth has a register of
+    titles."""
+    if seed % 4 == 3:
+        return lc_title_walks.walk(seed, blocks)
     random = Random(seed)
     world = World()
     for _ in range(blocks):
@@ -258,4 +267,4 @@ def walk(seed: int, blocks: int = 3) -> World:
     return world
 
 
-WALKS = Walks("lc", beginning, walk, Lengths(3, 30), Lengths(10, 10))
+WALKS = Walks("lc", lambda: (beginning(), lc_title_walks.beginning()), walk, Lengths(3, 30), Lengths(10, 10))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
 
-from dawan_node.execution.module import Context, Identity, Money, is_date, key_of
-from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher, VoucherState
+from dawan_node.execution.module import Context, Entity, Identity, Money, is_date, key_of
+from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, Voucher, VoucherState
 from dawan_node.modules.receivable.freezes import require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
+
+E = TypeVar("E", bound=Entity)
 
 #: Far above any real amount, and a thousand of them still sum to less than 2^63.
 AMOUNT_MINOR_MAX: Final = 10**15 - 1
@@ -18,6 +22,20 @@ _REFERENCE: Final = re.compile("[A-Z0-9][A-Z0-9-]{0,39}")
 #: Who may hold vouchers and act as a holder.
 HOLDERS: Final = ("bank", "core_enterprise", "exporter", "factor", "seller", "supplier")
 FINANCIERS: Final = ("bank", "factor")
+
+#: What each kind of record is missed with.
+_UNKNOWN: Final[Mapping[type[Entity], str]] = MappingProxyType(
+    {
+        Announcement: "E_UNKNOWN_ANNOUNCEMENT",
+        ClearingBatch: "E_UNKNOWN_BATCH",
+        ExportDeclaration: "E_UNKNOWN_DECLARATION",
+        Financing: "E_UNKNOWN_FINANCING",
+        Invoice: "E_UNKNOWN_INVOICE",
+        Rediscount: "E_UNKNOWN_REDISCOUNT",
+        TaxFiling: "E_UNKNOWN_FILING",
+        Voucher: "E_UNKNOWN_VOUCHER",
+    }
+)
 
 
 def check_amount(ctx: Context, amount: Money) -> None:
@@ -56,72 +74,24 @@ def active_party_with(ctx: Context, name: str, role: str) -> Identity:
     return identity
 
 
-def existing_invoice(ctx: Context, invoice: str) -> Invoice:
-    """The invoice of that identifier."""
-    found = ctx.get(Invoice, key_of(invoice))
+def existing(ctx: Context, kind: type[E], identifier: str) -> E:
+    """The record of that kind and identifier; fails with the kind's own reason where there is none."""
+    found = ctx.get(kind, key_of(identifier))
     if found is None:
-        ctx.fail("E_UNKNOWN_INVOICE")
-    return found
-
-
-def existing_voucher(ctx: Context, voucher: str) -> Voucher:
-    """The voucher of that identifier."""
-    found = ctx.get(Voucher, key_of(voucher))
-    if found is None:
-        ctx.fail("E_UNKNOWN_VOUCHER")
-    return found
-
-
-def existing_financing(ctx: Context, financing: str) -> Financing:
-    """The financing of that identifier."""
-    found = ctx.get(Financing, key_of(financing))
-    if found is None:
-        ctx.fail("E_UNKNOWN_FINANCING")
+        ctx.fail(_UNKNOWN[kind])
     return found
 
 
 def financing_of_sender(ctx: Context, financing: str) -> Financing:
     """The financing of that identifier, of which the sender is the financier."""
-    found = existing_financing(ctx, financing)
+    found = existing(ctx, Financing, financing)
     ctx.require(found.financier == ctx.sender.name, "E_NOT_FINANCIER")
-    return found
-
-
-def existing_rediscount(ctx: Context, rediscount: str) -> Rediscount:
-    """The rediscount of that identifier."""
-    found = ctx.get(Rediscount, key_of(rediscount))
-    if found is None:
-        ctx.fail("E_UNKNOWN_REDISCOUNT")
-    return found
-
-
-def existing_declaration(ctx: Context, declaration: str) -> ExportDeclaration:
-    """The export declaration of that number."""
-    found = ctx.get(ExportDeclaration, key_of(declaration))
-    if found is None:
-        ctx.fail("E_UNKNOWN_DECLARATION")
-    return found
-
-
-def existing_filing(ctx: Context, filing: str) -> TaxFiling:
-    """The tax filing of that identifier."""
-    found = ctx.get(TaxFiling, key_of(filing))
-    if found is None:
-        ctx.fail("E_UNKNOWN_FILING")
-    return found
-
-
-def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
-    """The clearing batch of that identifier."""
-    found = ctx.get(ClearingBatch, key_of(batch))
-    if found is None:
-        ctx.fail("E_UNKNOWN_BATCH")
     return found
 
 
 def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:
     """A voucher the sender holds and may still move: active, not locked, due date not passed, not frozen."""
-    found = existing_voucher(ctx, voucher)
+    found = existing(ctx, Voucher, voucher)
     ctx.require(found.holder == ctx.sender.name, "E_NOT_HOLDER")
     # A pledge that was enforced must stay where it is until the borrower redeems it or the issuer pays it.
     ctx.require(not found.lock.is_live(ctx.time_ms) and found.pledge == "", "E_LOCKED")
