@@ -20,7 +20,6 @@ from tests.modules.walks import WALKS
 SHARDS: Final = 10
 
 _ELSEWHERE: Final = "takes another channel: the walks of light_client"
-_TITLES: Final = "takes titles that passed with an honoured presentation: test_lc_handovers"
 #: Commands that a module's own walks do not send, and why.
 NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -38,16 +37,7 @@ NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 #: States that a module's own walks do not reach, and why.
 NOT_REACHED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-<<<<<<< HEAD
-        "lc": {
-            **{f"bound_title {state}": _ELSEWHERE for state in ("BOUND", "PASSED", "RETURNED")},
-            **{f"forwarded_title {state}": _TITLES for state in ("BOUND", "PASSED", "RETURNED")},
-        },
         "receivable": {f"title_security {state}": _ELSEWHERE for state in ("HELD", "RETURNED", "TAKEN")},
-=======
-        "receivable": frozenset({"title_security HELD", "title_security RETURNED", "title_security TAKEN"}),
-        "light_client": frozenset({"client ACTIVE", "client FROZEN"}),
->>>>>>> main
     }
 )
 
@@ -63,7 +53,6 @@ def test_every_invariant_holds_in_random_walks_that_succeed_with_every_command_a
     assert progress.tally.commands_never_accepted(module) == sorted(NOT_SENT.get(name, ())), table
     assert progress.tally.states_never_reached(module) == sorted(NOT_REACHED.get(name, ())), table
     if name == "light_client":
-<<<<<<< HEAD
         assert_others_rely_on(progress.tally)
 
 
@@ -76,15 +65,6 @@ def assert_others_rely_on(tally: Tally) -> None:
     for name, each in NOT_REACHED.items():
         states = {state for state in each if each[state] == _ELSEWHERE}
         assert not states.intersection(tally.states_never_reached(load_module(name, 1))), name
-=======
-        # What others leave to these walks.
-        left = [
-            f"{other}.{command}" for other, why in NOT_SENT.items() for command in why if why[command] == _ELSEWHERE
-        ]
-        assert set(left) <= progress.tally.accepted, table
-        unreached = progress.tally.states_never_reached(load_module("receivable", 1))
-        assert not NOT_REACHED["receivable"] & set(unreached), table
->>>>>>> main
 
 
 @pytest.mark.extended
