@@ -28,6 +28,8 @@ def key_of(*parts: Part) -> bytes:
     Raises ValueError for an int outside 64 bits.
     """
     last = parts[-1]
+    if type(last) is str and len(parts) == 1:
+        return last.encode()
     head = b"".join([_closed(part) for part in parts[:-1]])
     if type(last) is str:
         return head + last.encode()
@@ -42,6 +44,8 @@ def prefix_of(*parts: Part) -> bytes:
 
 
 def _closed(part: Part) -> bytes:
+    if type(part) is str and part.isprintable():
+        return part.encode() + b"\x00"  # nearly every part is one
     if isinstance(part, str):
         # What can be printed holds neither byte. A StrEnum member is a str whose type is not str.
         encoded = (part if type(part) is str else str(part)).encode()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -28,15 +28,21 @@ Checkpoint = Callable[[], Sequence[WalRecord]]
 
 
 class LogWriter:
-    """Owns the open ``Wal``. All methods belong to the event loop."""
+    """Owns the open ``Wal``. All methods belong to the event loop.
+
+    A group begins and ends by callbacks, not in the task ``run``: three groups belong to each block of each channel,
+    and every task that is woken in between costs a turn of the loop.
+    """
 
     def __init__(self, wal: Wal) -> None:
         self._wal: Final = wal
         self._checkpoints: list[Checkpoint] = []
         self._pending: list[WalRecord] = []
         self._waiting: list[asyncio.Future[None]] = []
-        self._wake = asyncio.Event()
+        self._group: list[asyncio.Future[None]] = []  # who waits for what is being written
+        self._is_busy = False  # a group is being written, or begins in the next turn of the loop
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="wal")
+        self._ended: asyncio.Future[None] | None = None  # what ``run`` waits for, once it does
         self._failure: BaseException | None = None
 
     def add_channel(self, checkpoint: Checkpoint) -> None:
@@ -51,42 +57,82 @@ class LogWriter:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.extend(records)
         self._waiting.append(future)
-        self._wake.set()
+        self._begin_soon()
         await future
         failpoints.reach("log.after_append")
 
     async def run(self) -> None:
         """Write groups until cancelled. Raises StorageError, which stops the node."""
-        loop = asyncio.get_running_loop()
+        self._ended = asyncio.get_running_loop().create_future()
+        self._begin_soon()
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                failpoints.reach("log.before_group")
-                records, self._pending = self._pending, []
-                waiting, self._waiting = self._waiting, []
-                if self._wal.should_roll:
-                    # Nearly all of `records` is in the checkpoint too, since their channels' state is ahead of the log;
-                    # but not, for one, a vote for what was decided already (amendment L6). They come first: replay
-                    # goes from the older to the newer.
-                    failpoints.reach("log.before_checkpoint")
-                    checkpoint = [*records, *(record for channel in self._checkpoints for record in channel())]
-                    work = partial(self._roll, checkpoint)
-                    log.info("wal_rolled", extra=fields(records=len(checkpoint)))
-                else:
-                    work = partial(self._write, records)
-                try:
-                    await loop.run_in_executor(self._thread, work)
-                except BaseException as error:
-                    self._failure = error
-                    _fail([*waiting, *self._waiting], error)
-                    raise
-                failpoints.reach("log.after_group")
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(None)
-        finally:
-            _fail(self._waiting, asyncio.CancelledError())
+            await self._ended
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _begin_soon(self) -> None:
+        """Write what waits, unless something is being written. In the next turn of the loop, so that what others append
+        in this one goes with it."""
+        if self._waiting and not self._is_busy and self._ended is not None:
+            self._is_busy = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        if self._failure is not None:
+            return
+        loop = asyncio.get_running_loop()
+        failpoints.reach("log.before_group")
+        records, self._pending = self._pending, []
+        self._group, self._waiting = self._waiting, []
+        try:
+            work = self._work(records)
+        except BaseException as error:  # noqa: BLE001 - raised by ``run``; the loop would only log it
+            self._end(error)
+            return
+
+        def written(future: Future[None]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._written, future)
+
+        self._thread.submit(work).add_done_callback(written)
+
+    def _work(self, records: list[WalRecord]) -> Callable[[], None]:
+        if not self._wal.should_roll:
+            return partial(self._write, records)
+        # Nearly all of `records` is in the checkpoint too, since their channels' state is ahead of the log; but not,
+        # for one, a vote for what was decided already (amendment L6). They come first: replay goes from the older to
+        # the newer.
+        failpoints.reach("log.before_checkpoint")
+        checkpoint = [*records, *(record for channel in self._checkpoints for record in channel())]
+        log.info("wal_rolled", extra=fields(records=len(checkpoint)))
+        return partial(self._roll, checkpoint)
+
+    def _written(self, future: Future[None]) -> None:
+        if self._failure is not None:
+            return  # stopped meanwhile: who waited was told so
+        error = future.exception()
+        if error is not None:
+            self._end(error)
+            return
+        failpoints.reach("log.after_group")
+        group, self._group = self._group, []
+        for waiting in group:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._is_busy = False
+        self._begin_soon()
+
+    def _end(self, error: BaseException) -> None:
+        self._give_up(error)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Whoever waits for a record hears why it is not known to be durable, and so does who comes later."""
+        self._failure = self._failure or error
+        _fail([*self._group, *self._waiting], self._failure)
+        self._group, self._waiting = [], []
 
     def close(self) -> None:
         """Sync, mark the orderly end and give up the lock. After ``run`` has ended."""

@@ -132,14 +132,18 @@ class Spreading:
                 waits = self._batcher.deadline_ms is not None
                 for transaction in transactions:
                     self._push(self._batcher.add(transaction.envelope, now_ms))
-                if self._batcher.deadline_ms is not None and not waits:
-                    self._runtime.later(max(0, self._batcher.deadline_ms - now_ms) / 1000, self._flush)
+                due_ms = self._batcher.deadline_ms
+                if due_ms is not None and not waits:
+                    if due_ms <= now_ms:
+                        self._push(self._batcher.flush(now_ms))
+                    else:
+                        self._runtime.later((due_ms - now_ms) / 1000, self._flush)
 
     def _listeners(self, origin: Origin, source: str) -> Audience:
         return audience(self._role, origin, source, self._links.connected(self._chain_id), self._points)
 
     def _flush(self) -> None:
-        self._push(self._batcher.flush())
+        self._push(self._batcher.flush(self._clock.monotonic_ms()))
 
     def _push(self, payloads: Sequence[bytes]) -> None:
         for payload in payloads:

@@ -2,8 +2,10 @@
 
 The asyncio shell around ``framing``, ``handshake`` and ``send_queue``, on top of ``tls``.
 
-A ``Link`` runs three tasks: one reads and hands frames on in order, one writes what waits most urgently, one watches.
-Everything that can go wrong with a peer ends them together, and ``run`` returns the reason.
+A ``Link`` runs three tasks: one reads and hands frames on in order, one goes on writing when the peer takes more again,
+one watches. Everything that can go wrong with a peer ends them together, and ``run`` returns the reason. As long as
+the peer takes everything, what waits is written by a callback, most urgent first: a vote leaves with whatever else was
+said in the same turn of the loop, and no task is woken for it.
 
 Deadlines, each against a way of holding a connection for nothing (reliability.md rows C5, F2):
 
@@ -221,9 +223,12 @@ class Link:
         self._stream = met.stream
         self._settings = settings
         self._receive = receive
+        self._loop = loop
         self._now = loop.time
         self._queue = SendQueue(counters)
-        self._queue_filled = asyncio.Event()
+        self._is_running = False
+        self._is_flush_due = False
+        self._transport_filled = asyncio.Event()
         self._closing = asyncio.Event()
         self._close_reason = ""
         self._last_words: bytes | None = None
@@ -246,7 +251,7 @@ class Link:
         """Queue an encoded frame; never waits. False when it found no room (counted)."""
         if not self._queue.push(topic, chain_id, frame):
             return False
-        self._queue_filled.set()
+        self._flush_soon()
         return True
 
     def close(self, reason: str) -> None:
@@ -263,8 +268,11 @@ class Link:
     async def run(self) -> InvalidInput | NetworkError | OSError:
         """Serve the link until it ends; returns why: InvalidInput is the peer's fault, the others nobody's."""
         tasks = [asyncio.create_task(each) for each in (self._read(), self._write(), self._watch())]
+        self._is_running = True
+        self._flush_soon()
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._is_running = False
             ended = await _end(tasks)
             if isinstance(ended, InvalidInput):
                 self._last_words = refusal_payload(HandshakeRefused(Refusal.MALFORMED, str(ended)))
@@ -274,6 +282,7 @@ class Link:
         finally:
             # Cancelled from outside, the tasks still run. (A TaskGroup would do all this, but that of Python 3.11 loses
             # a cancellation that comes together with a failure.)
+            self._is_running = False
             await _end(tasks)
             self._stream.abort()
 
@@ -333,20 +342,33 @@ class Link:
         else:
             raise InvalidMessage(f"a {type(message).__name__} after the handshake")
 
-    async def _write(self) -> None:
+    def _flush_soon(self) -> None:
+        if self._is_running and not self._is_flush_due and self._write_begun_at is None:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what waits until the transport is full; ``_write`` goes on when it no longer is."""
+        self._is_flush_due = False
         writer, queue, counters = self._stream.writer, self._queue, self.counters
-        while True:
-            await self._queue_filled.wait()
-            self._queue_filled.clear()
-            while queue:
-                frames = queue.take(_COALESCE_BYTES)
-                data = frames[0] if len(frames) == 1 else b"".join(frames)
-                counters.frames_out += len(frames)
-                counters.bytes_out += len(data)
+        while queue and self._is_running:
+            frames = queue.take(_COALESCE_BYTES)
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            counters.frames_out += len(frames)
+            counters.bytes_out += len(data)
+            writer.write(data)
+            if writer.transport.get_write_buffer_size() >= _WRITE_BUFFER_BYTES:
                 self._write_begun_at, self._writing_bytes = self._now(), len(data)
-                writer.write(data)
-                await writer.drain()
-                self._write_begun_at = None
+                self._transport_filled.set()
+                return
+
+    async def _write(self) -> None:
+        while True:
+            await self._transport_filled.wait()
+            self._transport_filled.clear()
+            await self._stream.writer.drain()
+            self._write_begun_at = None
+            self._flush()
 
     async def _watch(self) -> None:
         """Ping, and end the link when a deadline has passed. Raises NetworkError."""

@@ -10,13 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from dawan_node.errors import InvalidEncoding
 from dawan_node.execution import dates
-from dawan_node.execution.entity import Event, plain_data
+from dawan_node.execution.entity import Event, complete_spec, encode_entity, plain_data
 from dawan_node.execution.keys import prefix_of
-from dawan_node.execution.module import Money
+from dawan_node.execution.layers import BlockLayer, TransactionLayer
+from dawan_node.execution.module import Entity, Money, key_of
 from dawan_node.execution.state import SortedIndex
 from dawan_node.execution.text import alphanumeric, first_unassigned, is_assigned_text
-from dawan_node.primitives.encoding import encode
+from dawan_node.primitives.encoding import DEPTH_MAX, ITEMS_MAX, check_value, encode
+from dawan_node.testing.memory_state import MemoryState
 
 
 class Plain(Event):
@@ -41,6 +44,52 @@ class Word(StrEnum):
 
 class Number(IntEnum):
     ONE = 1
+
+
+Seven = tuple[tuple[tuple[tuple[tuple[tuple[tuple[int, ...], ...], ...], ...], ...], ...], ...]
+
+
+class Row(Entity, collection="row", schema=1):
+    flags: tuple[bool, ...]
+
+    def primary_key(self) -> bytes:
+        return b"row"
+
+
+class Deep(Entity, collection="deep", schema=1):
+    inside: Seven
+
+    def primary_key(self) -> bytes:
+        return b"deep"
+
+
+class TooDeep(Entity, collection="too_deep", schema=1):
+    inside: tuple[Seven, ...]
+
+    def primary_key(self) -> bytes:
+        return b"too_deep"
+
+
+class Parcel(Entity, collection="parcel", schema=1):
+    number: int
+    owner: str
+    place: str
+    weight: int
+
+    indexes = {  # noqa: RUF012
+        "by_owner": lambda parcel: [(parcel.owner, parcel.number)] if parcel.owner else [],
+        "by_place": lambda parcel: iter([(parcel.place,), (parcel.place, parcel.owner)]),
+        # Equal parts of two types: 1 == True, and the keys differ.
+        "by_load": lambda parcel: [(parcel.weight > 2,) if parcel.weight % 2 else (int(parcel.weight > 2),)],
+        "by_list": lambda parcel: [[part for part in (parcel.owner, parcel.place) if part]],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.number)
+
+
+for declared in (Row, Deep, TooDeep, Parcel):
+    complete_spec(declared.spec, "shortcuts")
 
 
 def plain(**changes: Any) -> Plain:
@@ -128,3 +177,61 @@ def test_dates_asked_for_again_are_answered_alike() -> None:
         assert dates.business_date(0) == datetime.date(1970, 1, 1).isoformat()
         with pytest.raises(ValueError, match="outside the years"):
             dates.add_days("9999-12-31", 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 900, ITEMS_MAX - 8, ITEMS_MAX, ITEMS_MAX + 1, 3 * ITEMS_MAX])
+def test_an_entity_is_refused_for_too_many_items_whether_or_not_they_are_counted(count: int) -> None:
+    row = Row((True,) * count)
+    if count > ITEMS_MAX:
+        with pytest.raises(InvalidEncoding):
+            encode_entity(row)
+    else:
+        assert encode_entity(row) == encode([1, [True] * count])
+
+
+def test_an_entity_is_refused_for_its_depth_only_where_its_type_can_be_too_deep() -> None:
+    assert Deep.spec.is_shallow and not TooDeep.spec.is_shallow
+    nested: Any = (1,)
+    for _ in range(DEPTH_MAX - 2):
+        nested = (nested,)
+    value = encode_entity(Deep(nested))
+    check_value(msgspec.msgpack.decode(value))
+    with pytest.raises(InvalidEncoding):
+        encode_entity(TooDeep((nested,)))
+    assert encode_entity(TooDeep(())) == encode([1, []])
+
+
+def test_the_entries_of_a_changed_entity_are_those_of_working_all_of_them_out() -> None:
+    source = random.Random(11)
+    layer = TransactionLayer(BlockLayer(MemoryState()), 1_000_000)
+    model: dict[tuple[str, bytes], bytes] = {}
+    held: dict[int, Parcel] = {}
+    for _ in range(400):
+        number = source.randrange(6)
+        old = held.get(number)
+        if old is not None and source.random() < 0.2:
+            assert layer.remove(Parcel.spec, key_of(number))
+            del held[number]
+        else:
+            new = Parcel(number, source.choice(("", "a", "b")), source.choice(("x", "y")), source.randrange(5))
+            if old is not None and source.random() < 0.7:  # a copy shares what it does not change
+                changes = source.choice(({"weight": new.weight}, {"owner": new.owner}, {"place": new.place}, {}))
+                new = msgspec.structs.replace(old, **changes)
+            layer.store(new)
+            held[number] = new
+        model = {
+            (index, prefix_of(*parts) + parcel.primary_key()): parcel.primary_key()
+            for parcel in held.values()
+            for index, function in Parcel.spec.indexes
+            for parts in function(parcel)
+        }
+        layer.commit()
+        block = layer._block
+        entries = {
+            (name, key): primary
+            for (_, _, name), index in block.indexes.items()
+            for key, primary in index.items()
+            if primary is not None
+        }
+        assert entries == model
+        layer = TransactionLayer(block, 1_000_000)

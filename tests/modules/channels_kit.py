@@ -12,7 +12,6 @@ real keys. Time passes on both channels alike unless a test says otherwise.
 
 from __future__ import annotations
 
-import copy
 import functools
 from typing import Any, Final
 
@@ -34,7 +33,6 @@ from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.channel_proofs import Prover
-from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import DAY_MS, ModuleKit
 from dawan_node.testing.trade import Trade
 from tests.modules.lc_kit import Desk
@@ -121,13 +119,7 @@ def believe(kit: ModuleKit, source: str, of: ModuleKit, modules: list[str], **mo
 
 def copy_of(kit: ModuleKit) -> ModuleKit:
     """A kit that goes its own way from here."""
-    made = copy.copy(kit)
-    state: Any = MemoryState()
-    for name, value in vars(kit.state).items():
-        # Entries are bytes; only the lists that keep an index in order are changed in place.
-        setattr(state, name, {key: copy.copy(inner) for key, inner in value.items()})
-    made.__dict__.update(state=state, blocks=list(kit.blocks), _keys=dict(kit._keys))
-    return made
+    return kit.copy()
 
 
 @functools.cache

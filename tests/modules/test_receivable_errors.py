@@ -326,6 +326,15 @@ def cash(trade: Trade) -> None:
     trade.expect("E_NOT_DUE", "supplier-a", "default_voucher", voucher=voucher)
 
 
+@refused("E_NO_SURPLUS")
+def surpluses(trade: Trade) -> None:
+    """test_receivable_surplus has one that is owed, and paid back."""
+    loan = trade.apply("F-1", trade.voucher("V-1"), "supplier-a", "bank-hk", 1, kind="PLEDGE")
+    cash = trade.cash("bank-hk", "supplier-a", cny(1))
+    for financing in (loan, "supplier-a/F-9"):
+        trade.expect("E_NO_SURPLUS", "settle-bank", "return_surplus", financing=financing, cash=cash)
+
+
 @refused("E_TITLE", "E_NO_TITLES")
 def titles(trade: Trade) -> None:
     """What a channel that keeps none says; test_receivable_titles has one that does."""

@@ -14,10 +14,10 @@ from dawan_node.execution.registry import BUILTIN, load_module
 from dawan_node.execution.transitions import states_of
 from dawan_node.testing.moves import Move, declared_moves
 from tests.modules import (
-    test_lc_properties,
-    test_logistics_properties,
-    test_receivable_properties,
-    test_title_properties,
+    lc_walks,
+    logistics_walks,
+    receivable_walks,
+    title_walks,
 )
 from tests.modules.examples.pages import told
 
@@ -58,16 +58,16 @@ def test_the_story_of_a_small_module_makes_every_move_it_declares(name: str) -> 
 
 
 def walked_goods(seed: int) -> frozenset[Move]:
-    walk = test_logistics_properties.Walk(seed)
+    walk = logistics_walks.Walk(seed)
     for _ in range(40):
         walk.block(walk.random.randint(3, 7))
     return walk.channel.kit.moves
 
 
 WALKS: dict[str, Callable[[int], frozenset[Move]]] = {
-    "receivable": lambda seed: test_receivable_properties.walk(seed, blocks=40).trade.kit.moves,
-    "lc": lambda seed: test_lc_properties.walk(seed, 40).desk.kit.moves,
-    "title": lambda seed: test_title_properties.walk(seed, 40).sea.kit.moves,
+    "receivable": lambda seed: receivable_walks.walk(seed, blocks=40).trade.kit.moves,
+    "lc": lambda seed: lc_walks.walk(seed, 40).desk.kit.moves,
+    "title": lambda seed: title_walks.walk(seed, 40).sea.kit.moves,
     "logistics": walked_goods,
 }
 #: So many walks of forty blocks at most; most moves are met in the first ten.

@@ -190,23 +190,27 @@ def test_a_reply_holds_what_fits_and_leaves_the_rest_for_the_next_question() -> 
     assert len(txs_reply(5, [b"x"] * 2_000).envelopes) == LEAVES_MAX
 
 
-def test_a_batch_leaves_after_five_milliseconds_or_when_full() -> None:
+def test_what_comes_after_a_pause_leaves_at_once_and_what_follows_it_five_milliseconds_later_together() -> None:
     assert TransactionBatcher().deadline_ms is None
     batcher = TransactionBatcher()
     assert batcher.add(b"a", 1_000) == []
-    assert batcher.add(b"b", 1_003) == []
+    assert batcher.deadline_ms == 1_000
+    assert [decode_gossip(payload) for payload in batcher.flush(1_000)] == [Txs([b"a"])]
+    assert batcher.deadline_ms is None
+    assert batcher.add(b"b", 1_001) == batcher.add(b"c", 1_003) == []
     due = batcher.deadline_ms
     assert due == 1_000 + BATCH_DELAY_MS
-    assert [decode_gossip(payload) for payload in batcher.flush()] == [Txs([b"a", b"b"])]
-    assert batcher.deadline_ms is None
-    assert batcher.flush() == []
+    assert [decode_gossip(payload) for payload in batcher.flush(due)] == [Txs([b"b", b"c"])]
+    assert batcher.flush(due) == []
+    assert batcher.add(b"d", due + BATCH_DELAY_MS + 1) == []
+    assert batcher.deadline_ms == due + BATCH_DELAY_MS + 1
 
 
 @given(st.lists(st.integers(1, 65_536), max_size=30))
 def test_batches_keep_order_and_size_and_lose_nothing(sizes: list[int]) -> None:
     batcher = TransactionBatcher()
     envelopes = [index.to_bytes(2, "big").ljust(size, b".")[:65_536] for index, size in enumerate(sizes)]
-    payloads = [payload for envelope in envelopes for payload in batcher.add(envelope, 0)] + batcher.flush()
+    payloads = [payload for envelope in envelopes for payload in batcher.add(envelope, 0)] + batcher.flush(0)
     batches = [decode_gossip(payload) for payload in payloads]
     assert [e for batch in batches if isinstance(batch, Txs) for e in batch.envelopes] == envelopes
     for batch in batches:
@@ -216,7 +220,7 @@ def test_batches_keep_order_and_size_and_lose_nothing(sizes: list[int]) -> None:
 
 def test_a_batch_of_many_tiny_envelopes_is_still_one_a_peer_accepts() -> None:
     batcher = TransactionBatcher()
-    payloads = [payload for _ in range(3_000) for payload in batcher.add(b"x", 0)] + batcher.flush()
+    payloads = [payload for _ in range(3_000) for payload in batcher.add(b"x", 0)] + batcher.flush(0)
     assert [len(decode_gossip(payload).envelopes) for payload in payloads] == [1024, 1024, 952]  # type: ignore[union-attr]
 
 

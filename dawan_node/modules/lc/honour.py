@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, add_days, key_of, replace
-from dawan_node.modules.lc import titles
+from dawan_node.modules.lc import bills, handovers, titles
 from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
@@ -64,8 +64,7 @@ def honour_presentation(ctx: Context, args: OnePresentation) -> None:
     credit = existing_credit(ctx, found.credit)
     require_not_frozen(ctx, credit)
     titles.pass_on(ctx, found.presentation, found.bank)
-    for tag in found.ebls:
-        ctx.call("kernel", "finance_fingerprint", tag)
+    bills.honour(ctx, found)
     how = _how(credit, found.bank)
     maturity = tenor_date(credit, found) if how == PresentationState.ACCEPTED else ctx.business_date
     drawn = replace(
@@ -106,6 +105,7 @@ def release_documents(ctx: Context, args: OnePresentation) -> None:
     claim = ctx.get(Reimbursement, key_of(found.presentation))
     # Documents that it refused to the bank that honoured are held for that bank.
     ctx.require(claim is None or claim.state != ReimbursementState.REFUSED, "E_STATE")
+    ctx.require(not handovers.is_bound(ctx, found.presentation), "E_TITLE_NOT_PASSED")
     require_not_frozen(ctx, credit)
     ctx.put(replace(found, with_party=credit.applicant))
     ctx.emit(DocumentsReleased(presentation=found.presentation, to=credit.applicant))

@@ -7,11 +7,11 @@ and the foreign exchange administration say what was exported and may be finance
 is paid abroad.
 
 Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``fingerprints``, ``invoices``, ``related``,
-``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``title_security``, ``cash``,
-``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``, ``declarations``, ``freezes``,
-``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``, ``matches``; ``invariants``,
-``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules`` and ``versions`` say what
-binds since when.
+``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``,
+``title_security``, ``cash``, ``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``,
+``freezes``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
+``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules``
+and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (
@@ -32,6 +32,7 @@ from dawan_node.modules.receivable import (
     settlement,
     supervised_invariants,
     supervised_queries,
+    surplus,
     tax_filings,
     title_security,
     vouchers,
@@ -66,6 +67,7 @@ __all__ = [
     "states",
     "supervised_invariants",
     "supervised_queries",
+    "surplus",
     "tax_filings",
     "title_security",
     "version_2",

@@ -275,6 +275,18 @@ class BatchCancelled(Event):
     batch: str
 
 
+class SurplusOwed(Event):
+    financing: str
+    financier: str
+    borrower: str
+    amount: Money
+
+
+class SurplusReturned(Event):
+    financing: str
+    amount: Money
+
+
 class PartiesRelated(Event):
     """An invoice, or a voucher on it, is between two that ``org`` enrolled."""
 
@@ -364,6 +376,7 @@ ERRORS: Final = {
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_NO_SURPLUS": "No surplus of this financing is owed back: none arose, or it was returned.",
     "E_RELATED": "Seller and buyer are of one organisation, and whoever gives money for it did not accept that.",
     "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
@@ -425,6 +438,7 @@ module: Final = Module(
         entities.Exposure,
         entities.Tag,
         entities.TitleSecurity,
+        entities.Surplus,
         supervised.Rediscount,
         supervised.Forfeiture,
         supervised.ExportDeclaration,
@@ -459,6 +473,8 @@ module: Final = Module(
         FinancingRecourse,
         FinancingEnded,
         TitleTaken,
+        SurplusOwed,
+        SurplusReturned,
         CreditLineSet,
         FinancingOverdue,
         MovablesRegistered,

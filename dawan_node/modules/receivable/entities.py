@@ -354,6 +354,29 @@ class Tag(Entity, collection="tag", schema=1):
         return self.tag
 
 
+class Surplus(Entity, collection="surplus", schema=1, exported=True):
+    """What an enforced pledge brought beyond the debt: the pledgor's money, ``amount``, in the financier's hands.
+
+    ``proceeds_minor`` is what was paid on the voucher, ``debt_minor`` what of it the financier was still owed.
+    """
+
+    financing: str
+    financier: str
+    borrower: str
+    amount: Money
+    proceeds_minor: int
+    debt_minor: int
+    state: Literal["OWED", "RETURNED"]
+
+    indexes = {  # noqa: RUF012
+        "by_financier": lambda s: [(s.financier, s.state, s.financing)],
+        "by_borrower": lambda s: [(s.borrower, s.state, s.financing)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.financing)
+
+
 class TitleSecurity(Entity, collection="title_security", schema=1, exported=True):
     """The title to goods that secures a financing: of this channel where ``channel`` is empty, else of that source
     channel by a ``commitment``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.modules.receivable.declaration import module
-from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, TitleSecurity, Voucher
+from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, Surplus, TitleSecurity, Voucher
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 module.state_machine(
@@ -158,5 +158,16 @@ module.state_machine(
         "fund_financing": "HELD -> RETURNED",
         "confirm_receipt": "HELD -> RETURNED",
         "end_rediscount": "HELD -> RETURNED",
+    },
+)
+
+module.state_machine(
+    Surplus,
+    "state",
+    {
+        "settle_voucher": "-> OWED",
+        "clear_batch": "-> OWED",
+        "confirm_receipt": "-> OWED",
+        "return_surplus": "OWED -> RETURNED",
     },
 )
