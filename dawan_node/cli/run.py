@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,10 +22,14 @@ def run(home: Path, passphrase_file: Path | None, log_format: str | None, log_le
     Reads HOME/node.toml (environment variables DAWAN_... override it) and HOME/network.
     """
     place = load_home(home)
-    # Heavy imports only now: --help and refusals above answer at once.
+    # Heavy imports only now: --help and refusals above answer at once. What they make stays; the collector, which would
+    # go over it time and again, takes a thirteenth of the time they take.
+    gc.disable()
     from dawan_node.node import config, logs
     from dawan_node.node.home import unlock
     from dawan_node.node.process import run_node
+
+    gc.enable()
 
     flags = {key: value for key, value in (("log.format", log_format), ("log.level", log_level)) if value}
     settings = config.load(place.config_file, environment=os.environ, flags=flags)
