@@ -50,6 +50,7 @@ TRADERS: Final = {
     "bank-hk": ("hk", ["bank"]),
     "bank-mo": ("mo", ["bank"]),
     "settle-bank": ("hq", ["settlement_bank"]),
+    "settle-hk": ("hk", ["settlement_bank"]),
     "customs-gz": ("hq", ["customs"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["forwarder"]),
