@@ -10,7 +10,8 @@ The fixture of a module's tests::
 
 Every block passes the same checks as on a node (``Executor.check_block``), and after it every invariant of every
 module is checked; a violation fails the test, and so does a move between states that its module does not declare
-(``Module.state_machine``). Signatures are not made: the kit tests rules, not cryptography.
+(``Module.state_machine``), or a refusal that its page does not tell. Signatures are not made: the kit tests rules, not
+cryptography.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from dawan_node.testing.invariant_watch import InvariantWatch
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.moves import Move, MoveWatch
 from dawan_node.testing.records import Records
+from dawan_node.testing.refusal_watch import check_refusals
 
 E = TypeVar("E", bound=Entity)
 
@@ -157,7 +159,8 @@ class ModuleKit:
     def block(self, *transactions: Transaction, after_ms: int = 1_000) -> tuple[Receipt, ...]:
         """Execute a block ``after_ms`` after the last one, apply it and check the invariants.
 
-        Raises AssertionError when a node would refuse the block, an invariant is violated or a move is not declared.
+        Raises AssertionError when a node would refuse the block, an invariant is violated, a move is not declared or a
+        refusal not read from the code.
         """
         header = self.header(transactions, after_ms)
         refusal = self.executor.check_block(self.state, self.time_ms, header, transactions)
@@ -173,6 +176,7 @@ class ModuleKit:
             self._epoch += 1
         self._check_after(execution)
         self.block_moves = self._watch.settle(self.executor.registry, transactions, execution.receipt_objects)
+        check_refusals(self.executor.registry, transactions, execution.receipt_objects)
         witness = ModuleKit.witness
         if witness is not None:
             witness(self, execution, transactions)

@@ -96,6 +96,12 @@ def test_an_installed_package_is_listed_found_and_executed(project: Path, tmp_pa
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path, str(ROOT)])}
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout == "0\n", run.stderr
+    # Its page says of each command what can refuse it, read from the package that is installed.
+    page = program("module", "describe", "cold_chain", "--markdown", cwd=tmp_path, path=path).stdout
+    register, transfer = page.split("### `register_item`")[1].split("### `transfer_item`")
+    assert "| `E_EXISTS` |" in register and "E_NOT_OWNER" not in register
+    told = [reason for reason in ("E_UNKNOWN", "E_NOT_OWNER", "E_RECEIVER") if f"| `{reason}` |" in transfer]
+    assert told == ["E_UNKNOWN", "E_NOT_OWNER", "E_RECEIVER"]
 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))

@@ -103,3 +103,15 @@ def test_a_peer_that_passed_on_unsigned_ones_takes_nothing_of_anybodys_part(narr
     assert narrow.receive(*unsigned(narrow, 1)) == 1
     flood = narrow.admission.receive(unsigned(narrow, 50), "hk1")
     assert while_checked(narrow, flood, ([signed(narrow) for _ in range(3)], "honest")) == [[0, 0, 0]]
+
+
+def test_who_brings_a_copy_while_the_first_one_is_checked_is_not_believed(narrow: Office) -> None:
+    envelope = signed(narrow)
+    first = narrow.admission.submit([envelope], "honest")
+    assert while_checked(narrow, first, ([envelope], "stranger")) == [[0]]
+    organisation = narrow.admission.organisation_of(private_key_of("supplier-a").public_key)
+    assert organisation is not None
+    believed = [
+        name for name in ("honest", "stranger") if narrow.admission._entering.begin(name).is_believed(organisation)
+    ]
+    assert believed == ["honest"]

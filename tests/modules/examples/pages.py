@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dawan_node.execution.describe import describe_module
 from dawan_node.execution.registry import installed_versions
+from dawan_node.node.module_refusals import refusals_of
 from dawan_node.rpc.json_schema import for_json
 from dawan_node.rpc.module_page import Example, module_page
 from tests.modules.examples import governance, kernel, lc, light_client, logistics, receivable, refdata, title
@@ -60,7 +61,9 @@ def page_of(name: str, examples: list[Example]) -> str:
     )
     if (DOCS / f"{name}.md").exists():
         preface += f" What the module is for and what was decided in it: [{name}.md](../{name}.md)."
-    return module_page(description_of(name), examples, preface=preface)
+    return module_page(
+        description_of(name), examples, preface=preface, refusals=refusals_of(installed_versions(name)[-1])
+    )
 
 
 def main() -> None:
