@@ -223,8 +223,10 @@ class World:
         accept = lambda: ("bank-cn", "accept_reimbursement", one)  # noqa: E731
         withdraw = lambda: (claim.claimant, "withdraw_reimbursement", one)  # noqa: E731
         if claim.state == ReimbursementState.DUE:
-            return [pay, pay, withdraw]
-        return [pay, accept, withdraw, lambda: ("bank-cn", "refuse_reimbursement", one | {"findings": ["late"]})]
+            return [pay, pay, pay, withdraw]
+        refuse = lambda: ("bank-cn", "refuse_reimbursement", one | {"findings": ["late"]})  # noqa: E731
+        again = lambda: (claim.claimant, "claim_reimbursement", one)  # noqa: E731
+        return [pay, accept, refuse, again if claim.state == ReimbursementState.WITHDRAWN else withdraw]
 
     def for_obligation(self, found: PaymentObligation, b: int) -> list[Callable[[], Choice]]:
         one = {"obligation": found.obligation}

@@ -51,7 +51,7 @@ def beginning(version: int) -> Supervised:
     desk = Supervised() if version == 1 else Strict(kernel, refdata, staff={"judge": ("hq", ["court"])})
     # Bought back by nobody: one that is worth what the bank owes, one that is worth more, one of which a part was paid.
     forgotten = [desk.voucher(f"O-{number}", minor=THOUSAND, due_date=desk.day(2)) for number in range(4)]
-    sold = [_sold(desk, f"F-O{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
+    sold = [_sold(desk, f"A-{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
     desk.kit.pass_time(days=33)
@@ -97,6 +97,12 @@ def beginning(version: int) -> Supervised:
     desk.fund(loan)
     desk.ok("bank-mo", "claim_recourse", financing=loan)
     desk.pay("settle_voucher", "core-1", "bank-mo", cny(100 * THOUSAND), voucher=enforced)
+    if version > 1:
+        until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
+        for number in range(2):
+            asset = desk.voucher(f"Z-{number}", minor=100 * THOUSAND, due_date=desk.day(3))
+            args = {"module": "receivable", "asset": asset, "order": "O-S", "reason": "a claim", "until_ms": until_ms}
+            assert desk.kit.run("judge", "freeze_asset", args, module="kernel").code == 0
     desk.kit.check_what_changes()
     return desk
 
@@ -121,9 +127,11 @@ class World:
             self.trade.kit.call(person, command, args, module="kernel" if command == "freeze_asset" else "")
             for person, command, args in calls
         ]
-        held = {key: self.where(key) for key in self.frozen()}
+        held = {key: (self.where(key), self.offered_to(key)) for key in self.frozen()}
         receipts = self.trade.kit.block(*fresh)
-        assert {key: self.where(key) for key in held} == held, "what a court froze moved"
+        for key, (place, offer) in held.items():
+            moved = self.where(key) != place or self.offered_to(key) not in ("", offer)
+            assert not moved, f"{key} is frozen and moved"
         for receipt, (_, command, _) in zip(receipts, calls, strict=True):
             assert receipt.code in (0, 2, 3), f"{command}: {receipt.reason}"
 
@@ -134,6 +142,11 @@ class World:
         """Vouchers and invoices that a court froze until after the next block."""
         next_ms = self.trade.kit.time_ms + 1_000
         return [each.asset for each in self.entities(Freeze) if next_ms < each.until_ms]
+
+    def offered_to(self, asset: str) -> str:
+        """To whom a voucher is offered; the offer may be taken back."""
+        voucher = self.trade.kit.get(Voucher, asset.encode())
+        return "" if voucher is None else voucher.offered_to
 
     def where(self, asset: str) -> tuple[Any, ...]:
         """Who has an asset, for which purpose, and whether it is over; a holder may say that it was not paid."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.modules import walk_shards
-from tests.modules.walk_shards import Busy, Lengths, Shard, Walks, play_shard, read, replay_command
+from tests.modules.walk_shards import LONG_ONE_OF, Busy, Lengths, Shard, Walks, play_shard, read, replay_command
 
-LENGTHS = Lengths(7, 9)
+LENGTHS = Lengths(7, 20)
 SHARD = Shard("title", 1, 3, 20, LENGTHS)
 
 
@@ -22,7 +22,7 @@ class Played:
         self.walks = Walks("title", lambda: None, self.play, Lengths(1, 2), LENGTHS)
 
     def play(self, seed: int, blocks: int) -> None:
-        assert blocks == (7 if seed % 10 else 9)
+        assert blocks == SHARD.lengths.of(seed) == (7 if seed % LONG_ONE_OF else 20)
         if seed == self.stop_at:
             raise KeyboardInterrupt
         self.seeds.append(seed)
@@ -67,7 +67,7 @@ def test_a_failing_walk_is_told_with_the_command_that_plays_it_again(tmp_path: P
     said: list[str] = []
     progress = play_shard(SHARD, Played(fail_at=(9,)).walks, tmp_path, said.append)
     assert progress.failures == [(9, "AssertionError: 9 is odd")]
-    assert "FAILED: scripts/walks title --seed 9 --blocks 7: AssertionError: 9 is odd" in said
+    assert "FAILED: scripts/walks title --seed 9 --blocks 20: AssertionError: 9 is odd" in said
     assert replay_command(SHARD, 9) in said[0]
     assert progress.next == SHARD.seeds.stop
     found = read(SHARD, tmp_path)

@@ -14,9 +14,9 @@ from typing import Any
 
 from dawan_node.execution.keys import key_of
 from dawan_node.modules.kernel.declaration import Lock
-from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.entities import Change, Title
 from tests.modules.title_envelope_kit import act, entry, envelope, first, hash_of, issuance, manifest, sign
-from tests.modules.title_kit import CARRIER, DOCUMENT, PEOPLE, Sea
+from tests.modules.title_kit import CARRIER, CARRIER_KEY, DOCUMENT, PEOPLE, PLATFORM_KEY, Sea
 from tests.modules.walk_shards import Lengths, Walks
 
 PARTIES = sorted(PEOPLE)
@@ -25,6 +25,11 @@ RECEIVERS = ("bank-gz", "bank-hk", "buyer", "buyer-2", "forwarder", "shipper", "
 BANKS = ("bank-gz", "bank-hk")
 #: Of the organisation of the buyers.
 REVOKED = "bolero"
+#: Organisations that vote.
+ADMINS = ("gz", "mo", "hq", "hk")
+IDLE = {"agent": "idle-platform", "public_key": CARRIER_KEY.public_key}
+#: Where a command goes that is not the module's.
+MODULES = {"use": "credit", "vote": "governance"}
 KINDS = ("ENDORSE", "ENDORSE_TO_ORDER", "ENDORSE_TO_ORDER", "BLANK_ENDORSE")
 REASONS = ("", "SWTP", "SWTP", "COD")
 # Days that pass before a block: mostly none, sometimes enough to make a pledge overdue or to end its lock.
@@ -46,6 +51,14 @@ def beginning() -> Sea:
     sea.ok("shipper", "endorse_title", title=title, kind="ENDORSE_TO_ORDER", to=REVOKED, hand_over_to=REVOKED)
     sea.ok(REVOKED, "surrender_title", title=title, purpose="AMENDMENT")
     sea.ok("mo-admin", "revoke", module="governance", name=REVOKED)
+    # Put to the vote, approved by two and by enough.
+    for number, votes in ((0, 2), (1, 3)):
+        sea.ok("gz-admin", "propose_carrier", id=f"c-{number}", code=f"SMDG-OO{number}", org="mo")
+        sea.ok("gz-admin", "propose_platform", id=f"p-{number}", code="CARGO"[: 4 + number], **IDLE)
+        for org in ADMINS[:votes]:
+            for name in ("c", "p"):
+                vote = {"proposal": f"{name}-{number}", "approve": True}
+                sea.ok(f"{org}-admin", "vote", module="governance", **vote)
     sea.kit.check_what_changes()
     return sea
 
@@ -61,8 +74,7 @@ class World:
         choices = [self.choose(*draw) for draw in block]
         self.sea.kit.pass_time(days=days)
         calls = [
-            self.sea.call(person, command, module="credit" if command == "use" else "", **args)
-            for person, command, args in choices
+            self.sea.call(person, command, module=MODULES.get(command, ""), **args) for person, command, args in choices
         ]
         for receipt, (person, command, _) in zip(self.sea.kit.block(*calls), choices, strict=True):
             # What a revoked identity signs is no transaction of anybody.
@@ -71,6 +83,8 @@ class World:
             assert receipt.code == 0 or receipt.events == []
 
     def choose(self, what: int, a: int, b: int, c: int) -> Choice:
+        if what % 24 == 23:
+            return self.trust(a, b, c)
         titles = self.sea.kit.entities(Title)
         open_ones = [title for title in titles if title.replaced_by == ""] if c % 8 else titles
         title = open_ones[a % len(open_ones)]
@@ -146,6 +160,22 @@ class World:
             lambda: (holder, "surrender_title", one | surrender),
             lambda: (holder, "use", one | {"function": "bind", "process": f"LC-{b % 2}"}),
         ]
+
+    def trust(self, a: int, b: int, c: int) -> Choice:
+        """Something about whom the channel believes: proposed, voted on, enacted."""
+        changes = self.sea.kit.entities(Change)
+        admin = f"{ADMINS[b % 4]}-admin"
+        proposal = changes[a % len(changes)].proposal
+        new, key = f"n-{len(changes)}", ((CARRIER_KEY, PLATFORM_KEY)[b % 2]).public_key
+        choices: list[Choice] = [
+            (admin, "vote", {"proposal": proposal, "approve": c % 32 != 3}),
+            (admin, "vote", {"proposal": proposal, "approve": True}),
+            (admin, "enact", {"proposal": proposal}),
+            (admin, "enact", {"proposal": proposal}),
+            (admin, "propose_carrier", {"id": new, "code": f"SMDG-OO{c % 4}", "org": ADMINS[a % 4], "public_key": key}),
+            (admin, "propose_platform", {"id": new, "code": "CARGO"[: 3 + c % 3], **IDLE}),
+        ]
+        return choices[c // 4 % len(choices)]
 
     def bill(self, b: int) -> dict[str, Any]:
         return self.sea.straight() if b % 5 == 0 else self.sea.bill(consignee="bank-hk" if b % 5 == 1 else "")

@@ -36,7 +36,7 @@ SOURCES: Final = (
 #: Walks of one module in the extended run, and in every run (issue 7, Show 2).
 EXTENDED: Final = 10_000
 DEFAULT: Final = 300
-LONG_ONE_OF: Final = 10
+LONG_ONE_OF: Final = 9
 #: What an interruption can lose.
 WRITTEN_EVERY_S: Final = 5.0
 #: A shard ends at so many failures: the first few say what is wrong.
@@ -156,12 +156,12 @@ def replay_command(shard: Shard, seed: int) -> str:
 
 
 @contextmanager
-def counted(tally: Tally) -> Iterator[None]:
+def counted(tally: Tally) -> Iterator[Tally]:
     """Within, every block of every kit counts."""
     before = ModuleKit.witness
     ModuleKit.witness = lambda kit, execution, transactions: tally.watch(kit, execution, transactions)
     try:
-        yield
+        yield tally
     finally:
         ModuleKit.witness = before
 

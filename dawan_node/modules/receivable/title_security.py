@@ -149,10 +149,10 @@ def titles_secure_live_financings(ctx: QueryContext) -> Iterator[str]:
         commitment = ctx.get(Commitment, key_of(found.commitment))
         if commitment is None or (commitment.process, commitment.state) != (financing.financing, state):
             yield f"{financing.financing} has {found.title} {found.state} without a commitment that is {state}"
-        if found.state == "HELD":
+        # One whose reservation is over secures nothing any more, and the title may secure another one.
+        if found.state == "HELD" and commitment is not None and ctx.time_ms < commitment.until_ms:
             other = secured.setdefault((found.channel, found.title), financing.financing)
-            live = commitment is not None and ctx.time_ms < commitment.until_ms
-            if other != financing.financing and live:
+            if other != financing.financing:
                 yield f"{found.title} secures {other} and {financing.financing}"
 
 
