@@ -145,7 +145,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
 def account_title(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests what somebody paid the financier for the goods whose title it took, once: it pays the
     debt, and what is more is the borrower's."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
     # A price that the financier makes with itself would say nothing of what the goods are worth.
     ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
