@@ -99,7 +99,8 @@ def beginning(version: int) -> Supervised:
     desk.ok("bank-mo", "reserve_financing", financing=loan)
     desk.fund(loan)
     desk.ok("bank-mo", "claim_recourse", financing=loan)
-    desk.pay("settle_voucher", "core-1", "bank-mo", cny(100 * THOUSAND), voucher=enforced)
+    paid = desk.cash("core-1", "bank-mo", cny(100 * THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher=enforced, cash=paid)
     if version > 1:
         until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
         for number in range(2):

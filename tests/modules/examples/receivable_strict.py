@@ -35,6 +35,11 @@ def _announcements(desk: Strict) -> None:
     offered = desk.due("V-5")
     desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
     desk.ok("supplier-a", "confirm_receipt", announcement=desk.announced(offered, "PAY 5"))
+    # A pledge that was enforced on its due date brings more than the debt.
+    loan = desk.apply("F-6", desk.due("V-6"), "supplier-a", "bank-hk", MILLION, kind="PLEDGE", rate_ppm=0)
+    desk.ok("bank-hk", "reserve_financing", financing=loan)
+    desk.ok("bank-hk", "claim_recourse", financing=desk.fund(loan))
+    desk.ok("bank-hk", "confirm_receipt", announcement=desk.announced("core-1/V-6", "PAY 6"))
     # Money from a buyer abroad that is on the channel, and of the bank's organisation.
     desk.ok(
         "settle-bank", "collect_export", declaration=desk.declared(), cash=desk.cash("core-1", "exporter-a", usd(1))
