@@ -55,7 +55,7 @@ def test_the_story_of_a_small_module_makes_every_move_it_declares(name: str) -> 
 
 #: Modules that the walks must complete.
 WALKED = ("lc", "logistics", "receivable", "title")
-#: No walk has a title that secures what is discharged in these ways: version 2, or a rediscount, beside titles.
+#: No walk has a title that secures what is discharged so: it takes version 2, or a rediscount, beside titles.
 NOT_WALKED = frozenset(
     f"receivable.title_security: HELD -> RETURNED by {command}" for command in ("confirm_receipt", "end_rediscount")
 )
