@@ -54,7 +54,10 @@ def beginning(version: int) -> Supervised:
     sold = [_sold(desk, f"A-{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
+    owed = _to_announce(desk)
     desk.kit.pass_time(days=33)
+    if isinstance(desk, Strict):
+        _announced(desk, *owed)
     paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
     desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     similar = ""
@@ -106,6 +109,30 @@ def beginning(version: int) -> Supervised:
             assert desk.kit.run("judge", "freeze_asset", args, module="kernel").code == 0
     desk.kit.check_what_changes()
     return desk
+
+
+def _to_announce(desk: Supervised) -> tuple[str, str, str]:
+    """A voucher that is offered on when it falls due, an invoice of which one half is a voucher, one that was sold."""
+    offered = desk.voucher("N-1", minor=THOUSAND, due_date=desk.day(2))
+    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
+    halved = desk.invoice("INV-N-2", minor=2 * THOUSAND)
+    desk.voucher("N-2", halved, minor=THOUSAND, due_date=desk.day(2))
+    sold = desk.invoice("INV-N-3", seller="supplier-b", due_date=desk.day(2))
+    sale = desk.apply_invoice("F-N", sold, "bank-mo", recourse=True)
+    desk.ok("bank-mo", "reserve_financing", financing=sale, related=True)
+    return offered, halved, desk.fund(sale)
+
+
+def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:
+    """Payments that only the payer's own bank speaks of: the payee confirms each of them, or does not."""
+    desk.ok("settle-bank", "settle_voucher", **desk.payment(offered))
+    desk.ok("settle-mo", "settle_voucher", **desk.payment("core-1/N-2"))
+    rest = desk.cash("core-1", "supplier-a", cny(THOUSAND))
+    desk.ok("settle-bank", "settle_invoice", invoice=halved, cash=rest)
+    desk.ok("bank-mo", "claim_recourse", financing=sale)
+    found = desk.financing(sale)
+    cash = desk.cash(found.borrower, "bank-mo", ["CNY", found.outstanding_minor])
+    desk.ok("settle-bank", "repay_financing", financing=sale, cash=cash)
 
 
 def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
@@ -167,7 +194,7 @@ class World:
         financings: list[Financing] = self.entities(Financing)
         makers: list[Maker] = [self.record]
         subject = what % 26
-        if subject == 25:
+        if subject == 25 or (subject in (15, 24) and c % 2 and self.entities(Announcement)):
             makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
         elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))

@@ -147,7 +147,7 @@ def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
     presentation = existing_presentation(ctx, found.presentation)
     # What the issuing bank has taken, for itself or for the applicant, cannot be called back: it owes the amount.
     ctx.require(found.state in _UNPAID and presentation.with_party == found.issuing, "E_STATE")
-    ctx.require(not handovers.is_passed(ctx, found.presentation), "E_STATE")
+    ctx.require(not handovers.is_kept_from(ctx, found), "E_STATE")
     precluded = found.state == ReimbursementState.CLAIMED and ctx.time_ms >= close_of_day_ms(found.deadline)
     if (found.state == ReimbursementState.DUE or precluded) and not handovers.is_lapsed(ctx, found.presentation):
         # Money may be under way, and its attestation: the bank that pays in time finds the title still bound for it.

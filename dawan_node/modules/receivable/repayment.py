@@ -21,7 +21,7 @@ from dawan_node.modules.receivable.assets import (
     keep_declaration,
     lock_of,
 )
-from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
+from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, ConfirmedCash, use_cash
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
     existing_financing,
@@ -51,8 +51,8 @@ from dawan_node.modules.receivable.entities import (
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import MovablesRegistration
-from dawan_node.modules.receivable.surplus import owe_surplus
-from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
+from dawan_node.modules.receivable.surplus import PROCEEDS, owe_surplus
+from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured, sell
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
 YEAR_DAYS: Final = 365
@@ -141,6 +141,47 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.emit(FinancingRepaid(financing=financing.financing))
 
 
+@module.command("account_title", args=PayFinancing, roles=SETTLEMENT_ROLES)
+def account_title(ctx: Context, args: PayFinancing) -> None:
+    """The settlement bank attests what somebody paid the financier for the goods whose title it took, once: it pays the
+    debt, and what is more is the borrower's."""
+    financing = existing_financing(ctx, args.financing)
+    ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
+    # A price that the financier makes with itself would say nothing of what the goods are worth.
+    ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
+    # Nor does its own house say how little they brought; what another house announced it may confirm.
+    financier = ctx.identity(financing.financier)
+    own_house = financier is not None and financier.org == ctx.sender.org
+    ctx.require(isinstance(args.cash, ConfirmedCash) or not own_house, "E_SELF_DEALING")
+    if not is_on_declaration(financing):
+        # As when it is repaid: the asset may go back to the borrower.
+        require_asset_unfrozen(ctx, financing)
+    proceeds = Money(financing.principal.currency, args.cash.amount.minor)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=args.cash.payer,
+        payee=financing.financier,
+        due=proceeds,
+        purpose=PROCEEDS,
+        subject=financing.financing,
+        command="account_title",
+        record=financing.financing,
+    ):
+        return
+    sell(ctx, financing.financing)
+    # Where the claim itself was paid since, nothing is owed any more and all of it is the borrower's.
+    owe_surplus(ctx, financing, "TITLE", proceeds.minor, financing.outstanding_minor)
+    if financing.state != FinancingState.RECOURSE:
+        return
+    rest = max(financing.outstanding_minor - proceeds.minor, 0)
+    if rest == 0:
+        _give_back(ctx, financing)
+        ctx.emit(FinancingRepaid(financing=financing.financing))
+    state = FinancingState.RECOURSE if rest else FinancingState.CLOSED
+    ctx.put(replace(financing, state=state, outstanding_minor=rest))
+
+
 @module.command("declare_overdue", args=OneFinancing, roles=FINANCIERS)
 def declare_overdue(ctx: Context, args: OneFinancing) -> None:
     """The financier states that a loan, or what it bought, was not paid by the day it was due."""
@@ -211,7 +252,7 @@ def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     if financing.state not in OPEN_STATES:
         return
     if financing.kind == FinancingKind.PLEDGE:
-        owe_surplus(ctx, financing, minor)
+        owe_surplus(ctx, financing, "VOUCHER", minor, financing.outstanding_minor)
     rest = max(financing.outstanding_minor - minor, 0)
     state: FinancingState = financing.state
     if rest == 0:
