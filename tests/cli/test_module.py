@@ -181,7 +181,7 @@ def test_without_a_version_the_newest_one_is_meant() -> None:
 def test_a_network_that_is_there_keeps_the_modules_of_its_genesis(tmp_path: Path) -> None:
     (tmp_path / "devnet.json").write_text('{"nodes": []}')
     refused = CliRunner().invoke(cli, ["devnet", "up", "--home", str(tmp_path), "--module", "lc"])
-    assert (refused.exit_code, "part of its genesis" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "part of their genesis" in refused.stderr) == (1, True)
 
 
 @pytest.mark.extended
