@@ -102,7 +102,7 @@ class TitleStory:
         target = Target(self.client, LOGISTICS if source == TRADE else TRADE)
         journal = stack.enter_context(journal_of(target, self.keys[key], f"relay from {source}", folder, None))
         sending = JournaledSending(target, self.keys[key], journal, Patience(30))
-        return Carrier(Source(self.client, source), target, sending, lambda carried: None, settles=source == TRADE)
+        return Carrier(Source(self.client, source), target, sending, lambda carried: None)
 
     def unused_number(self) -> int:
         """The first number nobody used: the story can be told again on the same network."""

@@ -24,6 +24,7 @@ from dawan_node.modules.light_client import Client, Commitment, Reservation
 from dawan_node.modules.light_client import module as light_client
 from dawan_node.modules.light_client.reservations import commitment_name
 from dawan_node.modules.receivable import module as receivable
+from dawan_node.modules.receivable import version_2
 from dawan_node.modules.receivable.entities import TitleSecurity
 from dawan_node.modules.refdata import module as refdata
 from dawan_node.modules.title import module as title_module
@@ -32,7 +33,7 @@ from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.channel_proofs import Prover
-from dawan_node.testing.module_kit import DAY_MS, ModuleKit
+from dawan_node.testing.module_kit import DAY_MS, ModuleKit, private_key_of, seat_args
 from dawan_node.testing.trade import Trade
 from tests.modules.lc_kit import Desk
 from tests.modules.refdata_kit import Reference
@@ -64,6 +65,11 @@ SHIPPERS: Final = {
     "buyer": ("mo", ["buyer"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["terminal"]),
+}
+#: Where everything is one channel there is a central bank, and the seller's organisation has a bank of its own.
+OFFICES: Final = {
+    "pboc-gz": ("hq", ["pboc"]),
+    "settle-sz": ("sz", ["settlement_bank"]),
 }
 #: Who can get a title that secures or is presented: the seller's choice of banks on the titles' channel.
 BANKS: Final = ["bank-hk", "bank-gz"]
@@ -137,8 +143,8 @@ def _together() -> tuple[ModuleKit, ModuleKit]:
 
 @functools.cache
 def _alone() -> ModuleKit:
-    people = {**SHIPPERS, **TRADERS}
-    modules: list[Module] = [lc, receivable, title_module, kernel, light_client]
+    people = {**SHIPPERS, **TRADERS, **OFFICES}
+    modules: list[Module] = [lc, version_2, title_module, kernel, light_client]
     reference = Reference(*modules, people=people)
     reference.seed("calendar_cn", "calendar_hk", "currency")
     passed_by_vote(reference.kit, "title", "propose_carrier", code=CARRIER, org="hk", public_key=CARRIER_KEY.public_key)
@@ -181,6 +187,18 @@ class Place:
         """Who has the title locked now; empty for nobody."""
         found = self.kit.get(Lock, key_of("title", title))
         return found.owner if found is not None and self.kit.time_ms < found.until_ms else ""
+
+
+def rekey(place: Place, seed: str = "new") -> None:
+    """Another key for a validator of a channel: its epoch ends."""
+    kit, key = place.kit, private_key_of(f"gz1 {seed}")
+    for person, command, args in (
+        ("gz-admin", "propose_validator_key", seat_args(kit.genesis, f"key-{seed}", "gz1", key)),
+        *((f"{org}-admin", "vote", {"proposal": f"key-{seed}", "approve": True}) for org in ("gz", "hk", "mo")),
+        ("gz-admin", "enact", {"proposal": f"key-{seed}"}),
+    ):
+        assert kit.run(person, command, args, module="governance").code == 0
+    place.prover.add_key(key)
 
 
 class Channels:

@@ -14,7 +14,7 @@ from dawan_node.relay.follower import Follower
 from dawan_node.relay.refusals import Reason, RelayRefused
 from dawan_node.rpc.client import RpcError, Unreachable
 from dawan_node.rpc.values import to_hex
-from tests.modules.channels_kit import HOUR_MS, Channels
+from tests.modules.channels_kit import HOUR_MS, Channels, rekey
 from tests.relay.kit_node import KitNode, KitSending
 
 
@@ -22,13 +22,20 @@ class Watch:
     """A follower whose rests are counted, and whose clock stands still but for them. ``acts`` run at each rest; with
     the last one it stops."""
 
-    def __init__(self, two: Channels, node: KitNode, sending: KitSending, **options: Any) -> None:
+    def __init__(
+        self,
+        two: Channels,
+        node: KitNode,
+        sending: KitSending,
+        way: tuple[str, str] = ("trade", "logistics"),
+        **options: Any,
+    ) -> None:
         self.rests: list[float] = []
         self.told: list[str] = []
         self.now_s = 0.0
         self.acts: list[Callable[[], None]] = []
         self.ticks = 0
-        carrier = node.carrier("trade", "logistics", sending)
+        carrier = node.carrier(*way, sending)
         self.follower = Follower(
             carrier,
             interval_s=2,
@@ -257,3 +264,10 @@ def test_a_proof_that_cannot_be_had_is_told_once_and_holds_up_nobody_else(two: C
     watch.run(two.logistics.tick, two.logistics.tick)
     assert (two.reservation(first).state, two.reservation(second).state) == ("RESERVED", "CONFIRMED")
     assert len([text for text in watch.told if first in text]) == 1
+
+
+def test_a_channel_without_titles_is_kept_in_the_others_newest_epoch(two: Channels, node: KitNode) -> None:
+    sending = KitSending(two.trade)
+    Watch(two, node, sending, ("logistics", "trade")).run(lambda: rekey(two.logistics), nothing)
+    assert [each.command for each in sending.sent] == ["advance_client"]
+    assert two.client(two.trade, "logistics").epoch == 1

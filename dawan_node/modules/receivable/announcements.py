@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Meta, Page, Params, QueryContext, key_of, replace
 from dawan_node.modules.receivable.cash import Cash, ConfirmedCash
-from dawan_node.modules.receivable.checks import existing
+from dawan_node.modules.receivable.checks import existing_announcement
 from dawan_node.modules.receivable.declaration import ReceiptConfirmed, module
 from dawan_node.modules.receivable.declarations import CollectExport, collect_export
 from dawan_node.modules.receivable.entities import Announcement, CashReference
@@ -52,7 +52,7 @@ class AnnouncementsOf(Params):
 @module.command("confirm_receipt", args=ConfirmReceipt, roles=())
 def confirm_receipt(ctx: Context, args: ConfirmReceipt) -> None:
     """The payee says that an announced payment came: it settles now what it was announced for."""
-    found = existing(ctx, Announcement, args.announcement)
+    found = existing_announcement(ctx, args.announcement)
     ctx.require(found.state == "ANNOUNCED", "E_ANNOUNCEMENT_STATE")
     ctx.require(found.payee == ctx.sender.name, "E_NOT_PARTY")
     discharge = _DISCHARGES.get(found.command)

@@ -24,7 +24,9 @@ from dawan_node.modules.receivable.assets import (
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, ConfirmedCash, use_cash
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
-    existing,
+    existing_financing,
+    existing_invoice,
+    existing_voucher,
     financing_of_sender,
     reference,
 )
@@ -42,10 +44,8 @@ from dawan_node.modules.receivable.entities import (
     Financing,
     FinancingKind,
     FinancingState,
-    Invoice,
     InvoiceState,
     LockPurpose,
-    Voucher,
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
@@ -75,7 +75,7 @@ class RegisterMovables(Args):
 @module.command("fund_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
 def fund_financing(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests that the financier paid the borrower; the asset changes hands or is pledged."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
@@ -113,7 +113,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
 @module.command("repay_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
 def repay_financing(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests that the borrower paid back a loan or a recourse claim."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     in_recourse = financing.state == FinancingState.RECOURSE
     lent = financing.state in (FinancingState.FUNDED, FinancingState.OVERDUE)
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
@@ -145,7 +145,7 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
 def account_title(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests what somebody paid the financier for the goods whose title it took, once: it pays the
     debt, and what is more is the borrower's."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
     # A price that the financier makes with itself would say nothing of what the goods are worth.
     ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
@@ -204,10 +204,10 @@ def claim_recourse(ctx: Context, args: OneFinancing) -> None:
     if is_on_declaration(financing):
         ctx.require(ctx.business_date > financing.maturity, "E_RECOURSE")
     elif financing.presented:
-        invoice = existing(ctx, Invoice, financing.asset)
+        invoice = existing_invoice(ctx, financing.asset)
         ctx.require(financing.recourse and ctx.business_date > invoice.due_date, "E_RECOURSE")
     else:
-        voucher = existing(ctx, Voucher, financing.asset)
+        voucher = existing_voucher(ctx, financing.asset)
         if financing.kind == FinancingKind.PLEDGE:
             collectable = ctx.business_date > financing.maturity or ctx.business_date >= voucher.due_date
             ctx.require(collectable, "E_RECOURSE")
@@ -248,7 +248,7 @@ def register_movables(ctx: Context, args: RegisterMovables) -> None:
 def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     """Book money that reached the financier through the asset itself; at zero the financing is over. What a pledge
     brings beyond its debt is owed back to the borrower; what was bought is the financier's whole."""
-    financing = existing(ctx, Financing, financing_id)
+    financing = existing_financing(ctx, financing_id)
     if financing.state not in OPEN_STATES:
         return
     if financing.kind == FinancingKind.PLEDGE:
@@ -273,7 +273,7 @@ def _with_interest(ctx: Context, financing: Financing) -> int:
 
 
 def _buy_invoice(ctx: Context, financing: Financing) -> int:
-    invoice = existing(ctx, Invoice, financing.asset)
+    invoice = existing_invoice(ctx, financing.asset)
     ctx.require(ctx.business_date <= invoice.due_date, "E_MATURED")
     ctx.put(
         replace(
@@ -290,7 +290,7 @@ def _buy_invoice(ctx: Context, financing: Financing) -> int:
 
 def _take_voucher(ctx: Context, financing: Financing) -> int:
     """Move or pledge the voucher; what the financier will receive in the end, in minor units."""
-    voucher = existing(ctx, Voucher, financing.asset)
+    voucher = existing_voucher(ctx, financing.asset)
     # The lock keeps others out, but the due date may have passed since, and the holder may have declared default.
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
     if financing.kind == FinancingKind.PLEDGE:
@@ -317,11 +317,11 @@ def _give_back(ctx: Context, financing: Financing) -> None:
         give_back_declaration(ctx, financing)
         return
     if financing.presented:
-        invoice = existing(ctx, Invoice, financing.asset)
+        invoice = existing_invoice(ctx, financing.asset)
         unpaid = replace(invoice, state=InvoiceState.CONFIRMED, used_minor=0, payee=financing.borrower, financing="")
         ctx.put(unpaid)
         return
-    voucher = existing(ctx, Voucher, financing.asset)
+    voucher = existing_voucher(ctx, financing.asset)
     if financing.kind == FinancingKind.PLEDGE:
         state = VoucherState.ACTIVE if voucher.state == VoucherState.PLEDGED else voucher.state
         ctx.put(replace(voucher, state=state, holder=financing.borrower, pledge=""))
