@@ -92,7 +92,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Some 300,000 objects of modules and tests stay to the end: the collector need not go over them again and again."""
+    """Some 300,000 objects of modules and tests stay to the end: the collector need not go over them again."""
     gc.collect()
     gc.freeze()
 
