@@ -19,6 +19,7 @@ import msgspec
 
 from dawan_node.execution.keys import Part
 from dawan_node.execution.lint_patterns import is_anchored, open_repeats, slow_pattern
+from dawan_node.execution.type_descriptions import describe_type
 from dawan_node.primitives.encoding import DEPTH_MAX, INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
@@ -160,7 +161,7 @@ def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> Shape:
 
     With ``frozen`` no value may be mutable either, so there are no maps. Raises DeclarationError.
     """
-    return _TypeWalk(frozen).check(msgspec.inspect.type_info(kind), kind.__name__, frozenset())
+    return _TypeWalk(frozen).check(describe_type(kind), kind.__name__, frozenset())
 
 
 def _unwalked_max(shape: Shape) -> int:

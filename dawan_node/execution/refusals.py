@@ -8,7 +8,9 @@ module's reasons. What is not on the list cannot come, because a text that no me
 
 So it is an upper bound, and it rests on what ``lint`` guarantees of modules: no ``getattr``, no ``eval``, no special
 methods that run unseen. Where it does not understand something it takes everything: an attribute may be any method of
-that name, a function's name that is not written out in ``ctx.call`` any export whose name stands in what was read.
+that name, a function's name that is not written out in ``ctx.call`` any export whose name stands in what was read. Of a
+table by type (``{Invoice: "E_UNKNOWN_INVOICE", ...}``) that is only looked up in, those entries count whose type is
+mentioned too, in code or as the type of a field of what is: no other object can be the key.
 Texts that are put together of parts are out of its reach, and refused (``DeclarationError``) where they begin like a
 reason. The module kit checks every refusal of every test against it (``testing.refusal_watch``).
 
@@ -47,7 +49,11 @@ class _Facts:
 
     names: set[str] = field(default_factory=set)
     attributes: set[tuple[str, str]] = field(default_factory=set)  # (name before the dot or empty, name behind it)
+    looked_up: set[str] = field(default_factory=set)  # of the names those that are only subscripted or asked by ``get``
     texts: set[str] = field(default_factory=set)
+    entries: list[tuple[str, _Facts]] = field(
+        default_factory=list
+    )  # of a table by type: name of the type, what it gives
     calls: list[_Call] = field(default_factory=list)
 
 
@@ -106,15 +112,15 @@ class _File:
                     self.facts[(statement.name, each.name)] = _facts_of_function(self.name, each)
                 elif not isinstance(each, ast.Assign | ast.AnnAssign):
                     body.append(each)
-                elif each.value is not None:
-                    body.append(each.value)  # neither the field's own name nor its type
+                else:  # not the field's own name
+                    body += [part for part in (each.value, getattr(each, "annotation", None)) if part is not None]
             self.facts[("", statement.name)] = _facts_of(self.name, body)
         elif isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             value = statement.value
             # The module object: its texts are sentences and declarations. Who reads its ``errors`` may give any.
             is_module = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Module"
-            facts = _Facts() if value is None or is_module else _facts_of(self.name, [value])
+            facts = _Facts() if value is None or is_module else _facts_of_value(self.name, value)
             for target in targets:
                 for node in ast.walk(target):
                     if isinstance(node, ast.Name):
@@ -133,9 +139,11 @@ def _facts_of_function(file: str, function: ast.FunctionDef | ast.AsyncFunctionD
     parameters = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
     local = {each.arg for each in parameters if each is not None} | _assigned(function.body)
     facts.names -= local
+    facts.looked_up -= local
     facts.attributes = {("" if name in local else name, attribute) for name, attribute in facts.attributes}
     outside = _facts_of(file, defaults)
     facts.names |= outside.names
+    facts.looked_up -= outside.names
     facts.attributes |= outside.attributes
     facts.texts |= outside.texts
     return facts
@@ -154,13 +162,30 @@ def _assigned(body: Sequence[ast.AST]) -> set[str]:
     return found
 
 
+def _facts_of_value(file: str, value: ast.expr) -> _Facts:
+    """What a name of a file stands for; a table by type is kept apart by entry."""
+    table = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 and not value.keywords else value
+    if not isinstance(table, ast.Dict) or not all(isinstance(key, ast.Name) for key in table.keys):
+        return _facts_of(file, [value])
+    keys = [key.id for key in table.keys if isinstance(key, ast.Name)]
+    return _Facts(entries=[(key, _facts_of(file, [given])) for key, given in zip(keys, table.values, strict=True)])
+
+
 def _facts_of(file: str, nodes: Iterable[ast.AST]) -> _Facts:
     facts = _Facts()
+    plain: set[str] = set()
+    looked_up: set[int] = set()  # places of names in the file
     for top in nodes:
         for node in ast.walk(top):
             match node:
+                case ast.Subscript(value=ast.Name() as table, ctx=ast.Load()):
+                    looked_up.add(table.lineno << 16 | table.col_offset)
+                case ast.Call(func=ast.Attribute(value=ast.Name() as table, attr="get")):
+                    looked_up.add(table.lineno << 16 | table.col_offset)
                 case ast.Name(id=name):
                     facts.names.add(name)
+                    if node.lineno << 16 | node.col_offset not in looked_up:
+                        plain.add(name)
                 case ast.Attribute(value=ast.Name(id=name), attr=attribute):
                     facts.attributes.add((name, attribute))
                 case ast.Attribute(attr=attribute):
@@ -171,6 +196,7 @@ def _facts_of(file: str, nodes: Iterable[ast.AST]) -> _Facts:
                     raise DeclarationError(f"{file}, line {node.lineno}: a reason is written out, not put together")
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "call":
                 facts.calls.append(_called(file, node))
+    facts.looked_up = facts.names - plain
     return facts
 
 
@@ -216,21 +242,25 @@ class Source:
 
         Raises DeclarationError when a command's function is not in what was read.
         """
-        return {name: self._reasons(module, modules, command.function) for name, command in module.commands.items()}
+        return {
+            name: self._reasons(module, modules, command.function, command.args)
+            for name, command in module.commands.items()
+        }
 
     def export_refusals(self, module: Module, modules: Mapping[str, Module]) -> Refusals:
         """The same of every function that ``module`` exports."""
         return {name: self._reasons(module, modules, function) for name, function in module.exports.items()}
 
     def _reasons(
-        self, module: Module, modules: Mapping[str, Module], function: Callable[..., Any]
+        self, module: Module, modules: Mapping[str, Module], function: Callable[..., Any], *types: type[Any]
     ) -> tuple[tuple[str, str], ...]:
         inner = function.function if isinstance(function, Metered) else function
         start = _Place(inner.__module__, inner.__qualname__)
         if self.facts(start) is None:
             raise DeclarationError(f"{start.file}.{start.name} is not in the code of {module.name}")
         walk = _Walk(self, modules)
-        walk.enter(module.name, start)
+        for place in (start, *[_Place(each.__module__, each.__qualname__) for each in types]):
+            walk.enter(module.name, place)
         walk.finish()
         found = walk.reasons
         order = [module.name, *sorted(found.keys() - {module.name})]
@@ -288,6 +318,8 @@ class _Walk:
         self._seen: set[tuple[str, _Place]] = set()
         self._left: list[tuple[str, _Place]] = []
         self._texts: dict[str, set[str]] = {}  # by module at work
+        self._tables: list[tuple[str, str, str, _Facts]] = []  # (module at work, file, type, what it gives)
+        self._whole: set[tuple[str, _Place]] = set()  # tables by type that are not only looked up in
         self._unnamed: set[tuple[str, str]] = set()  # (module at work, module it calls by a name not written out)
         self.reasons: dict[str, set[str]] = {}
 
@@ -302,14 +334,25 @@ class _Walk:
         while self._left:
             while self._left:
                 self._visit(*self._left.pop())
+            live = {place for _, place in self._seen}
+            for table in self._tables[:]:
+                module, file, name, facts = table
+                key = self._source.defined(file, name)
+                if not isinstance(key, _Place) or key in live:
+                    self._tables.remove(table)
+                    self._take(module, file, facts)
             for module, callee in self._unnamed:
                 for name in self._modules[callee].exports.keys() & self._texts.get(module, set()):
                     self._enter_export(callee, name)
 
     def _visit(self, module: str, place: _Place) -> None:
         facts = self._source.facts(place)
-        if facts is None:
-            return
+        if facts is not None:
+            self._take(module, place.file, facts)
+            self._tables += [(module, place.file, name, given) for name, given in facts.entries]
+
+    def _take(self, module: str, file: str, facts: _Facts) -> None:
+        """All that code mentions which runs in a module's context."""
         self._texts.setdefault(module, set()).update(facts.texts)
         errors = self._modules[module].errors
         found = {text for text in facts.texts if _REASON.fullmatch(text) is not None and text in errors}
@@ -318,9 +361,9 @@ class _Walk:
         if found:
             self.reasons.setdefault(module, set()).update(found)
         for name in facts.names:
-            self._mention(module, self._source.defined(place.file, name))
+            self._mention(module, self._source.defined(file, name), whole=name not in facts.looked_up)
         for base, attribute in facts.attributes:
-            of = self._source.defined(place.file, base) if base else None
+            of = self._source.defined(file, base) if base else None
             if isinstance(of, str):
                 self._mention(module, self._source.defined(of, attribute))
                 continue
@@ -339,9 +382,14 @@ class _Walk:
             else:
                 self._unnamed.add((module, callee.name))
 
-    def _mention(self, module: str, found: _Place | str | None) -> None:
+    def _mention(self, module: str, found: _Place | str | None, whole: bool = True) -> None:
         if isinstance(found, _Place):
             self.enter(module, found)
+            facts = self._source.facts(found)
+            if whole and facts is not None and (module, found) not in self._whole:
+                self._whole.add((module, found))
+                for _, given in facts.entries:
+                    self._take(module, found.file, given)
             for method in self._source.special_methods(found):
                 self.enter(module, method)
 

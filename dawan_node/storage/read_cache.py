@@ -15,7 +15,7 @@ under way nothing is remembered, and a reader remembers only what it read with n
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -75,14 +75,6 @@ class ReadCache:
             self._young_bytes += len(key) + (len(value) if value else 0) + _ENTRY_BYTES
             if self._young_bytes > self._generation_bytes_max:
                 self._age()
-
-    def forget(self, keys: Iterable[bytes]) -> None:
-        """Know nothing about these keys any more: they are written by other means than a commit."""
-        with self._lock:
-            for key in keys:
-                self._young.pop(key, None)
-                self._old.pop(key, None)
-            self.ticket += 1
 
     def begin_commit(self, changes: Mapping[bytes, bytes | None]) -> None:
         """``changes`` are about to be written: know nothing about their keys, and remember nothing new."""

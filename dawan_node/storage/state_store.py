@@ -122,8 +122,7 @@ class StateStore:
 
     def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
         """``valid_until_ms`` of the transaction that used this nonce, None when none did that could still matter."""
-        # Asked on the way into the pool, again for the block, and once more when it is stored: remembered like a value.
-        value = self._current(schema.NONCE + schema.nonce_suffix(public_key, nonce))
+        value = self._store.get(schema.NONCE + schema.nonce_suffix(public_key, nonce))
         return _live_nonce(value, self._head)
 
     def at(self, height: int) -> StateView:
@@ -165,8 +164,8 @@ class StateStore:
         else:
             self._write_with_images(changes, fresh, puts, height, staged)
             oldest = self._prune(reader, puts, before.history_from, height)
-        self._expire_nonces(reader, fresh, puts, decided_timestamp_ms)
-        self._write_nonces(fresh, puts, changes.nonces, staged)
+        self._expire_nonces(reader, puts, decided_timestamp_ms)
+        self._write_nonces(reader, puts, changes.nonces)
         head = StateHead(height, oldest, decided_timestamp_ms)
         puts.append((schema.STATE_HEAD_KEY, _encoder.encode(head)))
         self._pending = head
@@ -244,18 +243,14 @@ class StateStore:
         """What ``changes`` would change, without what stays the same. Not while a commit is under way, but for that of
         the blocks in ``staged``."""
         keys, images, values = self._columns(changes)
-        rows = zip(keys, values, images, self._before(keys, staged), strict=True)
-        return [row for row in rows if row[1] != row[3]]
-
-    def _before(self, keys: Sequence[bytes], staged: StagedWrites | None) -> list[bytes | None]:
-        """What stands under ``keys`` now, and that with ``staged`` laid over it."""
         before = self._cache.get_many(keys)
         if staged is not None and self._fresh:
             before = [staged.changed(key, old) for key, old in zip(keys, before, strict=True)]
         for position in [position for position, value in enumerate(before) if value is MISSING]:
             # Not remembered in the cache: a commit is about to change it.
             before[position] = self._store.get(keys[position])
-        return before  # type: ignore[return-value]  # nothing is missing any more
+        rows = zip(keys, values, images, before, strict=True)
+        return [row for row in rows if row[1] != row[3]]  # type: ignore[misc]
 
     def _columns(self, changes: StateChanges) -> tuple[list[bytes], list[bytes], list[bytes | None]]:
         """Current key, image key without height, and new value of everything that changes."""
@@ -290,47 +285,36 @@ class StateStore:
             puts.append((schema.IMAGE_LIST + suffix, None))
         return oldest
 
-    def _expire_nonces(
-        self, reader: KeyValueReader, fresh: dict[bytes, bytes | None], puts: list[Put], now_ms: int
-    ) -> None:
+    def _expire_nonces(self, reader: KeyValueReader, puts: list[Put], now_ms: int) -> None:
         start = schema.NONCE_EXPIRY + _after(self._expired_ms)
         expired = reader.iterate(prefix=schema.NONCE_EXPIRY, start=start, stop=schema.NONCE_EXPIRY + _after(now_ms))
         keys = [key for _, (key, _) in zip(range(_EXPIRED_NONCES_PER_COMMIT), expired, strict=False)]
         for key in keys:
-            used = schema.NONCE + key[1 + schema.HEIGHT_BYTES :]
             puts.append((key, None))
-            puts.append((used, None))
-            fresh[used] = None
+            puts.append((schema.NONCE + key[1 + schema.HEIGHT_BYTES :], None))
         if len(keys) < _EXPIRED_NONCES_PER_COMMIT:
             self._expired_ms = max(self._expired_ms, now_ms)
 
     def nonce_puts(self, nonces: Iterable[tuple[bytes, bytes, int]]) -> list[Put]:
-        """Entries that make these nonces used, for a state whose blocks are not executed here. Write them before
-        anything is read again."""
+        """Entries that make these nonces used, for a state whose blocks are not executed here."""
         puts: list[Put] = []
-        fresh: dict[bytes, bytes | None] = {}
-        self._write_nonces(fresh, puts, list(nonces), None)
-        self._cache.forget(fresh)
+        self._write_nonces(self._store, puts, nonces)
         return puts
 
     def _write_nonces(
-        self,
-        fresh: dict[bytes, bytes | None],
-        puts: list[Put],
-        nonces: Sequence[tuple[bytes, bytes, int]],
-        staged: StagedWrites | None,
+        self, reader: KeyValueReader, puts: list[Put], nonces: Iterable[tuple[bytes, bytes, int]]
     ) -> None:
-        if any(len(nonce) != schema.NONCE_BYTES for _, nonce, _ in nonces):
-            raise ValueError(f"a nonce that has not {schema.NONCE_BYTES} bytes")
-        suffixes = [schema.nonce_suffix(public_key, nonce) for public_key, nonce, _ in nonces]
-        keys = [schema.NONCE + suffix for suffix in suffixes]
-        for use, suffix, key, earlier in zip(nonces, suffixes, keys, self._before(keys, staged), strict=True):
+        for public_key, nonce, valid_until_ms in nonces:
+            if len(nonce) != schema.NONCE_BYTES:
+                raise ValueError(f"a nonce of {len(nonce)} bytes")
+            suffix = schema.nonce_suffix(public_key, nonce)
+            key = schema.NONCE + suffix
             # An expired use that still waits for its removal must not take the new one with it.
+            earlier = reader.get(key)
             if earlier is not None:
                 puts.append((schema.NONCE_EXPIRY + earlier + suffix, None))
-            valid_until_ms = use[2]
             self._expired_ms = min(self._expired_ms, valid_until_ms - 1)
-            valid_until = fresh[key] = schema.height_bytes(valid_until_ms)
+            valid_until = schema.height_bytes(valid_until_ms)
             puts.append((key, valid_until))
             puts.append((schema.NONCE_EXPIRY + valid_until + suffix, b""))
 

@@ -43,13 +43,14 @@ def reasons(
     }
 
 
-def shop(body: str, *, before: str = "", more: str = "") -> str:
+def shop(body: str, *, before: str = "", more: str = "", field: str = "") -> str:
     """A module with one command ``buy``."""
     return f"""
 {before}
 module = Module("shop", version=1, entities=(), {ERRORS}, {more})
 class Buy(Args):
     what: ShortText
+    {field}
 @module.command("buy", args=Buy, roles=ANY_ROLE)
 def buy(ctx: Context, args: Buy) -> None:
     \"\"\"Buy. E_UNUSED is no reason of it, whatever this text says: 'E_UNUSED'.\"\"\"
@@ -59,6 +60,7 @@ def buy(ctx: Context, args: Buy) -> None:
 
 HELPERS = """
 from enum import Enum
+from types import MappingProxyType
 class Flaw(Enum):
     OLD = "E_A"
     NEW = "E_B"
@@ -74,6 +76,18 @@ class Shelf:
     @property
     def what(self):
         return self.untouched
+class Red: pass
+class Blue(Args):
+    shade: int
+class Green: pass
+KINDS = MappingProxyType({Red: "E_A", Blue: "E_B", Green: "E_C"})
+def missing(ctx, kind):
+    ctx.fail(KINDS[kind])
+def asked(ctx, kind):
+    ctx.fail(KINDS.get(kind, "E_D"))
+def any_of_them(ctx):
+    for kind, reason in KINDS.items():
+        ctx.fail(reason)
 TABLE = {"old": "E_A", "new": "E_B"}
 def require(ctx, condition, reason="E_C"):
     ctx.require(condition, reason)
@@ -102,14 +116,18 @@ def untouched(ctx):
         ("    ctx.require(args.what != module.name, 'E_A')", ["E_A"]),
         ("    ctx.fail(sorted(module.errors)[0])", ["E_A", "E_B", "E_C", "E_D", "E_UNUSED"]),
         ("    ctx.fail(helpers.Shelf().what)", []),
+        ("    helpers.missing(ctx, helpers.Red)  # or what the arguments hold", ["E_A", "E_B"]),
+        ("    helpers.asked(ctx, type(args.colour))", ["E_B", "E_D"]),
+        ("    helpers.any_of_them(ctx)", ["E_A", "E_B", "E_C"]),
+        ("    ctx.fail(helpers.KINDS[args.what])", ["E_A", "E_B", "E_C"]),
         ("    ctx.emit(args)", []),
     ],
 )
 def test_every_way_of_a_reason_to_fail_is_found_and_nothing_that_is_not_mentioned(
     monkeypatch: pytest.MonkeyPatch, body: str, expected: list[str]
 ) -> None:
-    before = "import helpers\nfrom helpers import require, untouched, Judge as made"
-    found = reasons(monkeypatch, {"helpers": HELPERS, "shop": shop(body, before=before)})
+    before = "import helpers\nfrom helpers import require, untouched, Blue, Judge as made"
+    found = reasons(monkeypatch, {"helpers": HELPERS, "shop": shop(body, before=before, field="colour: Blue")})
     assert found == {"buy": expected}
 
 

@@ -24,6 +24,7 @@ from dawan_node.modules.light_client import Client, Commitment, Reservation
 from dawan_node.modules.light_client import module as light_client
 from dawan_node.modules.light_client.reservations import commitment_name
 from dawan_node.modules.receivable import module as receivable
+from dawan_node.modules.receivable import version_2
 from dawan_node.modules.receivable.entities import TitleSecurity
 from dawan_node.modules.refdata import module as refdata
 from dawan_node.modules.title import module as title_module
@@ -49,6 +50,7 @@ TRADERS: Final = {
     "bank-hk": ("hk", ["bank"]),
     "bank-mo": ("mo", ["bank"]),
     "settle-bank": ("hq", ["settlement_bank"]),
+    "settle-hk": ("hk", ["settlement_bank"]),
     "customs-gz": ("hq", ["customs"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["forwarder"]),
@@ -63,6 +65,11 @@ SHIPPERS: Final = {
     "buyer": ("mo", ["buyer"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["terminal"]),
+}
+#: Where everything is one channel there is a central bank, and the seller's organisation has a bank of its own.
+OFFICES: Final = {
+    "pboc-gz": ("hq", ["pboc"]),
+    "settle-sz": ("sz", ["settlement_bank"]),
 }
 #: Who can get a title that secures or is presented: the seller's choice of banks on the titles' channel.
 BANKS: Final = ["bank-hk", "bank-gz"]
@@ -136,8 +143,8 @@ def _together() -> tuple[ModuleKit, ModuleKit]:
 
 @functools.cache
 def _alone() -> ModuleKit:
-    people = {**SHIPPERS, **TRADERS}
-    modules: list[Module] = [lc, receivable, title_module, kernel, light_client]
+    people = {**SHIPPERS, **TRADERS, **OFFICES}
+    modules: list[Module] = [lc, version_2, title_module, kernel, light_client]
     reference = Reference(*modules, people=people)
     reference.seed("calendar_cn", "calendar_hk", "currency")
     passed_by_vote(reference.kit, "title", "propose_carrier", code=CARRIER, org="hk", public_key=CARRIER_KEY.public_key)

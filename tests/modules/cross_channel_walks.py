@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 from random import Random
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from dawan_node.execution.module import key_of
+from dawan_node.modules.lc.entities import DRAWN_STATES, BoundTitle, Reimbursement, ReimbursementState
 from dawan_node.modules.light_client import Commitment, Reservation, lock_owner
-from dawan_node.modules.receivable.entities import Financing
+from dawan_node.modules.receivable.entities import Financing, Surplus
 from dawan_node.testing.module_kit import DAY_MS
 from tests.modules.channels_kit import HOUR_MS, Channels, Place, seats
 from tests.modules.walk_shards import Lengths, Walks
@@ -25,11 +26,14 @@ TITLES = ("SMDG-HMM/HKG-1", "SMDG-HMM/HKG-2")
 #: Mostly little passes; sometimes a term is over, a receivable due, or a lock.
 PASSES = (HOUR_MS, HOUR_MS, HOUR_MS, 20 * HOUR_MS, 73 * HOUR_MS, 73 * HOUR_MS, 20 * DAY_MS, 181 * DAY_MS)
 
+Kind = Literal["", "LENT", "HONOURED"]
+KINDS: Final[tuple[Kind, ...]] = ("", "LENT", "HONOURED")
+
 
 @functools.cache
-def beginning(lent: bool) -> Channels:
-    """Two titles, two credits, two invoices; ``lent``: a bank paid out on the first invoice
-    and the first title, and was not repaid."""
+def beginning(kind: Kind) -> Channels:
+    """Two titles, two credits, two invoices; ``LENT``: a bank paid out on the first invoice and the first title, and
+    was not repaid; ``HONOURED``: it honoured documents with the first title, and has it."""
     two = Channels()
     for title in TITLES:
         two.title(title.partition("/")[2])
@@ -37,7 +41,7 @@ def beginning(lent: bool) -> Channels:
         two.desk.credit(number=credit.partition("/")[2])
     two.factoring.invoice("INV-1", seller="seller-a")
     two.factoring.invoice("INV-2", seller="seller-a", minor=7_000_00)
-    if lent:
+    if kind == "LENT":
         reservation = two.reserve(TITLES[0], FINANCINGS[0], "receivable.financing")
         proof = two.reservation_proof(reservation)
         invoice = next(each.invoice for each in invoices_of(two) if each.number == "INV-1")
@@ -47,14 +51,22 @@ def beginning(lent: bool) -> Channels:
         two.fund(FINANCINGS[0])
         two.pass_time(days=181)
         two.trade.ok("bank-hk", "receivable", "claim_recourse", financing=FINANCINGS[0])
-        LENT.append((reservation, proof))
+        BEGUN.append((kind, reservation, proof))
+    if kind == "HONOURED":
+        reservation = two.reserve(TITLES[0], CREDITS[0])
+        proof = two.reservation_proof(reservation)
+        presentation = two.present(CREDITS[0], 30_000_00, proof=proof)
+        two.desk.comply(presentation)
+        two.desk.honour(presentation)
+        two.settle(reservation)
+        BEGUN.append((kind, reservation, proof))
     for place in (two.logistics, two.trade):
         place.kit.check_what_changes()
     return two
 
 
-#: The reservation that the loan rests on, and its proof.
-LENT: list[tuple[str, bytes]] = []
+#: The reservation that a beginning rests on, and its proof.
+BEGUN: list[tuple[Kind, str, bytes]] = []
 
 
 def invoices_of(two: Channels) -> Any:
@@ -66,8 +78,8 @@ class World:
 
     def __init__(self, random: Random) -> None:
         self.random = random
-        lent = random.random() < 0.3
-        begun = beginning(lent)
+        (kind,) = random.choices(KINDS, (4, 3, 3))
+        begun = beginning(kind)
         self.two = Channels()
         self.two.logistics, self.two.trade = Place(begun.logistics.kit.copy()), Place(begun.trade.kit.copy())
         self.two.sea.kit.inner = self.two.logistics.kit
@@ -79,9 +91,13 @@ class World:
             for number, financing in enumerate(FINANCINGS)
         }
         #: (reservation, proof) that came from the titles' channel, and from the other one.
-        self.reserved: list[tuple[str, bytes]] = LENT[:] if lent else []
+        self.reserved: list[tuple[str, bytes]] = [
+            (reservation, proof) for of, reservation, proof in BEGUN if of == kind
+        ]
         self.outcomes: list[tuple[str, bytes]] = []
         self.names = [name for name, _ in self.reserved]
+        #: (presentation, proof) that the bank which honoured reserved the title once more, for its claim.
+        self.handed: list[tuple[str, bytes]] = []
 
     # -- one step
 
@@ -157,7 +173,8 @@ class World:
         if self.run(self.two.logistics, "relay", "title", "settle_title", **args):
             found = self.two.reservation(name)
             if found.state == "PASSED":
-                assert self.two.holder(found.asset) == found.recipient == "bank-hk"
+                assert self.two.holder(found.asset) == found.recipient
+                assert found.recipient == ("bank-gz" if found.purpose == "lc.reimbursement" else "bank-hk")
 
     def process(self) -> None:
         """The next thing that happens to a presentation or a financing; sometimes one that cannot."""
@@ -176,6 +193,9 @@ class World:
                 self.commit()
 
     def examine(self, name: str) -> None:
+        if self.two.desk.get(name).state in DRAWN_STATES:
+            self.reimburse(name)
+            return
         sensible = {
             "RECEIVED": ("find_complying", "find_complying", "refuse_presentation"),
             "COMPLYING": ("honour_presentation", "honour_presentation", "return_documents"),
@@ -186,6 +206,49 @@ class World:
         complying = self.two.desk.get(name).state == "COMPLYING"
         person = "seller-a" if complying and command == "return_documents" else "bank-hk"
         self.run(self.two.trade, person, "lc", command, presentation=name, **more)
+
+    def reimburse(self, name: str) -> None:
+        """The next thing that happens between the banks, and to the title on its channel."""
+        found = self.two.desk.get(name)
+        claim = self.two.trade.kit.get(Reimbursement, key_of(name))
+        one = {"presentation": name}
+        if claim is None or claim.state == ReimbursementState.WITHDRAWN:
+            self.hand_over(name)
+            return
+        amount = ["USD", found.amount.minor]
+        person, command, more = self.random.choice(
+            (
+                ("bank-cn", "accept_reimbursement", {}),
+                ("bank-cn", "refuse_reimbursement", {"findings": ["unsigned"]}),
+                ("bank-hk", "withdraw_reimbursement", {}),
+                ("settle-bank", "pay_reimbursement", {"cash": self.two.desk.cash("bank-cn", "bank-hk", amount)}),
+                ("settle-bank", "pay_reimbursement", {"cash": self.two.desk.cash("bank-cn", "bank-hk", amount)}),
+                ("settle-bank", "pay_presentation", {"cash": self.two.desk.cash("bank-hk", "seller-a", amount)}),
+                ("bank-cn", "release_documents", {}),
+            )
+        )
+        self.run(self.two.trade, person, "lc", command, **one, **more)
+
+    def hand_over(self, name: str) -> None:
+        """The bank that honoured gets the title, reserves it for its claim, and claims."""
+        proofs = [proof for presentation, proof in self.handed if presentation == name]
+        (bound,) = [each for each in self.two.trade.kit.entities(BoundTitle) if each.presentation == name]
+        commitment = self.two.trade.kit.get(Commitment, key_of(bound.commitment))
+        assert commitment is not None
+        if self.two.reservation(commitment.reservation).state != "PASSED" and self.random.random() < 0.8:
+            self.outcomes.append((commitment.reservation, self.two.commitment_proof(commitment.reservation)))
+            self.settle()
+        elif self.random.random() < (0.2 if proofs else 0.8):
+            until_ms = self.two.logistics.kit.time_ms + 300 * DAY_MS
+            more = {"recipients": ["bank-gz"], "until_ms": until_ms}
+            args = self.two.reserve_args(bound.title, name, "lc.reimbursement", **more)
+            if self.run(self.two.logistics, "bank-hk", "title", "reserve_title", **args):
+                self.names.append(f"bank-hk/{args['number']}")
+                self.handed.append((name, self.two.reservation_proof(self.names[-1])))
+        else:
+            args = {"presentation": name, "proofs": proofs[-1:]}
+            against = self.random.choice(("PAYMENT", "ACCEPTANCE"))
+            self.run(self.two.trade, "bank-hk", "lc", "claim_reimbursement", **args, against=against)
 
     def financing(self, name: str) -> Financing | None:
         return self.two.trade.kit.get(Financing, key_of(name))
@@ -198,6 +261,17 @@ class World:
             "FUNDED": ("settle_invoice", "claim_recourse", "take_title"),
             "RECOURSE": ("take_title", "settle_invoice"),
         }.get("" if found is None else found.state, ("take_title", "reject_financing"))
+        security = self.two.security(name)
+        if security == "TAKEN" and self.random.random() < 0.4:
+            goods = self.two.factoring.cash("core-1", "bank-hk", ["CNY", self.random.choice((1, 10**8, 2 * 10**9))])
+            self.run(self.two.trade, "settle-bank", "receivable", "account_title", financing=name, cash=goods)
+            return
+        owed = self.two.trade.kit.get(Surplus, key_of(name, "TITLE"))
+        if owed is not None and self.random.random() < 0.5:
+            back = self.two.factoring.cash("bank-hk", "seller-a", ["CNY", owed.amount.minor])
+            args = {"financing": name, "cash": back, "source": "TITLE"}
+            self.run(self.two.trade, "settle-bank", "receivable", "return_surplus", **args)
+            return
         command = self.random.choice(sensible)
         invoice = self.two.factoring.get_invoice(self.invoices[name])
         total = invoice.total.minor
@@ -301,6 +375,4 @@ def walk(seed: int, steps: int) -> World:
 
 
 #: Steps are blocks here, more or less.
-WALKS = Walks(
-    "light_client", lambda: [beginning(lent) for lent in (False, True)], walk, Lengths(4, 60), Lengths(20, 20)
-)
+WALKS = Walks("light_client", lambda: [beginning(kind) for kind in KINDS], walk, Lengths(4, 60), Lengths(20, 20))

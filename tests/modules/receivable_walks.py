@@ -51,10 +51,13 @@ def beginning(version: int) -> Supervised:
     desk = Supervised() if version == 1 else Strict(kernel, refdata, staff={"judge": ("hq", ["court"])})
     # Bought back by nobody: one that is worth what the bank owes, one that is worth more, one of which a part was paid.
     forgotten = [desk.voucher(f"O-{number}", minor=THOUSAND, due_date=desk.day(2)) for number in range(4)]
-    sold = [_sold(desk, f"F-O{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
+    sold = [_sold(desk, f"A-{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
+    owed = _to_announce(desk)
     desk.kit.pass_time(days=33)
+    if isinstance(desk, Strict):
+        _announced(desk, *owed)
     paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
     desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     similar = ""
@@ -96,9 +99,40 @@ def beginning(version: int) -> Supervised:
     desk.ok("bank-mo", "reserve_financing", financing=loan)
     desk.fund(loan)
     desk.ok("bank-mo", "claim_recourse", financing=loan)
-    desk.pay("settle_voucher", "core-1", "bank-mo", cny(100 * THOUSAND), voucher=enforced)
+    paid = desk.cash("core-1", "bank-mo", cny(100 * THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher=enforced, cash=paid)
+    if version > 1:
+        until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
+        for number in range(2):
+            asset = desk.voucher(f"Z-{number}", minor=100 * THOUSAND, due_date=desk.day(3))
+            args = {"module": "receivable", "asset": asset, "order": "O-S", "reason": "a claim", "until_ms": until_ms}
+            assert desk.kit.run("judge", "freeze_asset", args, module="kernel").code == 0
     desk.kit.check_what_changes()
     return desk
+
+
+def _to_announce(desk: Supervised) -> tuple[str, str, str]:
+    """A voucher that is offered on when it falls due, an invoice of which one half is a voucher, one that was sold."""
+    offered = desk.voucher("N-1", minor=THOUSAND, due_date=desk.day(2))
+    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
+    halved = desk.invoice("INV-N-2", minor=2 * THOUSAND)
+    desk.voucher("N-2", halved, minor=THOUSAND, due_date=desk.day(2))
+    sold = desk.invoice("INV-N-3", seller="supplier-b", due_date=desk.day(2))
+    sale = desk.apply_invoice("F-N", sold, "bank-mo", recourse=True)
+    desk.ok("bank-mo", "reserve_financing", financing=sale, related=True)
+    return offered, halved, desk.fund(sale)
+
+
+def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:
+    """Payments that only the payer's own bank speaks of: the payee confirms each of them, or does not."""
+    desk.ok("settle-bank", "settle_voucher", **desk.payment(offered))
+    desk.ok("settle-mo", "settle_voucher", **desk.payment("core-1/N-2"))
+    rest = desk.cash("core-1", "supplier-a", cny(THOUSAND))
+    desk.ok("settle-bank", "settle_invoice", invoice=halved, cash=rest)
+    desk.ok("bank-mo", "claim_recourse", financing=sale)
+    found = desk.financing(sale)
+    cash = desk.cash(found.borrower, "bank-mo", ["CNY", found.outstanding_minor])
+    desk.ok("settle-bank", "repay_financing", financing=sale, cash=cash)
 
 
 def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
@@ -121,9 +155,11 @@ class World:
             self.trade.kit.call(person, command, args, module="kernel" if command == "freeze_asset" else "")
             for person, command, args in calls
         ]
-        held = {key: self.where(key) for key in self.frozen()}
+        held = {key: (self.where(key), self.offered_to(key)) for key in self.frozen()}
         receipts = self.trade.kit.block(*fresh)
-        assert {key: self.where(key) for key in held} == held, "what a court froze moved"
+        for key, (place, offer) in held.items():
+            moved = self.where(key) != place or self.offered_to(key) not in ("", offer)
+            assert not moved, f"{key} is frozen and moved"
         for receipt, (_, command, _) in zip(receipts, calls, strict=True):
             assert receipt.code in (0, 2, 3), f"{command}: {receipt.reason}"
 
@@ -134,6 +170,11 @@ class World:
         """Vouchers and invoices that a court froze until after the next block."""
         next_ms = self.trade.kit.time_ms + 1_000
         return [each.asset for each in self.entities(Freeze) if next_ms < each.until_ms]
+
+    def offered_to(self, asset: str) -> str:
+        """To whom a voucher is offered; the offer may be taken back."""
+        voucher = self.trade.kit.get(Voucher, asset.encode())
+        return "" if voucher is None else voucher.offered_to
 
     def where(self, asset: str) -> tuple[Any, ...]:
         """Who has an asset, for which purpose, and whether it is over; a holder may say that it was not paid."""
@@ -153,7 +194,7 @@ class World:
         financings: list[Financing] = self.entities(Financing)
         makers: list[Maker] = [self.record]
         subject = what % 26
-        if subject == 25:
+        if subject == 25 or (subject in (15, 24) and c % 2 and self.entities(Announcement)):
             makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
         elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))

@@ -154,6 +154,18 @@ def test_a_title_that_the_issuing_bank_has_already_is_not_asked_for_again(one: C
     reimburse(one, presentation)
 
 
+def test_a_title_that_the_issuing_bank_hands_back_is_the_claimants_to_sell_and_to_claim_with(one: Channels) -> None:
+    title, presentation = honoured(one)
+    endorse(one, title, "bank-hk", "bank-cn")
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    one.desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, findings=["unsigned"])
+    endorse(one, title, "bank-cn", "bank-hk")
+    one.desk.ok("bank-hk", "withdraw_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "RETURNED")]
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "BOUND")]
+
+
 def test_claiming_and_selling_in_one_block_is_one_of_them_in_either_order(one: Channels) -> None:
     title, presentation = honoured(one)
     for claims_first in (True, False):

@@ -156,12 +156,12 @@ def replay_command(shard: Shard, seed: int) -> str:
 
 
 @contextmanager
-def counted(tally: Tally) -> Iterator[None]:
+def counted(tally: Tally) -> Iterator[Tally]:
     """Within, every block of every kit counts."""
     before = ModuleKit.witness
     ModuleKit.witness = lambda kit, execution, transactions: tally.watch(kit, execution, transactions)
     try:
-        yield
+        yield tally
     finally:
         ModuleKit.witness = before
 

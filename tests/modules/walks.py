@@ -19,6 +19,7 @@ from typing import Final
 from dawan_node.execution.registry import load_module
 from tests.modules import (
     cross_channel_walks,
+    kernel_walks,
     lc_walks,
     logistics_walks,
     receivable_walks,
@@ -42,6 +43,7 @@ from tests.modules.walk_tally import Tally
 WALKS: Final[dict[str, Walks]] = {
     walks.module: walks
     for walks in (
+        kernel_walks.WALKS,
         lc_walks.WALKS,
         cross_channel_walks.WALKS,
         logistics_walks.WALKS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dawan_node.testing.trade import BIC, cny
 from tests.modules.examples.notebook import Notebook
-from tests.modules.receivable_kit import MILLION
+from tests.modules.receivable_kit import MILLION, usd
 from tests.modules.receivable_strict import Strict
 
 
@@ -28,6 +28,22 @@ def _announcements(desk: Strict) -> None:
     desk.ok("bank-hk", "reserve_financing", financing=loan)
     desk.fund(loan)
     _confirmed(desk, "repay_financing", "supplier-b", "bank-hk", MILLION, "pay3", financing=loan)
+    # The voucher on half of an invoice is paid, then the other half; one is paid while it is offered to another.
+    half = desk.invoice("INV-4", minor=2 * MILLION)
+    desk.ok("settle-hq", "settle_voucher", **desk.payment(desk.due("V-4", MILLION, invoice=half)))
+    _confirmed(desk, "settle_invoice", "core-1", "supplier-a", MILLION, "pay4", invoice=half)
+    offered = desk.due("V-5")
+    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
+    desk.ok("supplier-a", "confirm_receipt", announcement=desk.announced(offered, "PAY 5"))
+    # A pledge that was enforced on its due date brings more than the debt.
+    loan = desk.apply("F-6", desk.due("V-6"), "supplier-a", "bank-hk", MILLION, kind="PLEDGE", rate_ppm=0)
+    desk.ok("bank-hk", "reserve_financing", financing=loan)
+    desk.ok("bank-hk", "claim_recourse", financing=desk.fund(loan))
+    desk.ok("bank-hk", "confirm_receipt", announcement=desk.announced("core-1/V-6", "PAY 6"))
+    # Money from a buyer abroad that is on the channel, and of the bank's organisation.
+    desk.ok(
+        "settle-bank", "collect_export", declaration=desk.declared(), cash=desk.cash("core-1", "exporter-a", usd(1))
+    )
 
 
 def _confirmed(desk: Strict, command: str, payer: str, payee: str, minor: int, reference: str, **subject: str) -> None:
