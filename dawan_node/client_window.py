@@ -77,7 +77,7 @@ class ClientWindow:
 
     def size(self, now_ms: int) -> int:
         """How many may wait now. It goes down when nothing is decided for long."""
-        return min(self._count_max, max(SIZE_MIN, self._per_s(now_ms) * TARGET_MS // 1_000))
+        return min(self._count_max, max(SIZE_MIN, self.per_s(now_ms) * TARGET_MS // 1_000))
 
     def is_open(self, waiting: int, own: int, organisations: int, now_ms: int) -> bool:
         """Whether one more may come in: ``waiting`` are here, ``own`` of the sender's organisation, one of
@@ -85,7 +85,8 @@ class ClientWindow:
         size = self.size(now_ms)
         return waiting < size or own < max(1, size // organisations)
 
-    def _per_s(self, now_ms: int) -> int:
+    def per_s(self, now_ms: int) -> int:
+        """What the channel commits a second while it is held up; what is assumed of it while it is not."""
         if self._began_ms is None:
             return ASSUMED_PER_S
         recent = [per_s for at_ms, per_s in self._measured if now_ms - at_ms < SPAN_MS]

@@ -28,11 +28,13 @@
     ├── NotRecords                (node.backups.records) a file that is no list of records although its hash is right
     ├── Cancelled                 (node.backups.making) the node stops while it makes a backup
     ├── Wrong                     (node.database.finding) a check of a database failed
+    ├── ChainRefused              (relay.carrier) a chain refused what was carried to it
     ├── DemoFailed                (cli.demo_trade) the demo did not go as told
     └── OperatorError             what an operator can fix; says what, why and what to do next
         ├── DataRefused           a foreign, newer, older or half-copied data directory; stable reason
         ├── ConfigError           a configuration file, flag or environment variable
         ├── FileRefused           (node.database.finding) an export or backup that is not taken; stable code
+        ├── RelayRefused          (relay.refusals) a proof that is not carried to another channel; stable reason
         ├── KeystoreError         a key file: missing, readable by others, wrong passphrase
         └── CommandFailed         (cli.exit_codes) a command that ends with an exit code of its own
 

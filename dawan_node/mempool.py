@@ -312,13 +312,13 @@ class Mempool:
     # Batches
 
     def reap(
-        self, txs_max: int, bytes_max: int, block_time_ms: int, exclude: Set[bytes] = frozenset()
+        self, txs_max: int, bytes_max: int, block_time_ms: int, exclude: Set[bytes] = frozenset(), enough: int = 1 << 32
     ) -> list[Transaction]:
         """The transactions for a block of timestamp ``block_time_ms``; they stay in the pool until decided.
 
-        ``exclude`` names what the undecided ancestors of the block hold, by leaf hash, by replay key, or both. By
-        replay key it also keeps out another body with a nonce that is used on the branch, for which every replica
-        would refuse the whole block; ``replay_keys`` computes them. A barrier transaction comes alone.
+        ``enough`` ends the picking early and changes nothing else. ``exclude`` names what the undecided ancestors of
+        the block hold, by leaf hash, by replay key, or both. By replay key it also keeps out another body with a nonce
+        of theirs, for which every replica would refuse the block (``replay_keys``). A barrier comes alone.
 
         Takes time in proportion to what is taken, in flight and expired, not to what waits.
         """
@@ -330,7 +330,7 @@ class Mempool:
             (0, turn, self._eligible(organisation, block_time_ms, exclude))
             for turn, organisation in enumerate(self._organisations.values())
         ]
-        while queues and len(batch) < txs_max:
+        while queues and len(batch) < min(txs_max, enough):
             received, turn, candidates = queues[0]
             entry = next(candidates, None)
             if entry is None:

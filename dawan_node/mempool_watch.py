@@ -14,9 +14,10 @@ long before the pool's general re-sending, and counts as work from the next look
 
 A. *It had room* (L8). The order in a block is the order of picking, so the picking can be followed. T's organisation
    was passed over if another one was served while it had already received more in this block, or if the block ended
-   short of both its caps. Neither happens to an organisation that still has something eligible, unless its next
-   transaction did not fit: while the largest transaction there can be fits, that is no reason. A full block in which it
-   got its share is no room, however long it waits: it is one member's own spam that it waits for.
+   short of both its caps and of ``BATCH_TXS_MIN``. Neither happens to an organisation that still has something
+   eligible, unless its next transaction did not fit: while the largest transaction there can be fits, that is no
+   reason. A full block in which it got its share is no room, however long it waits: it is one member's own spam that it
+   waits for.
 B. *Younger ones came first.* The block holds a transaction of the same organisation that reached this node long after
    T was sent to all: inside an organisation the order is that of arrival.
 C. *Not one, block after block.* Whose turn it is to open a block goes round, so among as many blocks in a row as there
@@ -60,6 +61,9 @@ COMPLAINT_RESEND_MS: Final = 5_000
 PAST_MS: Final = 30_000
 #: Findings of A and B that make a complaint.
 FINDINGS: Final = 3
+#: A primary may end a block here though more waits, so that what comes next does not queue behind a second's worth of
+#: it (``node.pacing``). Below this every block has room: half as many, and a block costs as much as what it holds.
+BATCH_TXS_MIN: Final = 256
 #: How often in one view the primary's returning link gives it time anew. One whose link comes and goes for ever must
 #: not leave out for ever.
 REUNIONS_MAX: Final = 3
@@ -226,7 +230,7 @@ class MempoolWatch:
             size = len(transaction.envelope)
             bytes_left -= size
             received[name] = received.get(name, 0) + max(slot_bytes, size)
-        return len(transactions) < txs_max and bytes_left >= TX_BYTES_MAX
+        return len(transactions) < min(txs_max, BATCH_TXS_MIN) and bytes_left >= TX_BYTES_MAX
 
     def _was_overtaken(self, head: Waiting, transactions: Sequence[Transaction], owners: Sequence[str | None]) -> bool:
         """B: something of the same organisation that came when T had long been sent."""

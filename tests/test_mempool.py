@@ -238,6 +238,15 @@ class TestBatches:
             4,
         ]
 
+    def test_a_batch_that_ends_early_is_the_beginning_of_the_whole_one(self) -> None:
+        pool = pool_of()
+        for nonce in range(60):
+            add(pool, make(nonce, sender=1 + nonce % 3), ("gz", "hk", "mo")[nonce % 3])
+        whole = pool.reap(50, 1 << 14, NOW)
+        for _ in range(2):  # until the same organisation opens again
+            pool.reap(50, 1 << 14, NOW)
+        assert pool.reap(50, 1 << 14, NOW, enough=7) == whole[:7]
+
     def test_reaping_takes_nothing_out(self) -> None:
         pool = pool_of()
         for nonce in range(5):

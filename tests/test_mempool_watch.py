@@ -10,9 +10,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from dawan_node import mempool_watch
 from dawan_node.errors import InvalidTransaction
 from dawan_node.mempool import Mempool, MempoolLimits
 from dawan_node.mempool_watch import (
+    BATCH_TXS_MIN,
     COMPLAINT_RESEND_MS,
     CROWDED_MS,
     FORWARD_MS,
@@ -117,6 +119,19 @@ def test_a_transaction_left_out_of_blocks_with_room_is_complained_of_after_t_fwd
     assert scene.blocks(23) == ()
     assert scene.wait(NOW + FORWARDED_MS + PATIENCE_MS - scene.now - 1) == ()
     assert scene.wait(1) == (victim,)
+
+
+@pytest.mark.parametrize(("short_by", "is_complained_of"), [(0, False), (1, True)])
+def test_a_block_of_less_than_its_caps_had_room_unless_it_holds_enough(short_by: int, is_complained_of: bool) -> None:
+    """The victim's organisation got its share of each block; what is left of it could have come too."""
+    scene, victim = Scene(), make(1)
+    scene.add(victim)
+    scene.wait(FORWARD_MS + SETTLED_MS)
+    for number in range(3):
+        block = [make(1_000 * (number + 1) + at) for at in range(BATCH_TXS_MIN - short_by)]
+        scene.watch.decided(block, scene.now, 2 * BATCH_TXS_MIN, BYTES_MAX, scene.now)
+        scene.wait(500)
+    assert (scene.wait(FORWARDED_MS + PATIENCE_MS) == (victim,)) is is_complained_of
 
 
 def test_three_blocks_are_needed_and_those_before_it_was_sent_count_nothing() -> None:
@@ -280,12 +295,21 @@ STEP = st.tuples(
     bytes_max=st.sampled_from([64 * 1024, 150_000, BYTES_MAX]),
     txs_max=st.sampled_from([1, 5, 40]),
     depth=st.integers(1, 3),
+    enough=st.integers(3, 50),
 )
 def test_an_honest_primary_is_never_complained_of(
-    steps: Sequence[Sequence[tuple[int, int, int, bool, int]]], bytes_max: int, txs_max: int, depth: int
+    steps: Sequence[Sequence[tuple[int, int, int, bool, int]]], bytes_max: int, txs_max: int, depth: int, enough: int
 ) -> None:
     """It picks with ``Mempool.reap`` from a pool that holds what this node sent it, in another order of arrival and
-    with other transactions ahead; blocks are decided some blocks later. All members spam as they like."""
+    with other transactions ahead; blocks are decided some blocks later. All members spam as they like. It may end its
+    blocks at ``BATCH_TXS_MIN``, here three."""
+    with mock.patch.object(mempool_watch, "BATCH_TXS_MIN", 3):
+        watch_an_honest_primary(steps, bytes_max, txs_max, depth, enough)
+
+
+def watch_an_honest_primary(
+    steps: Sequence[Sequence[tuple[int, int, int, bool, int]]], bytes_max: int, txs_max: int, depth: int, enough: int
+) -> None:
     scene, primary = Scene(), Mempool(MempoolLimits(), LIFETIME)
     in_flight: list[list[Transaction]] = []
     late: list[Transaction] = []  # on its way between the two
@@ -305,7 +329,7 @@ def test_an_honest_primary_is_never_complained_of(
         for _ in range(2):
             flying = frozenset(tx.leaf_hash for block in in_flight for tx in block)
             if not any(block[0].is_barrier for block in in_flight):
-                batch = primary.reap(txs_max, bytes_max, scene.now, flying)
+                batch = primary.reap(txs_max, bytes_max, scene.now, flying, enough)
                 if batch:
                     in_flight.append(batch)
             look = scene.watch.look((0, 0), scene.now, bytes_max, (), scene.now)

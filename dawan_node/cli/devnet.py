@@ -56,7 +56,11 @@ def devnet() -> None:
 @devnet.command()
 @_home_option
 @click.option("-n", "count", default=4, show_default=True, help="Validators: 3k + 1 tolerate k faulty ones.")
-@click.option("--demo", type=click.Choice(["trade"]), help="Tell a story on the running network.")
+@click.option(
+    "--demo",
+    type=click.Choice(["trade", "titles"]),
+    help="Tell a story on the running network; titles needs --two-channels.",
+)
 @click.option(
     "--invoices",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -70,20 +74,39 @@ def devnet() -> None:
     metavar="NAME[@VERSION]",
     help=f"An installed module that the channel {CHANNEL} runs, too (repeatable).",
 )
-def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: bool, modules: tuple[str, ...]) -> None:
+@click.option(
+    "--two-channels",
+    is_flag=True,
+    help="Titles and logistics on a channel of their own, which trusts this one and is trusted by it.",
+)
+def up(
+    home: Path,
+    count: int,
+    demo: str | None,
+    invoices: Path | None,
+    leave: bool,
+    modules: tuple[str, ...],
+    two_channels: bool,
+) -> None:
     """Create the network if it does not exist, start it, and stay until Ctrl-C."""
     began = time.monotonic()
     fresh = not devnet_network.exists(home)
+    if demo == "titles" and not (two_channels if fresh else _is_parted(home)):
+        raise OperatorError(
+            "the story of titles has no second channel",
+            "titles and receivables are on one in this network",
+            "Make one with --two-channels; first `dawan-node devnet down --purge`, or choose another --home.",
+        )
     if fresh:
         click.echo(f"Making keys, certificates and genesis of {count} organisations' nodes in {home} ...")
     if fresh:
         from dawan_node.cli.devnet_creation import create
 
-        network = create(home, count, modules=[_version_of(module) for module in modules])
-    elif modules:
+        network = create(home, count, modules=[_version_of(module) for module in modules], two_channels=two_channels)
+    elif modules or (two_channels and not _is_parted(home)):
         raise OperatorError(
             f"{home} holds a network already",
-            "which modules a channel runs is part of its genesis",
+            "which channels there are, and which modules they run, is part of their genesis",
             "Remove it: dawan-node devnet down --purge, or choose another --home.",
         )
     else:
@@ -110,8 +133,10 @@ def up(home: Path, count: int, demo: str | None, invoices: Path | None, leave: b
         ours = network.nodes
         height = _first_block(network, stop)
         click.echo(f"All links are up; block {height} is committed ({time.monotonic() - began:.1f} s after the start).")
+        if not stop.is_set():
+            _introduce(network)
         if demo and not stop.is_set():
-            _tell(network, invoices)
+            _tell(network, demo, invoices)
             click.echo(f"The demo ended {time.monotonic() - began:.1f} s after the start.")
         if not leave and not stop.is_set():
             _print_screen(network)
@@ -375,7 +400,30 @@ def _until(look: Callable[[], bool], stop: threading.Event) -> bool:
     return False
 
 
-def _tell(network: Devnet, invoices: Path | None) -> None:
+def _is_parted(home: Path) -> bool:
+    """Whether titles have a channel of their own in the network of that folder."""
+    from dawan_node.cli.devnet_creation import has_two_channels
+
+    return has_two_channels(devnet_network.load(home))
+
+
+def _introduce(network: Devnet) -> None:
+    """Where titles have a channel of their own, have the two believe each other, once."""
+    from dawan_node.cli.devnet_channels import LOGISTICS, introduce
+
+    with Client(network.nodes[0].rpc_url) as client:
+        if LOGISTICS in client.channel_list():
+            for place in introduce(client, network.identity_keys()):
+                click.echo(f"{place} believes the other channel, by three votes.")
+
+
+def _tell(network: Devnet, demo: str, invoices: Path | None) -> None:
+    if demo == "titles":
+        from dawan_node.cli.demo_titles import tell_titles
+
+        with Client(network.nodes[0].rpc_url) as client:
+            tell_titles(client, network.identity_keys(), network.folder / "relay", click.echo)
+        return
     import asyncio
 
     from dawan_node.cli.demo_trade import run_demo

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 import dawan_node
+from dawan_node.cli.devnet_channels import LOGISTICS, with_two_channels
 from dawan_node.cli.devnet_network import Devnet, DevnetNode
 from dawan_node.crypto.keystore import DEVNET
 from dawan_node.errors import ConfigError, OperatorError
@@ -36,10 +37,12 @@ PORTS: Final = range(20_000, 32_000)
 TEMPLATE: Final = "consortium.devnet.toml"
 
 
-def create(folder: Path, n: int, observers: int = 0, modules: Sequence[str] = ()) -> Devnet:
+def create(
+    folder: Path, n: int, observers: int = 0, modules: Sequence[str] = (), *, two_channels: bool = False
+) -> Devnet:
     """Make keys, certificates, genesis and settings of ``n`` validators in ``folder``, and of ``observers`` more nodes
-    of the same organisations that do not vote. The first channel runs ``modules`` (``name@version``), too. Raises
-    OperatorError."""
+    of the same organisations that do not vote. The first channel runs ``modules`` (``name@version``), too.
+    ``two_channels``: titles have a channel of their own (``devnet_channels``). Raises OperatorError."""
     if n < 1 or observers < 0 or n + observers > NODES_MAX:
         raise OperatorError(
             f"{n + observers} nodes are not possible", f"a test network has 1 to {NODES_MAX}", "Choose -n 4."
@@ -49,7 +52,10 @@ def create(folder: Path, n: int, observers: int = 0, modules: Sequence[str] = ()
             f"{folder} is not empty", "it holds no test network, and nothing is overwritten", "Choose another --home."
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    template = _with_modules(_with_observers(template_for(n), observers), modules)
+    template = template_for(n)
+    if two_channels:
+        template = with_two_channels(template)
+    template = _with_modules(_with_observers(template, observers), modules)
     nodes = _with_ports([*template.validator, *template.observer])
     devnet = Devnet(folder, nodes)
     passphrase = secrets.token_hex(16).encode()
@@ -91,6 +97,8 @@ def agree(devnet: Devnet, template: Document, passphrase: bytes, now: datetime) 
 def move(devnet: Devnet, now: datetime) -> Devnet:
     """The same network on free ports of this moment, as a copy of its folder needs them. Raises OperatorError."""
     template = template_for(len([node for node in devnet.nodes if _is_validator(devnet, node)]))
+    if has_two_channels(devnet):
+        template = with_two_channels(template)
     nodes = _with_ports([Node(name=node.name, org=node.org) for node in devnet.nodes])
     moved = Devnet(devnet.folder, nodes)
     for node in nodes:
@@ -98,6 +106,12 @@ def move(devnet: Devnet, now: datetime) -> Devnet:
     agree(moved, template, moved.passphrase_file.read_bytes().strip(), now)
     moved.save()
     return moved
+
+
+def has_two_channels(devnet: Devnet) -> bool:
+    """Whether titles have a channel of their own in a network that was created."""
+    document = consortium.load(devnet.home(devnet.nodes[0]).consortium_file).document
+    return any(channel.name == LOGISTICS for channel in document.channel)
 
 
 def template_for(n: int) -> Document:

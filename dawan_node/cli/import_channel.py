@@ -35,13 +35,14 @@ class ChannelView:
         self.client: Final = client
         self._patience: Final = patience or Patience(0)
         self.name: Final = name
-        self.chain_id: Final = bytes.fromhex(client.channel_get(name)["chain_id"][2:])
+        self.chain_id: Final = bytes.fromhex(self._patience.ask(lambda: client.channel_get(name))["chain_id"][2:])
         self.sender = Sender("", "", ())
+        self._described: dict[str, dict[str, Any]] = {}
 
     def find_sender(self, public_key: bytes) -> None:
         """Who signs with ``public_key``. Raises CommandFailed when that is nobody here."""
         wanted = "0x" + public_key.hex()
-        for identity in self.client.member_list(self.name)["identities"]:
+        for identity in self._patience.ask(lambda: self.client.member_list(self.name))["identities"]:
             if identity["public_key"] == wanted:
                 self.sender = Sender(identity["name"], identity["org"], tuple(identity["roles"]))
                 return
@@ -51,6 +52,18 @@ class ChannelView:
             f"{wanted} is not among its identities",
             "Name another key, or have an org_admin enrol it.",
         )
+
+    def roles_of(self, module: str, command: str) -> tuple[str, ...]:
+        """Who may send a command, as the channel's version of the module says; empty where anybody may."""
+        if module not in self._described:
+            ask = partial(self.client.module_describe, self.name, module)
+            self._described[module] = self._patience.ask(ask)["commands"]
+        return tuple(self._described[module].get(command, {}).get("roles", ()))
+
+    def may_send(self, module: str, command: str) -> bool:
+        """Whether the sender has a role for a command."""
+        roles = self.roles_of(module, command)
+        return not roles or any(role in roles for role in self.sender.roles)
 
     def states(self, module: str, collection: str, keys: Sequence[bytes]) -> list[dict[str, Any] | None]:
         """The entities under ``keys``, None where there is none."""

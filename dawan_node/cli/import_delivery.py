@@ -12,10 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import click
+
 if TYPE_CHECKING:
     from dawan_node.rpc.client import Client
 
 T = TypeVar("T")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+#: Seconds without any answer before an importer gives up; what it sent stands in its journal, or on chain. The longest
+#: that a sound network says nothing is a node that restarts, a changed primary or a full pool that drains: seconds
+#: each, and a few of them in a row stay below a minute. Who waits longer waits for people, and should hear of it.
+PATIENCE_S: Final = 60
+#: A night's job may wait an hour for somebody who repairs the network; beyond that a scheduler starts it again.
+PATIENCE_MAX_S: Final = 3_600
 
 #: How long one call waits for its commit before it is made again. An interrupt waits for it too, so not for long.
 WAIT_MS: Final = 10_000
@@ -47,8 +57,10 @@ class Answer:
 class Patience:
     """How long to go on without any answer, and whether somebody called a halt in between."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, notice: Callable[[str], None] | None = None) -> None:
+        """``notice`` is told once of each question that is not answered at once, so that nobody waits in the dark."""
         self.seconds: Final = seconds
+        self._notice: Final = notice
         self._halt: Final = threading.Event()
 
     def halt(self) -> None:
@@ -66,15 +78,33 @@ class Patience:
         from dawan_node.rpc.client import RpcError, Unreachable
 
         deadline = time.monotonic() + self.seconds
+        vain = 0
         while True:
             try:
                 return question()
-            except Unreachable:
-                if not self.pause(deadline):
-                    raise
+            except Unreachable as error:
+                failure: Unreachable | RpcError = error
             except RpcError as error:
-                if not error.retryable or not self.pause(deadline):
+                if not error.retryable:
                     raise
+                failure = error
+            if vain == 0 and self._notice is not None and self.seconds > 0:
+                self._notice(f"no answer yet ({failure}); waiting for one up to {self.seconds:g} s (--patience)")
+            if not self.pause(deadline, vain):
+                raise failure
+            vain += 1
+
+
+def patience_option(function: _Function) -> _Function:
+    """``--patience``, the same of every importer; arrives as ``patience``, in seconds."""
+    return click.option(
+        "--patience",
+        type=click.IntRange(1, PATIENCE_MAX_S),
+        default=PATIENCE_S,
+        show_default=True,
+        help="Seconds to wait for a node that does not answer, or says to come back, before it stops; the same command "
+        "goes on later. The default outlasts a restart, a changed primary and a full pool.",
+    )(function)
 
 
 def deliver(client: Client, channel: str, envelopes: Sequence[bytes], patience: Patience) -> list[Answer]:

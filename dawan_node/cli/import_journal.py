@@ -37,12 +37,14 @@ _CRC_DIGITS: Final = 8
 class Journal:
     """An open journal; no other process has it. ``open_batches`` is what is under way, by batch number."""
 
-    def __init__(self, path: Path, owner: dict[str, str]) -> None:
-        """Open or begin the journal at ``path`` for ``owner``: channel, chain id, key, command.
+    def __init__(self, path: Path, owner: dict[str, str], work: str = "import") -> None:
+        """Open or begin the journal at ``path`` for ``owner``: channel, chain id, key, command. ``work``: what it is
+        of, for messages.
 
         Raises CommandFailed when it is another one's, in use, damaged, or cannot be written.
         """
         self.path: Final = path
+        self._work: Final = work
         self._owner: Final = {"format": FORMAT, "version": VERSION, **owner}
         self.open_batches: dict[int, tuple[bytes, ...]] = {}
         self._size = 0
@@ -105,7 +107,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _failed(
-                self.path, "is in use", "another import with this key is running", "Wait for it, or end it."
+                self.path, "is in use", f"another {self._work} with this key is running", "Wait for it, or end it."
             ) from None
 
     def _load(self) -> None:
@@ -133,20 +135,20 @@ class Journal:
         found = _decoded(line)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise _failed(
-                self.path, "is no journal of an import", "its first line does not check", "Name another file."
+                self.path, f"is no journal of this {self._work}", "its first line does not check", "Name another file."
             )
         if found.get("version") != VERSION:
             raise _failed(
                 self.path,
                 f"is of version {found.get('version')!r}",
                 f"this program writes version {VERSION}",
-                "Finish that import with the program that began it.",
+                f"Finish that {self._work} with the program that began it.",
             )
         other = [name for name, value in self._owner.items() if found.get(name) != value]
         if other:
             raise _failed(
                 self.path,
-                "belongs to another import",
+                f"belongs to another {self._work}",
                 ", ".join(f"{name} {found.get(name)!r}" for name in other),
                 "Give --journal FILE, another for each channel, key and command.",
             )
@@ -166,7 +168,7 @@ class Journal:
             self.path,
             "is damaged",
             f"the line at byte {offset} does not check",
-            "Move it away and import again: the chain knows what is recorded, and nothing is recorded twice.",
+            "Move it away and begin again: the chain knows what is recorded, and nothing is recorded twice.",
         )
 
     def _append(self, entry: Any, *, sync: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from dawan_node.cli.import_channel import ChannelView
     from dawan_node.cli.import_sources import Document
+    from dawan_node.interchange.refusal import Refusal
 
 
 class Verdict(StrEnum):
@@ -121,6 +122,28 @@ def refused_document(document: Document) -> Record:
     assert document.problem is not None
     record.refuse(document.problem.reason, document.problem.detail)
     return record
+
+
+def with_refusals(
+    document: Document, records: Sequence[Record], refusals: Iterable[Refusal], empty: str
+) -> list[Record]:
+    """The records of a document of events with a record for each event that was not read, in the document's order.
+
+    One that holds no event at all is one refusal, ``E_NO_EVENTS`` with ``empty`` as its detail.
+    """
+    found = list(records)
+    for refusal in refusals:
+        # -1 stands for the whole document, which has no event to name.
+        of_event = refusal.position >= 0
+        record = Record(document.file, document.line, max(refusal.position, 0))
+        record.refuse(refusal.reason, f"event {refusal.position}: {refusal.path}" if of_event else refusal.path)
+        found.append(record)
+    if not found:
+        record = Record(document.file, document.line, 0)
+        record.refuse("E_NO_EVENTS", empty)
+        found.append(record)
+    # What belongs to one event stays in the order in which it was read.
+    return sorted(found, key=lambda record: record.position)
 
 
 def hold(records: Iterable[Record]) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dawan_node.cli.connect import channel_option, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.import_delivery import Patience, patience_option
 from dawan_node.cli.import_sources import LeftOut, documents
 from dawan_node.cli.options import output_option
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from dawan_node.cli.import_report import Report
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-#: Seconds without any answer of the node before the import stops. It can be resumed at any time.
-PATIENCE_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +53,7 @@ def import_options(function: _Function) -> _Function:
         output_option,
         rpc_options,
         channel_option,
-        click.option(
-            "--patience",
-            type=click.IntRange(1, 3_600),
-            default=PATIENCE_S,
-            show_default=True,
-            help="Seconds without any answer before it stops; the same command goes on later.",
-        ),
+        patience_option,
         click.option(
             "--journal",
             type=click.Path(path_type=Path, dir_okay=False),
@@ -160,16 +152,17 @@ def _send(
 ) -> None:
     from dawan_node.cli.connect import channel_of, connected
     from dawan_node.cli.import_channel import ChannelView
-    from dawan_node.cli.import_delivery import Patience
     from dawan_node.cli.import_journal import Journal
     from dawan_node.cli.import_pipeline import IN_FLIGHT, Pipeline, summary
     from dawan_node.cli.import_record import hold
+    from dawan_node.rpc.client import RpcError, Unreachable
 
     with ExitStack() as stack:
         client = stack.enter_context(connected(order.rpc, order.home, submits=True))
         senders = [stack.enter_context(client.twin()) for _ in range(IN_FLIGHT)]
-        patience = Patience(order.patience)
-        channel = ChannelView(client, channel_of(client, order.channel, standard.module), patience)
+        patience = Patience(order.patience, lambda text: click.echo(text, err=True))
+        name = patience.ask(lambda: channel_of(client, order.channel, standard.module))
+        channel = ChannelView(client, name, patience)
         channel.find_sender(private.public_key)
         owner = {
             "channel": channel.name,
@@ -184,16 +177,23 @@ def _send(
         resumed = pipeline.resume()
         if resumed:
             click.echo(f"settled first what an interrupted import had sent: {summary(resumed)}", err=True)
-        for records in read:
-            _bind(standard, records, channel)
-            if not order.partial:
-                hold(records)
-            for record in records:
-                pipeline.add(record)
-            if pipeline.gave_up:
-                pipeline.finish()
-                raise pipeline.no_answer()
-        pipeline.finish()
+        try:
+            for records in read:
+                _bind(standard, records, channel)
+                if not order.partial:
+                    hold(records)
+                for record in records:
+                    pipeline.add(record)
+                if pipeline.gave_up:
+                    break
+            pipeline.finish()
+        except Unreachable as error:
+            # A question was not answered: what of it all is on chain, the same command finds out.
+            raise pipeline.no_answer() from error
+        except RpcError as error:
+            if not error.retryable:
+                raise
+            raise pipeline.no_answer() from error
         if pipeline.gave_up:
             raise pipeline.no_answer()
 

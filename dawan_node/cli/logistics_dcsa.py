@@ -3,6 +3,10 @@
 A message names bookings, documents and boxes; the channel has shipments, ``carrier/BOOKING``. ``--map`` says outright
 which; else the booking of the sender's own organisation (or ``--carrier``), else the one live shipment with that box.
 The event's own identifier is its ``source``: the same event again is ``already`` there.
+
+A folder holds what several members have to send: a carrier's milestones, a logger's temperatures, bills. Each file is
+known by its content. What another role must send is refused before anything is signed, because the chain's refusal
+would be one more transaction on it in every run; the same folder with that member's key sends it.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.import_record import Record, Verdict
+from dawan_node.cli.import_record import Record, Verdict, with_refusals
 from dawan_node.cli.import_run import Order, import_options, run_import
 from dawan_node.cli.trade_import import identities_of
 
@@ -50,7 +54,8 @@ def import_dcsa(
     """Read DCSA track-and-trace messages from FILE... and state their events.
 
     FILE may be a folder (all *.json in it and below), a file with one message per line (.jsonl, .ndjson, or --lines),
-    or - for standard input. Without --key nothing is sent. Run it again after an interruption: nothing is stated twice.
+    or - for standard input; what each is, its content says. Without --key nothing is sent. Run it again after an
+    interruption: nothing is stated twice.
 
     Exit codes: 0 all stated or there already, 1 some message was refused, 4 the chain refused an event, 5 the node
     stopped answering.
@@ -70,6 +75,7 @@ class DcsaEvents:
     bytes_max: Final = 16 * 1024 * 1024
     columns: Final[Mapping[str, str]] = {
         "position": "NO",
+        "kind": "KIND",
         "source": "EVENT ID",
         "what": "WHAT",
         "time": "TIME",
@@ -95,33 +101,25 @@ class DcsaEvents:
                 records.append(
                     Record(document.file, document.line, draft.position, row, draft.warnings, draft=(draft, probe))
                 )
-        for refusal in reading.refusals:
-            record = Record(document.file, document.line, max(refusal.position, 0))
-            record.refuse(
-                refusal.reason, f"event {refusal.position}: {refusal.path}" if refusal.position >= 0 else refusal.path
-            )
-            records.append(record)
-        records.sort(key=lambda record: record.position)
-        if not records:
-            record = Record(document.file, document.line, 0)
-            record.refuse("E_NO_EVENTS", "the message holds no event")
-            return [record]
-        return records
+        return with_refusals(document, records, reading.refusals, "the message holds no event")
 
     def bind(self, records: Sequence[Record], channel: ChannelView) -> None:
         """Find the shipment of each event, and its logger or the statement it retracts."""
         for record in records:
             draft, probe = record.draft
+            record.command = _command_of(draft)
+            if not channel.may_send(self.module, record.command):
+                record.refuse("E_ROLE", _other_key(record.command, channel))
+                continue
             shipment = self._shipment(record, draft, channel)
             if shipment is None:
                 continue
             record.row["shipment"] = shipment
+            record.touches = frozenset({shipment})
             if draft.retracts:
-                record.command, record.touches = "retract_milestone", frozenset({shipment})
                 record.args = {"shipment": shipment, "position": -1, "reason": self._reason}
             elif draft.milestone is not None:
-                record.command, record.args = "state_milestone", {"shipment": shipment, **draft.milestone}
-                record.touches = frozenset({shipment})
+                record.args = {"shipment": shipment, **draft.milestone}
             else:
                 self._measure(record, draft, probe, shipment, channel)
 
@@ -194,7 +192,6 @@ class DcsaEvents:
             record.refuse("E_UNKNOWN_DEVICE", f"which logger measures there? Give --device {name}=URI")
             return
         time_ms, milli = draft.samples[probe]
-        record.command = "record_samples"
         record.args = {
             "shipment": shipment,
             "device": device,
@@ -221,6 +218,18 @@ class DcsaEvents:
 
 #: How JSON shows the instant 0, which stands for "never".
 _NEVER: Final = "1970-01-01T00:00:00.000Z"
+
+
+def _command_of(draft: StatementDraft) -> str:
+    if draft.retracts:
+        return "retract_milestone"
+    return "record_samples" if draft.milestone is None else "state_milestone"
+
+
+def _other_key(command: str, channel: ChannelView) -> str:
+    roles = " or ".join(channel.roles_of("logistics", command))
+    own = ", ".join(channel.sender.roles) or "no role"
+    return f"{command} is for {roles}; {channel.sender.name} has {own}: import it with a key of such a member"
 
 
 def _settle_statement(record: Record, found: Mapping[str, Any]) -> None:
@@ -250,7 +259,7 @@ def _row(draft: StatementDraft, probe: int) -> dict[str, Any]:
 
     references = ", ".join(f"{kind}:{number}" for kind, number in draft.references)
     about = " ".join(filter(None, (references, draft.equipment))) or "-"
-    row: dict[str, Any] = {"source": draft.source, "about": about, "time": ""}
+    row: dict[str, Any] = {"kind": draft.kind, "source": draft.source, "about": about, "time": ""}
     if draft.retracts:
         return row | {"what": f"retracts {draft.retracts}"}
     if draft.milestone is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dawan_node.cli.import_record import Record, Verdict
+from dawan_node.cli.import_record import Record, Verdict, with_refusals
 from dawan_node.cli.import_run import Order, import_options, run_import
 
 if TYPE_CHECKING:
@@ -74,18 +74,7 @@ class EpcisEvents:
             if draft.error is not None:
                 told = {"kind": "errorDeclaration", "action": "", "time": "", "biz_step": "", "event": row["event"]}
                 records.append(Record(document.file, document.line, draft.position, told, draft=draft))
-        for refusal in reading.refusals:
-            record = Record(document.file, document.line, max(refusal.position, 0))
-            record.refuse(
-                refusal.reason, f"event {refusal.position}: {refusal.path}" if refusal.position >= 0 else refusal.path
-            )
-            records.append(record)
-        records.sort(key=lambda record: record.position)
-        if not records:
-            record = Record(document.file, document.line, 0)
-            record.refuse("E_NO_EVENTS", "the document holds no event")
-            return [record]
-        return records
+        return with_refusals(document, records, reading.refusals, "the document holds no event")
 
     def bind(self, records: Sequence[Record], channel: ChannelView) -> None:
         """The arguments, and which objects an event is about: what others do to them comes before or after it."""

@@ -1,7 +1,7 @@
 """``module``: for the authors of channel modules, and for whoever wants to know what a node would run.
 
-``new`` writes a complete small module, ``lint`` and ``test`` say whether it may run on a channel, ``list`` and
-``describe`` what is installed. None of them asks a node.
+``new`` writes a complete small module, ``dev`` plays commands on it while it is edited, ``lint`` and ``test`` say
+whether it may run on a channel, ``list`` and ``describe`` what is installed. None of them asks a node.
 """
 
 from __future__ import annotations
@@ -114,6 +114,39 @@ def test(project: Path, arguments: tuple[str, ...]) -> None:
             raise CommandFailed(ExitCode.FAILED, f"{project} failed", step.name, "See above.")
 
 
+@module.command()
+@click.argument("project", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("."))
+@click.option(
+    "--commands",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of commands, one on a line, that are played before those that are typed; watched too.",
+)
+@click.option("--once", is_flag=True, help="Play the commands once and end; exit code 1 if the code does not load.")
+def dev(project: Path, commands: Path | None, once: bool) -> None:
+    """Play commands on a throw-away channel in memory, and again at every change of PROJECT's files.
+
+    Each line on standard input is a command, `PERSON COMMAND {ARGUMENTS}`, or `? QUERY {PARAMETERS}`; docs/modules.md
+    has the rest. When a file is saved all of them are played on a new channel with the new code, and what came out
+    differently is shown. No node is asked and nothing is kept: a real channel never loads other code.
+    """
+    try:
+        from dawan_node.testing.module_dev import Session, run
+    except ImportError as error:
+        raise OperatorError(
+            "the test kit cannot run", f"{error.name} is not installed", "pip install 'dawan-node[dev]'"
+        ) from None
+    session = Session(project, commands, click.echo)
+    if once:
+        if not session.refresh():
+            raise CommandFailed(ExitCode.FAILED, f"{project} was not played", "see above", "Correct it and try again.")
+        return
+    click.echo(f"{project}: a command on a line; saved files are played at once; end with Ctrl-D.", err=True)
+    try:
+        run(session, 0)
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+
+
 def _require_clean(package: ModulePackage) -> None:
     found = package.lint()
     if not found:
@@ -170,9 +203,20 @@ def describe(name: str, version: int | None, markdown: bool, output: str) -> Non
     from dawan_node.rpc.json_schema import for_json
     from dawan_node.rpc.module_page import module_page
 
-    document = for_json(describe_module(_version(name, version)))
+    described = _version(name, version)
+    document = for_json(describe_module(described))
     if markdown:
-        click.echo(module_page(document, preface="Made by `dawan-node module describe`."), nl=False)
+        from dawan_node.execution.module import DeclarationError
+        from dawan_node.node.module_refusals import Told, refusals_of
+
+        refusals: Told | None = None
+        try:
+            refusals = refusals_of(described)
+        except DeclarationError as error:
+            # No list is better than one of which nobody knows what it lacks.
+            click.echo(f"the page has no list of refusals for each command: {error}", err=True)
+        preface = "Made by `dawan-node module describe`."
+        click.echo(module_page(document, preface=preface, refusals=refusals), nl=False)
     elif output == "json":
         print_json(document)
     else:

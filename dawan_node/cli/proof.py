@@ -3,32 +3,42 @@
     proof state title title SMDG-HMM/HKG-1 --channel logistics      a record, or that there is none
     proof epoch 0 --channel logistics > args.json                   arguments of light_client.advance_client
     proof source --channel logistics --module title > args.json     arguments of light_client.propose_client
+    proof send lc present_documents --from logistics ...            a command with proofs of another channel in it
+    proof relay --from trade --to logistics ...                     what became of reserved titles, as it happens
 
-All print one JSON document. Whoever carries it need not be trusted: the channel that gets it verifies every signature.
+The first three print one JSON document. Whoever carries it need not be trusted: the channel that gets it verifies every
+signature.
 Only ``proof source`` is believed as it is, by those who vote for it; run it against a node of your own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from dawan_node.cli.connect import channel_of, channel_option, connected, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.lazy import TableGroup
 from dawan_node.cli.options import print_json
 from dawan_node.errors import InvalidEncoding, InvalidProof
 from dawan_node.rpc.client import Client
-from dawan_node.rpc.values import from_hex, to_instant
+from dawan_node.rpc.values import from_hex, to_hex, to_instant
 
-#: Halving a chain of 2^63 blocks ends after so many questions.
-_HALVINGS: Final = 64
+if TYPE_CHECKING:
+    from dawan_node.relay.source import EpochEnd
+
+# name -> (module, attribute, line for --help)
+COMMANDS: Final = {
+    "send": ("dawan_node.cli.proof_send", "send", "Send a command with proofs of another channel in it."),
+    "relay": ("dawan_node.cli.proof_relay", "relay", "Carry to a channel what became of its reserved titles."),
+}
 
 
-@click.group()
+@click.group(cls=TableGroup, table=COMMANDS)
 def proof() -> None:
-    """Fetch what one channel proves to another."""
+    """Fetch what one channel proves to another, and carry it there."""
 
 
 @proof.command()
@@ -71,10 +81,10 @@ def epoch(epoch: int, channel: str | None, rpc: str | None, home: Path) -> None:
     """
     with connected(rpc, home) as client:
         place = channel_of(client, channel)
-        last = last_height(client, place, epoch)
-        certified = client.chain_getFinalityProof(place, last)["proof"]
-        following = client.chain_getValidators(place, last + 1)["validators"]
-    print_json({"source": place, "proof": certified, "validators": _seats(following)})
+        end = _ended(client, place, epoch)
+        certified = client.chain_getFinalityProof(place, end.height)["proof"]
+    seats = [{"suite": suite, "public_key": to_hex(key)} for suite, key in end.validators]
+    print_json({"source": place, "proof": certified, "validators": seats})
 
 
 @proof.command()
@@ -87,44 +97,39 @@ def source(modules: tuple[str, ...], epoch: int, channel: str | None, rpc: str |
     with connected(rpc, home) as client:
         place = channel_of(client, channel)
         chain_id = client.channel_get(place)["chain_id"]
-        first = last_height(client, place, epoch - 1) + 1 if epoch else 1
-        found = client.chain_getValidators(place, first if epoch else 0)
+        if epoch:
+            end = _ended(client, place, epoch - 1)
+            first, seats = (
+                end.height + 1,
+                [{"suite": suite, "public_key": to_hex(key)} for suite, key in end.validators],
+            )
+        else:
+            first, seats = 1, _seats(client.chain_getValidators(place, 0)["validators"])
     print_json(
         {
             "source": place,
             "chain_id": chain_id,
             "epoch": epoch,
             "first": first,
-            "validators": _seats(found["validators"]),
+            "validators": seats,
             "modules": sorted(modules),
         }
     )
 
 
-def last_height(client: Client, channel: str, epoch: int) -> int:
-    """The height of the block that ended an epoch, found by halving.
+def _ended(client: Client, channel: str, epoch: int) -> EpochEnd:
+    """Where an epoch ended. Raises CommandFailed while it goes on."""
+    from dawan_node.relay.source import Source
 
-    Raises CommandFailed when the epoch has not ended, or no block above its end shows it yet.
-    """
-    low, high = 0, client.chain_head(channel)["height"]
-    newest = client.chain_getValidators(channel, high)["epoch"]
-    if newest <= epoch:
+    end = Source(client, channel).epoch_end(epoch)
+    if end is None:
         raise CommandFailed(
             ExitCode.FAILED,
-            f"epoch {epoch} of {channel}",
-            f"its newest block, at height {high}, is of epoch {newest}",
-            "An epoch shows its end with the first block after it: wait for one, or send governance.tick.",
+            f"epoch {epoch} of {channel} has no end",
+            "its validators vote still, or it has not begun",
+            "An epoch ends with the block that changes its validators.",
         )
-    # At ``low`` the epoch is not over, at ``high`` it is.
-    for _ in range(_HALVINGS):
-        if high - low <= 1:
-            break
-        middle = (low + high) // 2
-        if client.chain_getValidators(channel, middle)["epoch"] <= epoch:
-            low = middle
-        else:
-            high = middle
-    return low
+    return end
 
 
 def _block_of(state_proof: str) -> dict[str, Any]:

@@ -41,13 +41,16 @@ class Pace:
 
     def pass_time(self, elapsed_ms: int) -> None:
         """``elapsed_ms`` are about to pass in which the replica was what it is now. Call it before the clock moves."""
-        self._note()
+        # Once for all that follows: this stands in the way of every message.
+        has_work = self._has_work()
+        in_flight = self._in_flight() if has_work else self._state.window
+        self._note(self._is_awaited(in_flight))
         if not self._state.work_pending:
             self._is_below = False
-        if not self._has_work():
+        if not has_work:
             return  # a view that is being left keeps its verdict until the next one is entered
         self._expected_ms += elapsed_ms
-        self._used += elapsed_ms * self._in_flight()
+        self._used += elapsed_ms * in_flight
         period = self._period_ms()
         if self._expected_ms >= period:
             self._is_below = self._is_below_now()
@@ -70,7 +73,7 @@ class Pace:
 
     def deadlines(self) -> list[int]:
         """When ``is_slow`` may become true, on the timer clock."""
-        self._note()
+        self._note(self._waits())
         if not self._has_work():
             return []
         due = [self._state.clock + self._period_ms() - self._expected_ms]
@@ -81,8 +84,8 @@ class Pace:
     def _is_below_now(self) -> bool:
         return self._used * _USED_PART < self._expected_ms * self._state.window
 
-    def _note(self) -> None:
-        if not self._waits():
+    def _note(self, waits: bool) -> None:
+        if not waits:
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = self._state.clock
@@ -105,8 +108,11 @@ class Pace:
 
     def _waits(self) -> bool:
         """Whether the primary could propose and has not."""
+        return self._is_awaited(self._in_flight() if self._has_work() else self._state.window)
+
+    def _is_awaited(self, in_flight: int) -> bool:
+        """As ``_waits``, when so many heights are in flight; a full window where nothing is expected."""
         state = self._state
-        in_flight = self._in_flight() if self._has_work() else state.window
         if in_flight >= state.window:
             return False
         slot = state.log.slots.get(state.chain.height + in_flight + 1)

@@ -73,6 +73,11 @@ class _Reads:
         """Steps this command or query may use."""
         return self._layer.steps_max
 
+    @property
+    def version(self) -> int:
+        """The version of this module that the channel's genesis names: a constant of the channel."""
+        return self._module.version
+
     def get(self, kind: type[E], key: bytes) -> E | None:
         """The entity under ``key``, or None. Costs 1 step and 1 per 256 bytes."""
         spec = kind.spec
@@ -94,20 +99,13 @@ class _Reads:
 
         Costs 1 step, and for each entity the same as ``get``. An entity with several entries appears once for each.
         """
-        spec = kind.spec
-        if spec.module != self._module.name:
-            self._require_readable(spec)
-        if index not in kind.indexes:
-            raise ModuleFault(f"{spec.collection} declares no index {index}")
-        if not 1 <= limit <= SCAN_LIMIT_MAX:
-            raise ModuleFault(f"a scan returns 1 to {SCAN_LIMIT_MAX} entities, not {limit}")
-        found = self._layer.scan(spec, index, prefix_of(*prefix), cursor or b"", limit)
+        found = self._range(kind, index, prefix, limit, cursor or b"")
         last = found[-1][0] if len(found) == limit else None
         return Page(tuple([entity for _, entity in found]), last)
 
     def scan(self, kind: type[E], index: str, prefix: tuple[Part, ...] = (), *, limit: int = 100) -> tuple[E, ...]:
         """The first ``limit`` entities of ``page``."""
-        return self.page(kind, index, prefix, limit=limit).items
+        return tuple([entity for _, entity in self._range(kind, index, prefix, limit, b"")])
 
     def identity(self, name: str) -> Identity | None:
         """The channel's identity of that name, active or revoked; governance exports this look-up to every module."""
@@ -154,6 +152,19 @@ class _Reads:
         """
         self._layer.charge(len(line), SIGNATURE_STEPS)
         return b"\n" not in line and verify_ed25519(public_key, line, signature)
+
+    def _range(
+        self, kind: type[E], index: str, prefix: tuple[Part, ...], limit: int, after: bytes
+    ) -> list[tuple[bytes, E]]:
+        """Index keys and entities of a page."""
+        spec = kind.spec
+        if spec.module != self._module.name:
+            self._require_readable(spec)
+        if index not in kind.indexes:
+            raise ModuleFault(f"{spec.collection} declares no index {index}")
+        if not 1 <= limit <= SCAN_LIMIT_MAX:
+            raise ModuleFault(f"a scan returns 1 to {SCAN_LIMIT_MAX} entities, not {limit}")
+        return self._layer.scan(spec, index, prefix_of(*prefix), after, limit)
 
     def _governance_get(self, kind: type[E], key: bytes) -> E | None:
         entity: E | None = self._layer.load(kind.spec, key)

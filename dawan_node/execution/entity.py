@@ -10,6 +10,7 @@ date objects are refused when the module is declared, not when a transaction mee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
@@ -18,6 +19,7 @@ import msgspec
 
 from dawan_node.execution.keys import Part
 from dawan_node.execution.lint_patterns import is_anchored, open_repeats, slow_pattern
+from dawan_node.execution.type_descriptions import describe_type
 from dawan_node.primitives.encoding import DEPTH_MAX, INT_MAX, INT_MIN, ITEMS_MAX, KEY_BYTES_MAX, check_value
 from dawan_node.primitives.names import is_event, is_identifier
 
@@ -36,7 +38,7 @@ class DeclarationError(TypeError):
 class EntitySpec:
     """What the executor knows about one entity type; ``module`` is set when a Module declares the type."""
 
-    __slots__ = ("collection", "decode", "exported", "flat", "indexes", "is_shallow", "kind", "module", "schema")
+    __slots__ = ("collection", "decode", "exported", "indexes", "kind", "module", "schema", "unwalked_max")
 
     def __init__(self, kind: type[Entity], collection: str, schema: int, exported: bool) -> None:
         self.kind: Final = kind
@@ -46,8 +48,8 @@ class EntitySpec:
         self.module = ""
         self.indexes: tuple[tuple[str, IndexFunction], ...] = ()
         self.decode: Callable[[bytes], Any] = _undeclared
-        self.flat = False
-        self.is_shallow = False  # nests no deeper than the canonical encoding allows, whatever it holds
+        #: A longer encoding is walked for what its types do not bound: see ``_unwalked_max``.
+        self.unwalked_max = -1
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -135,8 +137,7 @@ def complete_spec(spec: EntitySpec, module: str) -> None:
     for name in spec.kind.indexes:
         if not is_identifier(name):
             raise DeclarationError(f"index {name!r} of {spec.kind.__name__} is not a well-formed name")
-    spec.flat = check_types(spec.kind, frozen=True)
-    spec.is_shallow = _depth_of(msgspec.inspect.type_info(spec.kind)) <= DEPTH_MAX
+    spec.unwalked_max = _unwalked_max(check_types(spec.kind, frozen=True))
     spec.decode = msgspec.msgpack.Decoder(spec.kind).decode
     spec.module = module
     spec.indexes = tuple(spec.kind.indexes.items())
@@ -144,13 +145,33 @@ def complete_spec(spec: EntitySpec, module: str) -> None:
     spec.kind.indexes = MappingProxyType(dict(spec.indexes))
 
 
-def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> bool:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How deep values of a type nest at most, and whether any of them is a sequence or map of no fixed length."""
+
+    depth: int
+    has_sequences: bool
+
+
+_SCALAR: Final = Shape(0, False)
+
+
+def check_types(kind: type[msgspec.Struct], frozen: bool = False) -> Shape:
     """Require that every field of ``kind``, nested ones too, has a type of the canonical encoding.
 
-    With ``frozen`` no value may be mutable either. True when the type is flat: without sequences and maps, so that
-    depth and item bounds cannot be exceeded. Raises DeclarationError.
+    With ``frozen`` no value may be mutable either, so there are no maps. Raises DeclarationError.
     """
-    return _TypeWalk(frozen).check(msgspec.inspect.type_info(kind), kind.__name__, frozenset())
+    return _TypeWalk(frozen).check(describe_type(kind), kind.__name__, frozenset())
+
+
+def _unwalked_max(shape: Shape) -> int:
+    """How long an encoded entity may be that its own decoder has checked completely, but for integers.
+
+    Only the length of sequences can then still be wrong. Each item takes a byte, so a short encoding has no long one.
+    """
+    if shape.depth > DEPTH_MAX:
+        return -1
+    return ITEMS_MAX if shape.has_sequences else _ANY_LENGTH
 
 
 def check_event_type(kind: type[Event]) -> None:
@@ -169,10 +190,8 @@ def encode_entity(entity: Entity) -> bytes:
     encoded = _encoder.encode(entity)
     spec = entity.spec
     spec.decode(encoded)
-    # 0xCF starts an unsigned 64-bit int, the only way an int can pass the decoder and still exceed 63 bits. A sequence
-    # with too many items has more bytes than that many.
-    is_bounded = spec.flat or (spec.is_shallow and len(encoded) <= ITEMS_MAX)
-    if not is_bounded or b"\xcf" in encoded:
+    # 0xCF starts an unsigned 64-bit int, the only way an int can pass the decoder and still exceed 63 bits.
+    if len(encoded) > spec.unwalked_max or b"\xcf" in encoded:
         check_value(_untyped.decode(encoded))
     return encoded
 
@@ -219,22 +238,12 @@ def _plain_fields(kind: type[Event]) -> tuple[tuple[str, type], ...] | None:
     return tuple([(field.name, field.type) for field in fields]) if is_plain else None
 
 
-def _depth_of(described: msgspec.inspect.Type) -> int:
-    """How many sequences and maps a value of a checked type has inside one another, itself included."""
-    if isinstance(described, msgspec.inspect.Metadata):
-        return _depth_of(described.type)
-    if isinstance(described, msgspec.inspect.StructType):
-        return 1 + max([_depth_of(field.type) for field in described.fields], default=0)
-    if isinstance(described, msgspec.inspect.TupleType):
-        return 1 + max([_depth_of(item) for item in described.item_types], default=0)
-    if isinstance(described, msgspec.inspect.VarTupleType):
-        return 1 + _depth_of(described.item_type)
-    return 0
-
-
 def _undeclared(value: bytes) -> Any:
     raise DeclarationError("this entity type belongs to no module")
 
+
+#: More than any encoding has.
+_ANY_LENGTH: Final = 2**62
 
 _SCALARS: Final = (
     msgspec.inspect.BoolType,
@@ -276,24 +285,19 @@ class _TypeWalk:
     def __init__(self, frozen: bool) -> None:
         self._frozen: Final = frozen
 
-    def check(self, described: msgspec.inspect.Type, where: str, inside: frozenset[type]) -> bool:
-        """Whether the type is flat; ``inside`` are the structs being walked."""
+    def check(self, described: msgspec.inspect.Type, where: str, inside: frozenset[type]) -> Shape:
+        """The type's shape; ``inside`` are the structs being walked."""
         if isinstance(described, msgspec.inspect.Metadata):
             return self.check(described.type, where, inside)
         if isinstance(described, _SCALARS):
             _check_pattern(described, where)
-            return True
+            return _SCALAR
         if isinstance(described, msgspec.inspect.TupleType):
-            flat = True
-            for item in described.item_types:
-                flat &= self.check(item, f"{where}[]", inside)
-            return flat
+            return _around([self.check(item, f"{where}[]", inside) for item in described.item_types])
         if isinstance(described, msgspec.inspect.VarTupleType):
-            self.check(described.item_type, f"{where}[]", inside)
-            return False
+            return _around([self.check(described.item_type, f"{where}[]", inside)], is_sequence=True)
         if isinstance(described, (msgspec.inspect.ListType, msgspec.inspect.DictType)):
-            self._check_mutable(described, where, inside)
-            return False
+            return _around([self._check_mutable(described, where, inside)], is_sequence=True)
         if isinstance(described, msgspec.inspect.StructType):
             return self._check_struct(described, where, inside)
         kind = type(described).__name__.removesuffix("Type")
@@ -304,25 +308,27 @@ class _TypeWalk:
         described: msgspec.inspect.ListType | msgspec.inspect.DictType,
         where: str,
         inside: frozenset[type],
-    ) -> None:
+    ) -> Shape:
         if self._frozen:
             # Decoded entities are shared by the transactions of a block: nobody may change one in place.
             raise DeclarationError(f"{where}: entities are immutable, use tuple[X, ...]")
         if isinstance(described, msgspec.inspect.ListType):
-            self.check(described.item_type, f"{where}[]", inside)
-            return
+            return self.check(described.item_type, f"{where}[]", inside)
         if not isinstance(described.key_type, (msgspec.inspect.StrType, msgspec.inspect.EnumType)):
             raise DeclarationError(f"{where}: map keys are strings")
         _check_pattern(described.key_type, where)
-        self.check(described.value_type, f"{where}{{}}", inside)
+        return self.check(described.value_type, f"{where}{{}}", inside)
 
-    def _check_struct(self, described: msgspec.inspect.StructType, where: str, inside: frozenset[type]) -> bool:
+    def _check_struct(self, described: msgspec.inspect.StructType, where: str, inside: frozenset[type]) -> Shape:
         kind = described.cls
         if kind in inside:
             raise DeclarationError(f"{where}: {kind.__name__} contains itself")
         if self._frozen and not kind.__struct_config__.frozen:
             raise DeclarationError(f"{where}: {kind.__name__} is not frozen")
-        flat = True
-        for field in described.fields:
-            flat &= self.check(field.type, f"{where}.{field.name}", inside | {kind})
-        return flat
+        return _around([self.check(field.type, f"{where}.{field.name}", inside | {kind}) for field in described.fields])
+
+
+def _around(parts: list[Shape], *, is_sequence: bool = False) -> Shape:
+    """The shape of what holds values of these shapes."""
+    depth = 1 + max([part.depth for part in parts], default=0)
+    return Shape(depth, is_sequence or any(part.has_sequences for part in parts))

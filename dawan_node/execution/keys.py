@@ -28,6 +28,8 @@ def key_of(*parts: Part) -> bytes:
     Raises ValueError for an int outside 64 bits.
     """
     last = parts[-1]
+    if type(last) is str and len(parts) == 1:
+        return last.encode()
     head = b"".join([_closed(part) for part in parts[:-1]])
     if type(last) is str:
         return head + last.encode()

@@ -53,6 +53,11 @@ class Metered:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function: Final = function
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself, to be read and not to be called."""
+        return self._function
+
     def __call__(self, context: Any, *arguments: Any) -> Any:
         outer = _running.meter
         meter = _running.meter = Meter(context.steps_max * WORK_PER_STEP)

@@ -329,6 +329,25 @@ class Module:
                 raise DeclarationError(f"{self.name} has no command and exports no function {name}")
         self.state_machines[collection] = StateMachine.of(entity, field, moves)
 
+    def as_version(self, version: int) -> Module:
+        """All that is declared by now under another number: a version that differs only where the code asks
+        ``ctx.version``, and in what is declared on it afterwards."""
+        other = Module(
+            self.name,
+            version=version,
+            entities=tuple(self.entities.values()),
+            events=tuple(self.events),
+            errors=self.errors,
+            uses=tuple(self.uses),
+            may_use=tuple(self.may_use),
+        )
+        other.commands.update(self.commands)
+        other.queries.update(self.queries)
+        other.invariants.update(self.invariants)
+        other.exports.update(self.exports)
+        other.state_machines.update(self.state_machines)
+        return other
+
     def _claim(self, table: Mapping[str, object], name: str) -> None:
         if not is_identifier(name):
             raise DeclarationError(f"{self.name}: {name!r} is not a name of 1 to 32 characters")

@@ -31,7 +31,7 @@ BUILTIN: Final = MappingProxyType(
         "lc": "dawan_node.modules.lc:module",
         "light_client": "dawan_node.modules.light_client:module",
         "logistics": "dawan_node.modules.logistics:module",
-        "receivable": "dawan_node.modules.receivable:module",
+        "receivable": "dawan_node.modules.receivable:versions",
         "refdata": "dawan_node.modules.refdata:module",
         "title": "dawan_node.modules.title:module",
     }

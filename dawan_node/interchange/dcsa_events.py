@@ -5,6 +5,9 @@ names by carrier and booking: the draft carries the references by which the call
 become samples in thousandths of the message's own unit. An event that retracts another (``retractedEventID``) is a
 draft of ``retract_milestone``. A container number or IMO number with a wrong check digit is a warning, one without its
 form a refusal.
+
+What a message is, its content says, never its name. A folder of a carrier's messages holds bills and envelopes too:
+what is no message of events is one refusal that says what it is and which command reads it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,19 @@ _CODES: Final = MappingProxyType(
         "IOT": "iotEventTypeCode",
     }
 )
+#: ``StatementDraft.kind`` of an event that takes another one back; the others have the type of their event.
+RETRACTION: Final = "RETRACTION"
+
+#: Members of an object that no event has -> what it is, and who reads it. In this order: an envelope holds a document.
+_OTHERS: Final = (
+    (("envelopeManifestSignedContent", "transportDocument"), "a PINT envelope, which `title import-pint` reads"),
+    (("transportDocumentReference",), "a transport document (DCSA EBL), which `title import-pint` reads"),
+    (("shippingInstructionsReference",), "shipping instructions (DCSA EBL), which nothing here reads"),
+    (("carrierBookingRequestReference",), "a booking request (DCSA BKG), which nothing here reads"),
+    (("epcisBody",), "an EPCIS document, which `logistics import-epcis` reads"),
+    (("bizStep",), "an EPCIS event, which `logistics import-epcis` reads"),
+    (("eventType",), "an event of DCSA track and trace version 2; version 3 is read, with eventClassification"),
+)
 _CODE: Final = re.compile("[A-Z]{3,4}")
 _PLACE: Final = re.compile("[A-Z]{2}[A-Z2-9]{3}")
 _MILLI: Final = re.compile(r"(-?)([0-9]{1,4})(?:\.([0-9]{1,3})0*)?")
@@ -42,13 +58,15 @@ _MILLI: Final = re.compile(r"(-?)([0-9]{1,4})(?:\.([0-9]{1,3})0*)?")
 
 @dataclass(frozen=True, slots=True)
 class StatementDraft:
-    """``milestone``: arguments of ``state_milestone`` but the shipment; None for measurements and retractions.
+    """``kind``: EQUIPMENT, TRANSPORT, SHIPMENT, REEFER, IOT or RETRACTION. ``milestone``: arguments of
+    ``state_milestone`` but the shipment; None for measurements and retractions.
 
     ``samples``: (milliseconds UTC, thousandths of ``unit``). ``references``: document type (BKG, TRD, ...) and number.
     """
 
     position: int
     source: str
+    kind: str
     equipment: str = ""
     references: tuple[tuple[str, str], ...] = ()
     milestone: dict[str, Any] | None = None
@@ -74,7 +92,9 @@ def read_dcsa_events(data: bytes) -> Reading:
         return Reading(refusals=[Refusal(-1, "E_MALFORMED_JSON", str(error))])
     events = message.get("events", [message]) if isinstance(message, dict) else message
     if not isinstance(events, list):
-        return Reading(refusals=[Refusal(-1, "E_NOT_DCSA", "events")])
+        return Reading(refusals=[Refusal(-1, "E_NOT_DCSA", 'a message is an event, a list, or {"events": [...]}')])
+    if isinstance(message, dict) and events == [message] and not _is_event(message):
+        return Reading(refusals=[_not_an_event(message)])
     reading = Reading()
     for position, event in enumerate(events):
         try:
@@ -82,6 +102,19 @@ def read_dcsa_events(data: bytes) -> Reading:
         except Unreadable as error:
             reading.refusals.append(Refusal(position, error.reason, error.path))
     return reading
+
+
+def _is_event(message: dict[str, Any]) -> bool:
+    """Whether an object says what only an event says. What is wrong with it then, reading it tells."""
+    return "eventClassification" in message or "retractedEventID" in message
+
+
+def _not_an_event(message: dict[str, Any]) -> Refusal:
+    """What a document is that is no message of events, as far as its members tell."""
+    for members, what in _OTHERS:
+        if all(member in message for member in members):
+            return Refusal(-1, "E_OTHER_DOCUMENT", f"this is {what}")
+    return Refusal(-1, "E_NOT_DCSA", 'neither an event of track and trace (eventClassification) nor {"events": [...]}')
 
 
 def milli(text: str) -> int | None:
@@ -99,7 +132,7 @@ def _draft(position: int, event: Any) -> StatementDraft:
         raise Unreadable("E_EVENT_ID", "eventID")
     retracts = _text(event, "retractedEventID", "")
     if retracts:
-        return StatementDraft(position, source, retracts=retracts)
+        return StatementDraft(position, source, RETRACTION, retracts=retracts)
     kind = _object(event, "eventClassification")
     family = _text(kind, "eventTypeCode", path="eventClassification")
     code = _text(kind, _CODES.get(family, ""), path="eventClassification") if family in _CODES else ""
@@ -116,7 +149,7 @@ def _draft(position: int, event: Any) -> StatementDraft:
     if family in ("REEFER", "IOT"):
         unit, samples = _samples(_object(event, "reeferDetails"), time_ms)
         return StatementDraft(
-            position, source, equipment, references, unit=unit, samples=samples, warnings=tuple(warnings)
+            position, source, family, equipment, references, unit=unit, samples=samples, warnings=tuple(warnings)
         )
     classifier = _text(kind, "eventClassifierCode", path="eventClassification")
     if classifier not in ("PLN", "EST", "ACT"):
@@ -129,7 +162,7 @@ def _draft(position: int, event: Any) -> StatementDraft:
     if vessel:
         milestone["vessel"] = _checked(imo_number(vessel), "vesselIMONumber", warnings)
     milestone["source"] = source
-    return StatementDraft(position, source, equipment, references, milestone, warnings=tuple(warnings))
+    return StatementDraft(position, source, family, equipment, references, milestone, warnings=tuple(warnings))
 
 
 def _vessel(event: Any) -> str:

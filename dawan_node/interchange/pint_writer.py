@@ -32,15 +32,16 @@ def next_entry(
     """
     came = [entry["position"] for entry in history if entry["action"] == "RECEIVE"]
     since = [entry for entry in history if not came or entry["position"] > came[-1]]
+    undone = _withdrawn(since)
     entry: dict[str, Any] = {
         "eblPlatform": PLATFORM,
         "transportDocumentChecksum": title["checksum"].removeprefix("0x"),
-        "transactions": [_transaction(each) for each in since if each["action"] in _PINT],
+        "transactions": [_transaction(each) for each in since if _has_code(each, undone)],
     }
     if received is not None:
         last = sha256(received["chain"][-1].encode()).hex()
         entry["previousEnvelopeTransferChainEntrySignedContentChecksum"] = last
-    other = [_local(each) for each in since if each["action"] not in _PINT]
+    other = [_local(each) for each in since if not _has_code(each, undone)]
     return entry | ({"withoutPintCode": other} if other else {})
 
 
@@ -57,6 +58,22 @@ def standing(title: Mapping[str, Any], channel: str) -> dict[str, Any]:
         "length": title["length"],
         "head": title["head"],
     }
+
+
+def _withdrawn(history: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Positions of surrenders that nobody answered. PINT knows no end of one but the carrier's answer: in its words the
+    title would still be the carrier's."""
+    found, last = [], -1
+    for entry in history:
+        if entry["action"].startswith("SURRENDER_"):
+            last = entry["position"]
+        elif entry["action"] == "WITHDRAW":
+            found.append(last)
+    return found
+
+
+def _has_code(entry: Mapping[str, Any], undone: Sequence[int]) -> bool:
+    return entry["action"] in _PINT and entry["position"] not in undone
 
 
 def _transaction(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Channel:
             applier,
             self.pool,
             self._watch,
+            self.admission.window,
             self._bodies,
             self._gatherer,
             self._worker,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from dawan_node.client_window import ClientWindow
 from dawan_node.consensus.agreement import ProposalSlot
 from dawan_node.consensus.config import ChannelRules
 from dawan_node.consensus.messages import Message
@@ -28,7 +29,7 @@ from dawan_node.consensus.records import Record
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
-from dawan_node.mempool_watch import MempoolWatch
+from dawan_node.mempool_watch import BATCH_TXS_MIN, MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
 from dawan_node.node.alarms import Alarms
 from dawan_node.node.applier import Applier, Decision, Executed, Stored, UnknownBranch, storage_groups
@@ -122,6 +123,7 @@ class Driver:
         applier: Applier,
         pool: Mempool,
         watch: MempoolWatch,
+        window: ClientWindow,
         bodies: Bodies,
         gatherer: Gatherer,
         worker: Jobs,
@@ -139,6 +141,7 @@ class Driver:
         self._applier: Final = applier
         self._pool: Final = pool
         self._watch: Final = watch
+        self._window: Final = window
         self._watching: Final = Watching(channel, replica, pool, watch, clock, sender.again)
         self._bodies: Final = bodies
         self._gatherer: Final = gatherer
@@ -300,7 +303,11 @@ class Driver:
         waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
         if waiting <= 0:
             return False
-        is_full = waiting >= self._rules.block_txs_max or waiting_bytes >= self._batch_bytes
+        in_flight_max = self._pacing.in_flight_max(self._window.per_s(self._clock.monotonic_ms()))
+        if branch and sum(block.count for block in branch) + BATCH_TXS_MIN > in_flight_max:
+            return False  # the next block that is stored makes room
+        enough = min(self._rules.block_txs_max, in_flight_max // 2)
+        is_full = waiting >= enough or waiting_bytes >= self._batch_bytes
         ready_at_ms = self._pacing.ready_at_ms(in_flight=bool(branch))
         if not is_full and self._clock.monotonic_ms() < ready_at_ms:
             self._attempt_due_ms = ready_at_ms
@@ -311,6 +318,7 @@ class Driver:
             self._batch_bytes,
             slot.block_time_ms(now_ms),
             frozenset().union(*(block.names for block in branch)),
+            enough,
         )
         if not batch:
             self._attempt_due_ms = self._clock.monotonic_ms() + BATCH_DELAY_MS  # what waits may be valid later
@@ -324,7 +332,7 @@ class Driver:
         )
         if header is None:
             return False
-        self._pacing.proposed(header.hash, self._clock.monotonic_ms())
+        self._pacing.proposed(header.hash, bool(branch), self._clock.monotonic_ms())
         self._hold(header, BlockBody(header.hash, tuple(batch)))
         self._stages.add("propose", time.thread_time_ns() - start_ns, len(batch))
         return True

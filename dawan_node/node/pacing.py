@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from dawan_node.mempool_watch import BATCH_TXS_MIN
+
 #: With blocks in flight a batch waits for this many bytes ...
 BATCH_BYTES: Final = 1024 * 1024
 #: ... or so long, whatever the last blocks took ...
@@ -25,6 +27,11 @@ IDLE_BATCH_DELAY_MS: Final = 5
 #: Own proposals whose time is being taken; more than any window (W <= 16). A view change forgets some unstored.
 TIMED_MAX: Final = 32
 
+#: What is in flight is at most what the channel commits in so long, beside the time that a block takes when it is alone
+#: (two or three one-way delays and an fsync or two). What waits beyond that waits in the pool, where the organisations
+#: take turns, and not in blocks, where nobody overtakes anybody. Less would leave processors idle between two blocks.
+IN_FLIGHT_MS: Final = 250
+
 
 class Pacing:
     """How long this node's proposals take, and when the next one leaves."""
@@ -32,7 +39,8 @@ class Pacing:
     def __init__(self) -> None:
         self._last_ms = -BATCH_DELAY_MAX_MS
         self._took_ms = 0  # from proposing to storing, of the last few blocks
-        self._proposed: dict[bytes, int] = {}
+        self._alone_ms = 0  # the same, of those that had no other before them
+        self._proposed: dict[bytes, tuple[int, bool]] = {}
 
     @property
     def delay_ms(self) -> int:
@@ -43,15 +51,23 @@ class Pacing:
         """From when on a batch that is not full may leave."""
         return self._last_ms + (self.delay_ms if in_flight else IDLE_BATCH_DELAY_MS)
 
-    def proposed(self, block_hash: bytes, now_ms: int) -> None:
-        """A batch left."""
+    def in_flight_max(self, per_s: int) -> int:
+        """How many transactions may be in flight where the channel commits ``per_s`` a second: two blocks at least, so
+        that one is executed while the next is agreed on."""
+        return max(2 * BATCH_TXS_MIN, per_s * (IN_FLIGHT_MS + self._alone_ms) // 1_000)
+
+    def proposed(self, block_hash: bytes, in_flight: bool, now_ms: int) -> None:
+        """A batch left; ``in_flight`` as in ``ready_at_ms``."""
         self._last_ms = now_ms
-        self._proposed[block_hash] = now_ms
+        self._proposed[block_hash] = now_ms, in_flight
         if len(self._proposed) > TIMED_MAX:
             del self._proposed[next(iter(self._proposed))]
 
     def stored(self, block_hash: bytes, now_ms: int) -> None:
         """A block is durable here; only own proposals tell how long one takes."""
-        proposed_ms = self._proposed.pop(block_hash, None)
-        if proposed_ms is not None:
+        proposed = self._proposed.pop(block_hash, None)
+        if proposed is not None:
+            proposed_ms, in_flight = proposed
             self._took_ms += (now_ms - proposed_ms - self._took_ms) // 4
+            if not in_flight:
+                self._alone_ms += (now_ms - proposed_ms - self._alone_ms) // 4

@@ -269,11 +269,11 @@ class Service:
     # Transactions
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         """See NodeApi."""
         found = self._channel(channel)
-        verdicts = await found.admission.submit(envelopes)
+        verdicts = await found.admission.submit(envelopes, bearer)
         committed = await self._wait(found, verdicts, timeout_ms) if wait is Wait.COMMITTED else {}
         # One look at the store for all that are on chain without having been waited for.
         on_chain = [

@@ -38,6 +38,9 @@ BATCH_MAX: Final = 128
 
 #: Signatures checked on the loop in one go, without threads: about 1 ms.
 SLICE_MAX: Final = 16
+#: And so many, some 5 ms, while more than that wait: a busy loop takes tens of milliseconds for a turn, and 16 in each
+#: are fewer than arrive. A client then waited ten seconds for its answer, behind a processor that had the time.
+LONG_SLICE_MAX: Final = 64
 
 #: So few signatures, with nothing else to do, are checked on the spot: cheaper than the hand-over.
 ON_THE_SPOT_MAX: Final = 2
@@ -250,7 +253,8 @@ class Verifier:
                 done.add_done_callback(partial(self._from_thread, jobs))
 
     def _check_slice(self) -> None:
-        jobs = self._take(SLICE_MAX)
+        waiting = len(self._urgent) + len(self._normal)
+        jobs = self._take(LONG_SLICE_MAX if waiting > LONG_SLICE_MAX else SLICE_MAX)
         verdicts = self._check_accounted([job.transaction for job in jobs])
         self._running = 0
         self._finish(jobs, verdicts)

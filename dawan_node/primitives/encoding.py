@@ -121,10 +121,12 @@ def check_value(value: Any, depth_max: int = DEPTH_MAX) -> None:
             if type(key) is not str or not 1 <= len(key.encode("utf-8", "surrogatepass")) <= KEY_BYTES_MAX:
                 raise InvalidEncoding(f"a map key must be a string of 1 to {KEY_BYTES_MAX} bytes")
             kind = type(item)
-            if kind is not str and kind is not bytes:
-                check_value(item, depth_max - 1)
+            if kind is str or kind is bytes or (kind is int and INT_MIN <= item <= INT_MAX):
+                continue  # nearly all there is: no call for each
+            check_value(item, depth_max - 1)
     else:
         for item in value:
             kind = type(item)
-            if kind is not str and kind is not bytes:
-                check_value(item, depth_max - 1)
+            if kind is str or kind is bytes or (kind is int and INT_MIN <= item <= INT_MAX):
+                continue  # nearly all there is: no call for each
+            check_value(item, depth_max - 1)

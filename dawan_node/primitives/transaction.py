@@ -152,6 +152,21 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
         return (self.body.module, self.body.command) in BARRIER_COMMANDS
 
 
+#: How an envelope of suite ed25519 ends: a key of 32 bytes, a signature of 64, each behind two bytes of its own.
+_KEY_MARK: Final = b"\xc4\x20"
+_SIGNATURE_MARK: Final = b"\xc4\x40"
+
+
+def claimed_key(envelope: bytes) -> bytes | None:
+    """The public key that a well-formed envelope names, from where it must lie; None where that cannot be one.
+
+    Nothing is decoded: whether the envelope is well-formed, and whether the key signed it, is not known afterwards.
+    """
+    if envelope[-100:-98] != _KEY_MARK or envelope[-66:-64] != _SIGNATURE_MARK:
+        return None
+    return envelope[-98:-66]
+
+
 def nonce_use(envelope: bytes) -> tuple[bytes, bytes, int]:
     """Public key, nonce and ``valid_until_ms`` of an envelope that was decoded before, without checking it again.
 

@@ -497,10 +497,10 @@ class NodeApi(Protocol):
         ...
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         """Admit envelopes (1 to 500), one outcome each in the same order. Returns when every one is refused,
-        accepted or, with COMMITTED, final; at the latest after ``timeout_ms``."""
+        accepted or, with COMMITTED, final; at the latest after ``timeout_ms``. ``bearer``: ``Caller.bearer``."""
         ...
 
     async def tx(self, channel: str, tx_id: bytes) -> TxInfo | None: ...

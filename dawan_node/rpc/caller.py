@@ -14,13 +14,20 @@ class Caller:
     """One caller. ``kind`` is LOCAL, OWN, ANONYMOUS, or OUTSIDER: what it is as long as no channel lists it.
 
     ``org`` and ``name`` are those of the certificate, ``authorities`` the fingerprints of those its chain goes through;
-    a caller without one has none of them.
+    a caller without one has none of them, but ``connection``, the number of its own.
     """
 
     org: str
     name: str
     kind: Kind
     authorities: frozenset[bytes] = frozenset()
+    connection: int = 0
+
+    @property
+    def bearer(self) -> str:
+        """Who answers for what it hands in until the signatures are checked (``node.entering``): its organisation,
+        or, as there is none behind a caller on this machine, its connection."""
+        return f"organisation {self.org}" if self.org else f"connection {self.connection}"
 
 
 LOCAL: Final = Caller("", "", Kind.LOCAL)

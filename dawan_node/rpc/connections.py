@@ -64,7 +64,7 @@ class Phase(Enum):
 class Guard(asyncio.Protocol):
     """Watches one connection. ``inner`` is aiohttp's protocol, None when the connection was refused."""
 
-    __slots__ = ("_early_bytes", "_gate", "_timer", "_unsent", "address", "inner", "phase", "transport")
+    __slots__ = ("_early_bytes", "_gate", "_timer", "_unsent", "address", "inner", "number", "phase", "transport")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -72,6 +72,8 @@ class Guard(asyncio.Protocol):
         self._early_bytes = 0
         self._unsent = 0
         self.address = ""
+        #: Which connection of the listener it is, from 1.
+        self.number = gate.next_number()
         self.inner: Any = None
         self.phase = Phase.RECEIVING
         self.transport: asyncio.Transport | None = None
@@ -194,6 +196,7 @@ class Gate:
         self.cut = 0
         self.refused = 0
         self.buffered_bytes = 0
+        self._numbers = 0
         # Insertion order is age: the first waiting one is the oldest.
         self._guards: dict[Guard, None] = {}
         self._by_address: dict[str, int] = {}
@@ -202,6 +205,11 @@ class Gate:
     def connections(self) -> int:
         """Open connections."""
         return len(self._guards)
+
+    def next_number(self) -> int:
+        """The number of a new connection; no two have the same."""
+        self._numbers += 1
+        return self._numbers
 
     def admit(self, guard: Guard) -> bool:
         """Take a new connection in, if need be in place of the oldest one that has no request in hand."""

@@ -124,6 +124,8 @@ class Dispatcher:
                     "the batch ran out of time before this call; it was not executed",
                     hint="Send fewer calls in one batch, or tx_submitMany.",
                 )
+            if route.access is Access.SUBMIT:
+                arguments["bearer"] = caller.bearer
             result = await self._call(route, view_for(self._api, caller), arguments, budget_ms)
             return jsonrpc.encode_result(call.id, result)
         except ApiError as error:

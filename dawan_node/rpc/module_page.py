@@ -1,7 +1,8 @@
 """A module's description as a page for people: what ``module_describe`` says, in Markdown.
 
-Everything on the page comes from the description (``for_json(describe_module(module))``, what a node answers) and from
-examples that somebody ran, so it cannot say what the module does not. Pure: text in, text out; no clock, no file.
+Everything on the page comes from the description (``for_json(describe_module(module))``, what a node answers), from
+what is read in its code (``node.module_refusals``) and from examples that somebody ran, so it cannot say what the
+module does not. Pure: text in, text out; no clock, no file.
 """
 
 from __future__ import annotations
@@ -28,16 +29,23 @@ class Example:
     receipt: Mapping[str, Any]
 
 
-def module_page(description: Mapping[str, Any], examples: Sequence[Example] = (), *, preface: str = "") -> str:
-    """The page: states as diagrams, commands with roles, arguments and one example each, queries, events, records,
-    errors. ``preface`` is a paragraph below the title, where there is more to say."""
+def module_page(
+    description: Mapping[str, Any],
+    examples: Sequence[Example] = (),
+    *,
+    preface: str = "",
+    refusals: Mapping[str, Sequence[tuple[str, str, str]]] | None = None,
+) -> str:
+    """The page: states as diagrams, commands with roles, arguments, refusals and one example each, queries, events,
+    records, errors. ``preface`` is a paragraph below the title, where there is more to say; ``refusals`` are module,
+    reason and sentence of all with which a command can be refused, None where nobody read them."""
     name, version = description["module"], description["version"]
     page = [f"# The module `{name}`, version {version}", ""]
     if preface:
         page += [preface, ""]
     page += _dependencies(description)
     page += _states(description["entities"])
-    page += _commands(description, examples)
+    page += _commands(description, examples, refusals)
     page += _queries(description)
     page += _events(description)
     page += _records(description)
@@ -81,7 +89,11 @@ def _states(entities: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"### `{collection}.{states['field']}`", "", "```mermaid", diagram(states), "```", "")
 
 
-def _commands(description: Mapping[str, Any], examples: Sequence[Example]) -> Iterator[str]:
+def _commands(
+    description: Mapping[str, Any],
+    examples: Sequence[Example],
+    refusals: Mapping[str, Sequence[tuple[str, str, str]]] | None,
+) -> Iterator[str]:
     commands: Mapping[str, Any] = description["commands"]
     if not commands:
         return
@@ -89,9 +101,13 @@ def _commands(description: Mapping[str, Any], examples: Sequence[Example]) -> It
     for name, command in commands.items():
         yield f"| [`{name}`](#{name}) | {_roles(command['roles'])} | {_cell(command['summary'])} |"
     yield ""
+    if refusals is not None:
+        yield from (_REFUSALS, "")
     for name, command in commands.items():
         yield from (f"### `{name}`", "", command["summary"], "", f"Roles: {_roles(command['roles'])}.", "")
         yield from _fields(description, command["args"], "Argument")
+        if refusals is not None:
+            yield from _refused(description["module"], refusals[name])
         for example in examples:
             if example.command == name:
                 yield from _example(example)
@@ -150,6 +166,25 @@ def _types(description: Mapping[str, Any]) -> Iterator[str]:
     for name, schema in sorted(rest.items()):
         made = _listed(description, schema) if "properties" in schema else _kind(schema)
         yield f"| `{name}` | {made} |"
+    yield ""
+
+
+#: What the tables of refusals say, and what not.
+_REFUSALS: Final = (
+    "A command is refused with the reasons below it and with no others, beside those of every transaction (signature, "
+    "validity, role, form of the arguments). They are read from the code that it may run; whether each can really come "
+    "depends on its rules."
+)
+
+
+def _refused(module: str, refusals: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    if not refusals:
+        yield from ("No reason of its own refuses it.", "")
+        return
+    yield from ("| Refused with | When |", "|---|---|")
+    for owner, reason, sentence in refusals:
+        of = "" if owner == module else f" of `{owner}`"
+        yield f"| `{reason}`{of} | {_cell(sentence)} |"
     yield ""
 
 

@@ -15,7 +15,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -124,13 +124,13 @@ class RpcServer:
         try:
             self._hosts.check(request)
             _check_call(request)
-            self._caller(request)  # before a body is read for somebody who may say nothing
+            self._caller(request, guard)  # before a body is read for somebody who may say nothing
             body = await _read_body(request, self.gate, jsonrpc.BODY_BYTES_MAX)
         except HttpRefusal as refusal:
             return await _refuse(request, guard, refusal)
         guard.request_received()
         try:
-            caller = self._caller(request)  # and after it: a slow body must not outlive a revocation
+            caller = self._caller(request, guard)  # and after it: a slow body must not outlive a revocation
             reply = await self._dispatcher.handle(body, caller)
         except HttpRefusal as refusal:
             return await _refuse(request, guard, refusal)
@@ -139,10 +139,10 @@ class RpcServer:
         status = 200 if reply else 204
         return await _send(request, guard, status, reply, "application/json" if reply else None)
 
-    def _caller(self, request: web.BaseRequest) -> Caller:
+    def _caller(self, request: web.BaseRequest, guard: Guard) -> Caller:
         """Who sends this request. Raises HttpRefusal 401 for no certificate, or one that counts no longer."""
         if self._tls is None:
-            return LOCAL
+            return replace(LOCAL, connection=guard.number)
         connection = None if request.transport is None else request.transport.get_extra_info("ssl_object")
         if connection is None:
             raise ConnectionResetError("the client is gone")

@@ -23,7 +23,7 @@ from dawan_node.primitives.transaction import (
     transaction_id,
 )
 from dawan_node.rpc import jsonrpc, shapes, values
-from dawan_node.rpc.api import ApiError, NodeApi, SubmitOutcome, TxStatus, Wait
+from dawan_node.rpc.api import ApiError, NodeApi, Refusal, SubmitOutcome, TxStatus, Wait
 from dawan_node.rpc.schemas import ModuleSchemas, schema_in, schemas_of
 from dawan_node.rpc.values import BadValue, to_hex, to_instant
 
@@ -84,24 +84,35 @@ async def assemble(api: NodeApi, body: bytes, suite: str, public_key: bytes, sig
     return {"tx": to_hex(envelope), "tx_id": to_hex(transaction.tx_id)}
 
 
-async def submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int) -> Any:
-    (outcome,) = await api.submit(channel, [tx], wait, timeout_ms)
+async def submit(api: NodeApi, channel: str, tx: bytes, wait: Wait, timeout_ms: int, bearer: str) -> Any:
+    (outcome,) = await api.submit(channel, [tx], wait, timeout_ms, bearer)
     if outcome.refusal is not None:
         raise ApiError.refused(outcome.refusal, to_hex(outcome.tx_id) if outcome.tx_id else "")
     return _verdict(channel, outcome, schemas_of(api, channel))
 
 
-async def submit_many(api: NodeApi, channel: str, txs: list[bytes | BadValue], wait: Wait, timeout_ms: int) -> Any:
+async def submit_many(
+    api: NodeApi, channel: str, txs: list[bytes | BadValue], wait: Wait, timeout_ms: int, bearer: str
+) -> Any:
     readable = [tx for tx in txs if isinstance(tx, bytes)]
-    outcomes = iter(await api.submit(channel, readable, wait, timeout_ms) if readable else [])
+    outcomes = iter(await api.submit(channel, readable, wait, timeout_ms, bearer) if readable else [])
     schemas = schemas_of(api, channel)
     verdicts: list[Any] = []
+    # A full node refuses all of a call for one reason: that is written once, not for each.
+    last_refusal: Refusal | None = None
+    refused: dict[str, Any] = {}
     for tx in txs:
         if isinstance(tx, BadValue):
             error = ApiError(jsonrpc.INVALID_PARAMS, str(tx), path=tx.path)
             verdicts.append({"tx_id": None, "status": str(TxStatus.UNKNOWN), "error": jsonrpc.error_object(error)})
         else:
-            verdicts.append(_verdict(channel, next(outcomes), schemas))
+            outcome = next(outcomes)
+            if outcome.tx_id or outcome.refusal is None:
+                verdicts.append(_verdict(channel, outcome, schemas))
+                continue
+            if outcome.refusal != last_refusal:
+                last_refusal, refused = outcome.refusal, _verdict(channel, outcome, schemas)
+            verdicts.append(refused)
     return verdicts
 
 

@@ -112,9 +112,9 @@ class CallerView:
         return await self._at(channel).validators(channel, at)
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[api.SubmitOutcome]:
-        return await self._at(channel).submit(channel, envelopes, wait, timeout_ms)
+        return await self._at(channel).submit(channel, envelopes, wait, timeout_ms, bearer)
 
     async def tx(self, channel: str, tx_id: bytes) -> api.TxInfo | None:
         return await self._at(channel).tx(channel, tx_id)

@@ -380,9 +380,11 @@ class Cluster:
     def _propose(self, node: Node, replica: Replica) -> None:
         time = self._time_of(node)
         while True:
-            slot = replica.proposal_slot()
-            used = self._branch_leaves(node, replica.tip_hash if slot is None else slot.parent_hash)
-            free = [leaf for leaf in node.pool if leaf not in used and leaf not in node.committed]
+            free: list[bytes] = []
+            if node.pool:
+                slot = replica.proposal_slot()
+                used = self._branch_leaves(node, replica.tip_hash if slot is None else slot.parent_hash)
+                free = [leaf for leaf in node.pool if leaf not in used and leaf not in node.committed]
             replica.work_pending(bool(free), time)
             slot = replica.proposal_slot()
             if slot is None or not free or replica.own_index is None:

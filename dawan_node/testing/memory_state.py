@@ -17,6 +17,14 @@ class MemoryState:
         self._indexes: dict[IndexName, dict[bytes, bytes]] = {}
         self._order: dict[IndexName, list[bytes]] = {}
 
+    def copy(self) -> MemoryState:
+        """The same state, which changes on its own from here."""
+        made = MemoryState()
+        made.values, made.nodes, made._nonces = dict(self.values), dict(self.nodes), dict(self._nonces)
+        made._indexes = {name: dict(entries) for name, entries in self._indexes.items()}
+        made._order = {name: keys[:] for name, keys in self._order.items()}
+        return made
+
     def get(self, module: str, collection: str, key: bytes) -> bytes | None:
         """See StateReader."""
         return self.values.get((module, collection, key))

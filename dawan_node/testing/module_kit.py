@@ -10,14 +10,17 @@ The fixture of a module's tests::
 
 Every block passes the same checks as on a node (``Executor.check_block``), and after it every invariant of every
 module is checked; a violation fails the test, and so does a move between states that its module does not declare
-(``Module.state_machine``). Signatures are not made: the kit tests rules, not cryptography.
+(``Module.state_machine``), or a refusal that its page does not tell. Signatures are not made: the kit tests rules, not
+cryptography.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
@@ -28,6 +31,7 @@ from dawan_node.execution.executor import Execution, Executor
 from dawan_node.execution.loading import counted
 from dawan_node.execution.module import Module
 from dawan_node.execution.registry import Registry, load_module
+from dawan_node.execution.state import Changes
 from dawan_node.primitives.block import Header
 from dawan_node.primitives.genesis import (
     Genesis,
@@ -41,14 +45,20 @@ from dawan_node.primitives.genesis import (
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.seat import SEAT_TAG, seat_claim_bytes
 from dawan_node.primitives.transaction import Body, Transaction, assemble_envelope
+from dawan_node.testing.invariant_watch import InvariantWatch
 from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.moves import Move, MoveWatch
+from dawan_node.testing.records import Records
+from dawan_node.testing.refusal_watch import check_refusals
 
 E = TypeVar("E", bound=Entity)
 
 #: 2025-11-24 16:00 UTC, which is 2025-11-25 in the district: tests meet the difference between the two dates.
 CREATED_MS: Final = 1_764_000_000_000
 DAY_MS: Final = 24 * 3_600_000
+
+#: Where blocks check what changes, one in so many checks everything, as the end of a walk does.
+FULL_CHECK_ONE_OF: Final = 64
 
 #: The founding organisations of design section 1.
 FOUNDERS: Final = ("gz", "hk", "hq", "mo")
@@ -98,6 +108,26 @@ class ModuleKit:
         self._epoch = 0
         self._nonces = 0
         self._keys: dict[str, bytes] = {}
+        self._invariants: InvariantWatch | None = None
+        #: The moves between states that the last block made.
+        self.block_moves: tuple[Move, ...] = ()
+
+    def copy(self) -> Self:
+        """Another channel with the same past, which goes its own way from here. ``moves`` are counted together."""
+        made = copy.copy(self)
+        state = self.state.copy()
+        watch = None if self._invariants is None else self._invariants.copy(state)
+        made.__dict__.update(state=state, _invariants=watch, blocks=self.blocks[:], _keys=dict(self._keys))
+        return made
+
+    def check_what_changes(self) -> None:
+        """From now on a block checks the invariants whose answer it can have changed (``invariant_watch``); all of them
+        are checked at one block in ``FULL_CHECK_ONE_OF``, which its state root picks, and by ``check_invariants``.
+
+        For long random walks. Whoever puts something into ``state`` by hand must not be told so late of it.
+        """
+        self._invariants = InvariantWatch(self.executor, self.state)
+        self._invariants.violations(Changes(), height=self.height, time_ms=self.time_ms)
 
     def call(self, person: str, command: str, args: Any = None, *, module: str = "") -> Transaction:
         """A transaction of ``person``; ``args`` is a map or an Args struct. Goes into a block with ``block``.
@@ -129,7 +159,8 @@ class ModuleKit:
     def block(self, *transactions: Transaction, after_ms: int = 1_000) -> tuple[Receipt, ...]:
         """Execute a block ``after_ms`` after the last one, apply it and check the invariants.
 
-        Raises AssertionError when a node would refuse the block, an invariant is violated or a move is not declared.
+        Raises AssertionError when a node would refuse the block, an invariant is violated, a move is not declared or a
+        refusal not read from the code.
         """
         header = self.header(transactions, after_ms)
         refusal = self.executor.check_block(self.state, self.time_ms, header, transactions)
@@ -143,8 +174,9 @@ class ModuleKit:
         if execution.next_validators != self._validators:
             self._validators = execution.next_validators
             self._epoch += 1
-        self.check_invariants()
-        self._watch.settle(self.executor.registry, transactions, execution.receipt_objects)
+        self._check_after(execution)
+        self.block_moves = self._watch.settle(self.executor.registry, transactions, execution.receipt_objects)
+        check_refusals(self.executor.registry, transactions, execution.receipt_objects)
         witness = ModuleKit.witness
         if witness is not None:
             witness(self, execution, transactions)
@@ -177,6 +209,11 @@ class ModuleKit:
         entity: E | None = None if value is None else kind.spec.decode(value)
         return entity
 
+    def entities(self, kind: type[E]) -> list[E]:
+        """All entities of that kind in the current state, in the order of their keys."""
+        records = Records(self.state) if self._invariants is None else self._invariants.records
+        return list(records.every(kind))
+
     def query(
         self,
         query: str,
@@ -205,6 +242,16 @@ class ModuleKit:
         if violations:
             raise AssertionError(f"after block {self.height}: " + "; ".join(violations))
 
+    def _check_after(self, execution: Execution) -> None:
+        if self._invariants is None:
+            self.check_invariants()
+            return
+        violations = self._invariants.violations(execution.changes, height=self.height, time_ms=self.time_ms)
+        if violations:
+            raise AssertionError(f"after block {self.height}: " + "; ".join(violations))
+        if int.from_bytes(self.state_root[:4], "big") % FULL_CHECK_ONE_OF == 0:
+            self.check_invariants()
+
     @property
     def moves(self) -> frozenset[Move]:
         """The moves between states that commands made so far, here and on copies of this kit."""
@@ -216,6 +263,7 @@ class ModuleKit:
         return self._result.state_root
 
 
+@functools.cache
 def key_of_person(name: str) -> bytes:
     """The public key a person of that name has in a kit's genesis."""
     return private_key_of(name).public_key

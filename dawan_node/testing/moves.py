@@ -60,14 +60,20 @@ class MoveWatch:
     _writes: dict[bytes, list[_Write]] = field(default_factory=dict)
     _functions: list[str] = field(default_factory=list)
 
-    def settle(self, registry: Registry, transactions: Sequence[Transaction], receipts: Sequence[Receipt]) -> None:
-        """After a block: count the moves of what succeeded. Raises AssertionError on one that is not declared."""
+    def settle(
+        self, registry: Registry, transactions: Sequence[Transaction], receipts: Sequence[Receipt]
+    ) -> tuple[Move, ...]:
+        """After a block: the moves of what succeeded. Raises AssertionError on one that is not declared."""
         written, self._writes = self._writes, {}
+        moves: list[Move] = []
         for transaction, receipt in zip(transactions, receipts, strict=True):
             for write in written.get(transaction.tx_id, ()) if receipt.code == 0 else ():
                 if write.before != write.after:
                     by = write.function or transaction.body.command
-                    self._count(registry, Move(*write.key[:2], Transition(write.before, write.after, by)))
+                    move = Move(*write.key[:2], Transition(write.before, write.after, by))
+                    self._check(registry, move)
+                    moves.append(move)
+        return tuple(moves)
 
     def context_type(self) -> type[Context]:
         """A context that tells this watch what is written."""
@@ -124,7 +130,7 @@ class MoveWatch:
         else:
             writes.append(_Write(state_key, function, context.before(entity, key), after))
 
-    def _count(self, registry: Registry, move: Move) -> None:
+    def _check(self, registry: Registry, move: Move) -> None:
         if move in self.met:
             return
         module = registry.modules[move.module]

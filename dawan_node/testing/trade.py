@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dawan_node.execution.dates import add_days, business_date
 from dawan_node.execution.module import Module
-from dawan_node.modules.receivable import module as receivable
+from dawan_node.modules.receivable import versions
 from dawan_node.modules.receivable.entities import Invoice, Money, Voucher
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
 from dawan_node.primitives.receipt import Receipt
@@ -53,8 +53,8 @@ def text_id(seller: str, buyer: str, number: str, issue_date: str, total: list[A
 class Trade:
     """A channel with the receivable module and ``PEOPLE``, or with more of both."""
 
-    def __init__(self, *more: Module, people: People = PEOPLE, **options: Any) -> None:
-        self.kit: Final = ModuleKit([receivable, *more], people, **options)
+    def __init__(self, *more: Module, people: People = PEOPLE, version: int = 1, **options: Any) -> None:
+        self.kit: Final = ModuleKit([versions[version], *more], people, **options)
         self._references = 0
 
     @property

@@ -7,11 +7,12 @@ The rules are read from the syntax trees, so an import inside a function counts 
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.architecture.syntax import source_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dawan_node"
@@ -107,14 +108,9 @@ def part_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), str(path))
-
-
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:
     """Every dotted module name the file imports, names taken from packages included, with the line."""
-    for node in ast.walk(tree_of(path)):
+    for node in source_of(path).nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -143,51 +139,59 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
+PURE_FILES = [path for path in FILES if is_pure(path)]
+
+
 def test_every_part_of_the_package_has_a_rule() -> None:
     assert {part_of(path) for path in FILES} <= set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_only_point_down(path: Path) -> None:
-    own = part_of(path)
+# One test for all files each, not one for each file: starting and reporting a test takes longer than looking at a file.
+
+
+def test_imports_only_point_down() -> None:
     wrong = []
-    for name, line in imports_of(path):
-        if name != "dawan_node" and not name.startswith("dawan_node."):
-            continue
-        inner = name.removeprefix("dawan_node").removeprefix(".")
-        if inner.split(".")[0] == "testing" and own != "testing":
-            if name_of(path) not in MAY_IMPORT_TESTING:
-                wrong.append(f"{name_of(path)}:{line} imports {name}: the test kit is not part of the node")
-        elif not allowed(own, inner):
-            wrong.append(f"{name_of(path)}:{line} imports {name}")
+    for path in FILES:
+        own = part_of(path)
+        for name, line in imports_of(path):
+            if name != "dawan_node" and not name.startswith("dawan_node."):
+                continue
+            inner = name.removeprefix("dawan_node").removeprefix(".")
+            if inner.split(".")[0] == "testing" and own != "testing":
+                if name_of(path) not in MAY_IMPORT_TESTING:
+                    wrong.append(f"{name_of(path)}:{line} imports {name}: the test kit is not part of the node")
+            elif not allowed(own, inner):
+                wrong.append(f"{name_of(path)}:{line} imports {name}")
+    assert len(FILES) > 200
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if is_pure(path)], ids=name_of)
-def test_pure_parts_import_nothing_that_can_differ_between_nodes(path: Path) -> None:
+def test_pure_parts_import_nothing_that_can_differ_between_nodes() -> None:
     wrong = [
         f"{name_of(path)}:{line} imports {name}"
+        for path in PURE_FILES
         for name, line in imports_of(path)
         if (name.split(".")[0] in IMPURE_MODULES and (name_of(path), name.split(".")[0]) not in IMPURE_ALLOWED)
         or name == "datetime.datetime"  # has a clock; datetime.date is calendar arithmetic
         or (name.split(".")[0] == "importlib" and (name_of(path), "importlib") not in IMPURE_ALLOWED)
     ]
+    assert len(PURE_FILES) > 100
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if is_pure(path)], ids=name_of)
-def test_pure_parts_hold_no_floats_and_no_coroutines(path: Path) -> None:
+def test_pure_parts_hold_no_floats_and_no_coroutines() -> None:
     wrong = []
-    for node in ast.walk(tree_of(path)):
-        line = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
-            wrong.append(f"{line} float literal {node.value}")
-        elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
-            wrong.append(f"{line} true division gives a float: use //")
-        elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
-            wrong.append(f"{line} coroutine")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
-            wrong.append(f"{line} {node.func.id}(): {FORBIDDEN_CALLS[node.func.id]}")
+    for path in PURE_FILES:
+        for node in source_of(path).nodes:
+            line = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
+                wrong.append(f"{line} float literal {node.value}")
+            elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+                wrong.append(f"{line} true division gives a float: use //")
+            elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+                wrong.append(f"{line} coroutine")
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
+                wrong.append(f"{line} {node.func.id}(): {FORBIDDEN_CALLS[node.func.id]}")
     assert not wrong, "\n".join(wrong)
 
 

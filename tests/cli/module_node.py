@@ -101,7 +101,7 @@ class KitNode(FakeNode):
         return None if envelope is None else TxInfo(envelope, TxStatus.COMMITTED, self.receipts[tx_id])
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         self.submitted.extend(envelopes)
         self.block_sizes.append(len(envelopes))

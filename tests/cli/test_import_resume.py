@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 
 from dawan_node.cli import import_pipeline
 from dawan_node.cli.connect import channel_of
 from dawan_node.cli.demo_invoices import BUYER, invoice
 from dawan_node.cli.exit_codes import CommandFailed
 from dawan_node.cli.import_delivery import Patience
+from dawan_node.cli.main import cli
 from dawan_node.primitives.codes import Code
 from dawan_node.rpc.api import Refusal, StateInfo, SubmitOutcome, TxStatus, Wait
-from dawan_node.rpc.client import Client, Unreachable
+from dawan_node.rpc.client import Client, RpcError, Unreachable
 from dawan_node.testing.module_kit import private_key_of
 from tests.cli.node_in_reach import CommandLine, command_line
 from tests.cli.test_trade import SUPPLIER, TradeNode
@@ -134,11 +136,13 @@ def test_every_transaction_is_in_the_journal_before_it_leaves(
     """Looked at by the node the moment it receives them: a kill at any later moment finds them there."""
     admit, seen = node.submit, []
 
-    async def look(channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int) -> list[SubmitOutcome]:
+    async def look(
+        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
+    ) -> list[SubmitOutcome]:
         (journal,) = (dawan.folder / "imports").glob("*.journal")
         written = journal.read_bytes()
         seen.extend(base64.b64encode(envelope) in written for envelope in envelopes)
-        return await admit(channel, envelopes, wait, timeout_ms)
+        return await admit(channel, envelopes, wait, timeout_ms, bearer)
 
     node.submit = look  # type: ignore[method-assign]
     assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
@@ -182,12 +186,12 @@ def test_single_transactions_for_which_there_was_no_room_are_sent_again_as_they_
     admit, sent = node.submit, []
 
     async def two_at_a_time(
-        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         sent.append([bytes(each) for each in envelopes])
         full = Refusal(code, code.name, "no room")
         crowded = [SubmitOutcome(b"", TxStatus.UNKNOWN, None, full) for _ in envelopes[2:]]
-        return [*await admit(channel, envelopes[:2], wait, timeout_ms), *crowded]
+        return [*await admit(channel, envelopes[:2], wait, timeout_ms, bearer), *crowded]
 
     node.submit = two_at_a_time  # type: ignore[method-assign]
     assert import_ubl(dawan, batch_file(tmp_path, 5)) == (0, Counter(recorded=5))
@@ -248,6 +252,81 @@ def test_a_node_that_is_gone_for_a_while_does_not_end_an_import(
     monkeypatch.setattr(Client, "_exchange", sometimes)
     assert import_ubl(dawan, batch_file(tmp_path, 3)) == (0, Counter(recorded=3))
     assert failures == [] and len(node.commands) == 3
+
+
+@pytest.mark.parametrize("asked", ["channel_get", "member_list", "state_get"])
+def test_a_node_that_says_to_come_back_is_waited_for_from_the_first_question_on(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """It starts, or catches up: what it says then is worth asking again, and who waits is told so."""
+    exchange, refusals = Client._exchange, [True] * 2
+
+    def starting(client: Client, payload: Any, wait_s: float) -> Any:
+        first = payload[0]["method"] if isinstance(payload, list) else payload["method"]
+        if first == asked and refusals:
+            refusals.pop()
+            raise RpcError(-32002, "the node is starting", {"reason": "E_UNAVAILABLE", "retryable": True})
+        return exchange(client, payload, wait_s)
+
+    monkeypatch.setattr(Client, "_exchange", starting)
+    done = dawan("trade", "import-ubl", str(batch_file(tmp_path, 2)), *as_supplier(dawan), "--buyer", "gz-buyer")
+    assert done.exit_code == 0, done.stderr
+    assert refusals == [] and len(node.commands) == 2
+    assert "no answer yet" in done.stderr and "up to 60 s (--patience)" in done.stderr
+
+
+def test_a_question_that_stays_without_an_answer_ends_the_import_so_that_it_can_be_resumed(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch is on its way when the node is gone for what the second one asks."""
+    monkeypatch.setattr(import_pipeline, "BATCH", 2)
+    exchange, reads = Client._exchange, [0]
+
+    def gone_after_one(client: Client, payload: Any, wait_s: float) -> Any:
+        first = payload[0]["method"] if isinstance(payload, list) else payload["method"]
+        if first == "state_get":
+            reads[0] += 1
+            if reads[0] > 1:
+                raise Unreachable("gone")
+        return exchange(client, payload, wait_s)
+
+    file = batch_file(tmp_path, 4)
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "_exchange", gone_after_one)
+        done = dawan("trade", "import-ubl", str(file), *as_supplier(dawan), "--buyer", "gz-buyer", "--patience", "1")
+    assert done.exit_code == 5 and "Run the same command again" in done.stderr
+    code, counted = import_ubl(dawan, file)
+    assert (code, counted.total(), counted["already"] + counted["recorded"]) == (0, 4, 4)
+    assert sorted(numbers(node)) == [f"INV-{place}" for place in range(4)] and len(node.commands) == 4
+
+
+def test_a_node_that_is_not_there_at_all_is_said_at_once_and_nothing_was_sent(
+    dawan: CommandLine, node: TradeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(client: Client, payload: Any, wait_s: float) -> Any:
+        raise Unreachable("connection refused")
+
+    monkeypatch.setattr(Client, "_exchange", nobody)
+    done = dawan(
+        "trade", "import-ubl", str(batch_file(tmp_path, 1)), *as_supplier(dawan), "--buyer", "b", "--patience", "1"
+    )
+    assert done.exit_code == 3 and "no node answers" in done.stderr
+    assert "no answer yet (connection refused)" in done.stderr and node.submitted == []
+
+
+def test_every_importer_has_the_same_patience() -> None:
+    """One option: same name, default, bounds and words."""
+    importers = [
+        ("logistics", "import-dcsa"), ("logistics", "import-epcis"), ("refdata", "load"), ("title", "import-pint"),
+        ("trade", "import-ubl"),
+    ]  # fmt: skip
+    found = set()
+    for group, command in importers:
+        told = CliRunner().invoke(cli, [group, command, "--help"]).output
+        lines = " ".join(told.split())
+        found.add(lines.partition("--patience")[2].partition("]")[0])
+    (words,) = found
+    assert "default: 60" in words and "1<=x<=3600" in words and "says to come back" in words
 
 
 def test_two_copies_of_one_invoice_in_one_file_are_one_invoice(

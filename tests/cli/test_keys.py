@@ -87,7 +87,7 @@ class Chain(FakeNode):
         assert (module, command) == ("governance", "rotate")
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         [envelope] = envelopes
         tx = Transaction.decode(envelope)

@@ -324,6 +324,87 @@ def test_temperatures_go_to_the_logger_that_watches_or_is_named_and_once(
     assert verdicts(mixed) == ["refused E_UNKNOWN_DEVICE", "recorded"]
 
 
+def gathered(folder: Path, port: Port) -> Path:
+    """A folder as it gathers on a desk: messages of several members, other documents, and something broken."""
+    folder.mkdir()
+    probes = {"temperatureUnit": "CEL", "temperatureProbeMeasurements": [{"measuredTemperatureValue": 4}]}
+    when = to_instant(port.chain().last_ms + 1_000)
+    documents: dict[str, Any] = {
+        "a-vessel.json": {"events": [DCSA_EVENT]},
+        "b-later.json": DCSA_EVENT | {"eventID": "evt-9", "eventDateTime": "2025-11-26T00:00:00Z"},
+        "c-reefer.json": {"events": [REEFER | {"eventDateTime": when, "reeferDetails": probes}]},
+        "d-bill.json": {"transportDocumentReference": "HKG-0042", "isToOrder": True},
+        "e-empty.json": {"events": []},
+    }
+    for name, found in documents.items():
+        (folder / name).write_text(json.dumps(found))
+    (folder / "f-broken.json").write_text('{"events": [')
+    (folder / "g-many.ndjson").write_text(json.dumps(DCSA_EVENT) + "\n" + json.dumps({"hello": 1}) + "\n")
+    (folder / "readme.txt").write_text("not looked at")
+    return folder
+
+
+#: What becomes of them with a carrier's key; of the same event again the chain knows.
+GATHERED = {
+    "a-vessel.json": "recorded",
+    "b-later.json": "recorded",
+    "c-reefer.json": "refused E_ROLE",
+    "d-bill.json": "refused E_OTHER_DOCUMENT",
+    "e-empty.json": "refused E_NO_EVENTS",
+    "f-broken.json": "refused E_MALFORMED_JSON",
+    "g-many.ndjson:1": "already",
+    "g-many.ndjson:2": "refused E_NOT_DCSA",
+}
+
+
+def by_place(rows: list[dict[str, Any]]) -> dict[str, str]:
+    places = [f"{row['file']}:{row['line']}" if "line" in row else row["file"] for row in rows]
+    return dict(zip(places, verdicts(rows), strict=True))
+
+
+def test_of_a_folder_each_file_is_taken_for_what_it_holds_and_sent_once(
+    dawan: CommandLine, port: Port, tmp_path: Path
+) -> None:
+    port.book()
+    port.watch()
+    folder = str(gathered(tmp_path / "in", port))
+    line = as_person(dawan, "line")
+    first = rows_of(dawan, "import-dcsa", folder, *line, code=1)
+    assert by_place(first) == GATHERED
+    assert "iot_provider" in first[2]["detail"] and "import-pint" in first[3]["detail"]
+    assert port.node.commands == ["state_milestone"] * 2, "no refusal of the chain stands on it"
+    again = by_place(rows_of(dawan, "import-dcsa", folder, *line, code=1))
+    assert again == {**GATHERED, "a-vessel.json": "already", "b-later.json": "already"}
+    sensors = by_place(rows_of(dawan, "import-dcsa", folder, *as_person(dawan, "sensors"), code=1))
+    assert (sensors["c-reefer.json"], sensors["a-vessel.json"]) == ("recorded", "refused E_ROLE")
+    assert port.node.commands == ["state_milestone"] * 2 + ["record_samples"]
+
+
+def test_a_folder_whose_import_was_cut_off_goes_on_where_it_was(dawan: CommandLine, port: Port, tmp_path: Path) -> None:
+    port.book()
+    port.watch()
+    folder = str(gathered(tmp_path / "in", port))
+    line = as_person(dawan, "line")
+    port.node.commits, port.node.lands = False, True
+    cut = rows_of(dawan, "import-dcsa", folder, *line, "--patience", "1", code=5)
+    assert by_place(cut)["a-vessel.json"].startswith("unknown")
+    port.node.commits = True
+    again = by_place(rows_of(dawan, "import-dcsa", folder, *line, code=1))
+    assert again["a-vessel.json"] == "already" and again["b-later.json"] in ("already", "recorded")
+    assert port.node.commands == ["state_milestone"] * 2
+
+
+def test_standard_input_holds_one_message_or_with_lines_many(dawan: CommandLine, port: Port) -> None:
+    port.book()
+    line = as_person(dawan, "line")
+    (row,) = rows_of(dawan, "import-dcsa", "-", *line, given=message(DCSA_EVENT))
+    assert (row["file"], row["verdict"], row["kind"]) == ("-", "recorded", "TRANSPORT")
+    other = DCSA_EVENT | {"eventID": "evt-8", "eventDateTime": "2025-11-26T00:00:00Z"}
+    lines = "".join(json.dumps(each) + "\n" for each in (DCSA_EVENT, {"transportDocumentReference": "T"}, other))
+    rows = rows_of(dawan, "import-dcsa", "-", "--lines", *line, given=lines, code=1)
+    assert by_place(rows) == {"-:1": "already", "-:2": "refused E_OTHER_DOCUMENT", "-:3": "recorded"}
+
+
 def test_a_shipments_milestones_are_exported_and_the_same_when_imported_again(
     dawan: CommandLine, port: Port, tmp_path: Path
 ) -> None:
@@ -345,13 +426,14 @@ def test_the_published_messages_are_stated_where_their_shipment_is_booked(
     dawan: CommandLine, port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Show 3: the three messages of the standard, and the transport document, which is no message of events."""
-    rows = rows_of(dawan, "import-dcsa", str(DATA / "dcsa"), code=1)
-    assert [(row["file"], row["verdict"], row["reason"]) for row in rows] == [
-        ("pint-3.0.0-transport-document.json", "refused", "E_MISSING_FIELD"),
-        ("tnt-300-request-equipment.json", "acceptable", ""),
-        ("tnt-300-request-reefer.json", "acceptable", ""),
-        ("tnt-300-request-reefer.json", "acceptable", ""),
-        ("tnt-300-request-transport.json", "acceptable", ""),
+    folder = str(DATA / "dcsa")
+    rows = rows_of(dawan, "import-dcsa", folder, code=1)
+    assert [(row["file"], row.get("kind", ""), row["verdict"], row["reason"]) for row in rows] == [
+        ("pint-3.0.0-transport-document.json", "", "refused", "E_OTHER_DOCUMENT"),
+        ("tnt-300-request-equipment.json", "EQUIPMENT", "acceptable", ""),
+        ("tnt-300-request-reefer.json", "REEFER", "acceptable", ""),
+        ("tnt-300-request-reefer.json", "REEFER", "acceptable", ""),
+        ("tnt-300-request-transport.json", "TRANSPORT", "acceptable", ""),
     ]
     ship, trucks = "1234567", {"mode": "TRUCK", "document_kind": "NONE", "document": "", "load_place": "NLRTM"}
     at = [{"place": place, "org": "yantian"} for place in ("NLRTM", "DEHAM", "HKHKG")]
@@ -369,12 +451,18 @@ def test_the_published_messages_are_stated_where_their_shipment_is_booked(
     port.kit.time_ms = from_instant("2026-01-20T17:00:00Z", "")
     port.watch(box)
     port.kit.time_ms = from_instant("2026-01-20T19:00:00Z", "")
-    files = [str(DATA / "dcsa" / f"tnt-300-request-{name}.json") for name in ("equipment", "transport", "reefer")]
     line, sensors = as_person(dawan, "line"), as_person(dawan, "sensors")
-    stated = rows_of(dawan, "import-dcsa", *files[:2], *line)
-    assert [(row["shipment"], row["verdict"]) for row in stated] == [(box, "recorded"), ("hk/ABC709951", "recorded")]
+    bill = "refused E_OTHER_DOCUMENT"
+    stated = rows_of(dawan, "import-dcsa", folder, *line, code=1)
+    assert verdicts(stated) == [bill, "recorded", "refused E_ROLE", "refused E_ROLE", "recorded"]
+    assert [row.get("shipment") for row in stated if row["verdict"] == "recorded"] == [box, "hk/ABC709951"]
     probe = ["--device", f"APZU4812090/1={LOGGER}", "--partial"]
-    measured = rows_of(dawan, "import-dcsa", files[2], *sensors, *probe, code=1)
-    assert verdicts(measured) == ["recorded", "refused E_UNKNOWN_DEVICE"], "one logger measures at one place"
+    measured = rows_of(dawan, "import-dcsa", folder, *sensors, *probe, code=1)
+    one_place = [bill, "refused E_ROLE", "recorded", "refused E_UNKNOWN_DEVICE", "refused E_ROLE"]
+    assert verdicts(measured) == one_place, "one logger measures at one place"
     assert port.milestone(1, box).source == "evt-equip-001-2026-01-20T14:15:00Z"
-    assert set(verdicts(rows_of(dawan, "import-dcsa", *files[:2], *line))) == {"already"}
+    sent = len(port.node.submitted)
+    again = rows_of(dawan, "import-dcsa", folder, *line, code=1)
+    assert verdicts(again) == [bill, "already", "refused E_ROLE", "refused E_ROLE", "already"]
+    assert verdicts(rows_of(dawan, "import-dcsa", folder, *sensors, *probe, code=1))[2] == "already"
+    assert len(port.node.submitted) == sent, "a folder that was imported sends nothing"

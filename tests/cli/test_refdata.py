@@ -102,12 +102,15 @@ def test_an_interrupted_load_goes_on_with_the_same_file_and_writes_no_row_twice(
     block = node.kit.block
 
     def fails_at_the_third(*transactions: Transaction, after_ms: int = 1_000) -> Any:
-        if len(node.commands) == 3:
+        if len(node.commands) >= 3:
             raise ConnectionError("gone")
         return block(*transactions, after_ms=after_ms)
 
     monkeypatch.setattr(node.kit, "block", fails_at_the_third)
-    assert dawan("refdata", "load", "currency", CURRENCIES, *key, "-c", "trade").exit_code != 0
+    gone = dawan("refdata", "load", "currency", CURRENCIES, *key, "-c", "trade", "--patience", "1")
+    assert gone.exit_code == 5 and "goes on after the last row" in gone.stderr
+    assert set(node.commands[2:]) == {"write_rows"} and len(node.commands) > 3, "it was asked again"
+    assert len({bytes(each) for each in node.submitted[2:]}) == 1, "with the same bytes"
     assert [edition.rows for edition in node.editions()] == [20]
     monkeypatch.setattr(node.kit, "block", block)
     node.commands.clear()

@@ -190,7 +190,7 @@ def test_an_entity_is_refused_for_too_many_items_whether_or_not_they_are_counted
 
 
 def test_an_entity_is_refused_for_its_depth_only_where_its_type_can_be_too_deep() -> None:
-    assert Deep.spec.is_shallow and not TooDeep.spec.is_shallow
+    assert Deep.spec.unwalked_max == ITEMS_MAX and TooDeep.spec.unwalked_max == -1
     nested: Any = (1,)
     for _ in range(DEPTH_MAX - 2):
         nested = (nested,)

@@ -32,8 +32,8 @@ def until(look: Callable[[], bool], seconds: float, what: str) -> float:
 class Network:
     """A running test network."""
 
-    def __init__(self, folder: Path, n: int, modules: Sequence[str] = ()) -> None:
-        self.devnet: Devnet = devnet_creation.create(folder, n, modules=modules)
+    def __init__(self, folder: Path, n: int, modules: Sequence[str] = (), *, two_channels: bool = False) -> None:
+        self.devnet: Devnet = devnet_creation.create(folder, n, modules=modules, two_channels=two_channels)
         self.processes = Processes(self.devnet)
         self.keys = self.devnet.identity_keys()
         self._numbers = iter(range(1_000_000))
@@ -207,10 +207,12 @@ class Load:
 
 
 @contextmanager
-def running(folder: Path, n: int, settings: str = "", modules: Sequence[str] = ()) -> Iterator[Network]:
+def running(
+    folder: Path, n: int, settings: str = "", modules: Sequence[str] = (), *, two_channels: bool = False
+) -> Iterator[Network]:
     """A network that is stopped at the end, whatever happens; ``settings`` are keys for [storage] of each node,
-    ``modules`` what its first channel runs beside those of the template."""
-    network = Network(folder / "net", n, modules)
+    ``modules`` what its first channel runs beside those of the template, ``two_channels`` gives titles their own."""
+    network = Network(folder / "net", n, modules, two_channels=two_channels)
     for node in network.nodes if settings else ():
         file = network.devnet.home(node).config_file
         text = file.read_text()

@@ -59,6 +59,51 @@ def test_the_published_samples_are_read() -> None:
     assert transport.references == (("BKG", "ABC709951"), ("TRD", "HHL71800000"))
 
 
+def kind_of(family: str, **more: Any) -> dict[str, Any]:
+    """An event of another type with a code of four letters."""
+    code = f"{family.lower()}EventTypeCode"
+    kind = {"eventTypeCode": family, "eventClassifierCode": "ACT", code: "CONF"}
+    return EVENT | {"eventClassification": kind} | more
+
+
+def test_what_an_event_is_its_content_says() -> None:
+    events = [EVENT, kind_of("EQUIPMENT"), kind_of("SHIPMENT"), REEFER, {"eventID": "e", "retractedEventID": "d"}]
+    reading = read(*events)
+    assert reading.refusals == []
+    kinds = ["TRANSPORT", "EQUIPMENT", "SHIPMENT", "REEFER", "RETRACTION"]
+    assert [draft.kind for draft in reading.statements] == kinds
+    bare = [read_dcsa_events(json.dumps(event).encode()).statements[0].kind for event in events]
+    assert bare == kinds, "alone in its file too"
+
+
+@pytest.mark.parametrize(
+    ("document", "reason", "told"),
+    [
+        ({"transportDocumentReference": "T-1", "isToOrder": True}, "E_OTHER_DOCUMENT", "`title import-pint`"),
+        (
+            {"transportDocument": {"transportDocumentReference": "T-1"}, "envelopeManifestSignedContent": "x"},
+            "E_OTHER_DOCUMENT",
+            "a PINT envelope",
+        ),
+        ({"shippingInstructionsReference": "S-1"}, "E_OTHER_DOCUMENT", "shipping instructions"),
+        ({"carrierBookingRequestReference": "B-1"}, "E_OTHER_DOCUMENT", "a booking request"),
+        ({"type": "EPCISDocument", "epcisBody": {"eventList": []}}, "E_OTHER_DOCUMENT", "`logistics import-epcis`"),
+        ({"type": "ObjectEvent", "bizStep": "packing"}, "E_OTHER_DOCUMENT", "an EPCIS event"),
+        ({"eventType": "TRANSPORT", "eventID": "e", "transportEventTypeCode": "ARRI"}, "E_OTHER_DOCUMENT", "version 2"),
+        ({"hello": "world"}, "E_NOT_DCSA", "eventClassification"),
+        ({}, "E_NOT_DCSA", "eventClassification"),
+        ({"events": "none"}, "E_NOT_DCSA", "a list"),
+    ],
+)
+def test_a_document_that_is_no_message_of_events_is_one_refusal_that_says_what_it_is(
+    document: dict[str, Any], reason: str, told: str
+) -> None:
+    reading = read_dcsa_events(json.dumps(document).encode())
+    (refusal,) = reading.refusals
+    assert (reading.statements, refusal.position, refusal.reason) == ([], -1, reason)
+    assert told in refusal.path
+
+
 def test_a_statement_goes_into_the_channel_as_it_was_read_and_once() -> None:
     (draft,) = read(EVENT).statements
     assert draft.milestone is not None and dict(draft.references)["BKG"] == "B-1"

@@ -12,7 +12,6 @@ real keys. Time passes on both channels alike unless a test says otherwise.
 
 from __future__ import annotations
 
-import copy
 import functools
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from dawan_node.modules.light_client import Client, Commitment, Reservation
 from dawan_node.modules.light_client import module as light_client
 from dawan_node.modules.light_client.reservations import commitment_name
 from dawan_node.modules.receivable import module as receivable
+from dawan_node.modules.receivable import version_2
 from dawan_node.modules.receivable.entities import TitleSecurity
 from dawan_node.modules.refdata import module as refdata
 from dawan_node.modules.title import module as title_module
@@ -33,8 +33,7 @@ from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.channel_proofs import Prover
-from dawan_node.testing.memory_state import MemoryState
-from dawan_node.testing.module_kit import DAY_MS, ModuleKit
+from dawan_node.testing.module_kit import DAY_MS, ModuleKit, private_key_of, seat_args
 from dawan_node.testing.trade import Trade
 from tests.modules.lc_kit import Desk
 from tests.modules.refdata_kit import Reference
@@ -51,6 +50,7 @@ TRADERS: Final = {
     "bank-hk": ("hk", ["bank"]),
     "bank-mo": ("mo", ["bank"]),
     "settle-bank": ("hq", ["settlement_bank"]),
+    "settle-hk": ("hk", ["settlement_bank"]),
     "customs-gz": ("hq", ["customs"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["forwarder"]),
@@ -65,6 +65,11 @@ SHIPPERS: Final = {
     "buyer": ("mo", ["buyer"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["terminal"]),
+}
+#: Where everything is one channel there is a central bank, and the seller's organisation has a bank of its own.
+OFFICES: Final = {
+    "pboc-gz": ("hq", ["pboc"]),
+    "settle-sz": ("sz", ["settlement_bank"]),
 }
 #: Who can get a title that secures or is presented: the seller's choice of banks on the titles' channel.
 BANKS: Final = ["bank-hk", "bank-gz"]
@@ -115,13 +120,7 @@ def believe(kit: ModuleKit, source: str, of: ModuleKit, modules: list[str], **mo
 
 def copy_of(kit: ModuleKit) -> ModuleKit:
     """A kit that goes its own way from here."""
-    made = copy.copy(kit)
-    state: Any = MemoryState()
-    for name, value in vars(kit.state).items():
-        # Entries are bytes; only the lists that keep an index in order are changed in place.
-        setattr(state, name, {key: copy.copy(inner) for key, inner in value.items()})
-    made.__dict__.update(state=state, blocks=list(kit.blocks), _keys=dict(kit._keys))
-    return made
+    return kit.copy()
 
 
 @functools.cache
@@ -144,8 +143,8 @@ def _together() -> tuple[ModuleKit, ModuleKit]:
 
 @functools.cache
 def _alone() -> ModuleKit:
-    people = {**SHIPPERS, **TRADERS}
-    modules: list[Module] = [lc, receivable, title_module, kernel, light_client]
+    people = {**SHIPPERS, **TRADERS, **OFFICES}
+    modules: list[Module] = [lc, version_2, title_module, kernel, light_client]
     reference = Reference(*modules, people=people)
     reference.seed("calendar_cn", "calendar_hk", "currency")
     passed_by_vote(reference.kit, "title", "propose_carrier", code=CARRIER, org="hk", public_key=CARRIER_KEY.public_key)
@@ -188,6 +187,18 @@ class Place:
         """Who has the title locked now; empty for nobody."""
         found = self.kit.get(Lock, key_of("title", title))
         return found.owner if found is not None and self.kit.time_ms < found.until_ms else ""
+
+
+def rekey(place: Place, seed: str = "new") -> None:
+    """Another key for a validator of a channel: its epoch ends."""
+    kit, key = place.kit, private_key_of(f"gz1 {seed}")
+    for person, command, args in (
+        ("gz-admin", "propose_validator_key", seat_args(kit.genesis, f"key-{seed}", "gz1", key)),
+        *((f"{org}-admin", "vote", {"proposal": f"key-{seed}", "approve": True}) for org in ("gz", "hk", "mo")),
+        ("gz-admin", "enact", {"proposal": f"key-{seed}"}),
+    ):
+        assert kit.run(person, command, args, module="governance").code == 0
+    place.prover.add_key(key)
 
 
 class Channels:

@@ -21,7 +21,6 @@ from dawan_node.modules.lc import module as lc
 from dawan_node.modules.lc.entities import Credit, PaymentObligation, Presentation, Reimbursement
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
-from dawan_node.testing.memory_state import MemoryState
 from dawan_node.testing.module_kit import DAY_MS, ModuleKit
 from tests.modules.refdata_kit import Reference
 
@@ -52,13 +51,9 @@ def _seeded() -> ModuleKit:
 
 
 def copy_of(original: ModuleKit) -> ModuleKit:
-    """A channel of its own that goes on from where the original is."""
-    kit = copy.copy(original)
-    state: Any = MemoryState()
-    for name, value in vars(original.state).items():
-        copied = {key: copy.copy(inner) for key, inner in value.items()}
-        setattr(state, name, copied)
-    kit.__dict__.update(state=state, blocks=[], _keys={})
+    """A channel of its own that goes on from where the original is, and has no blocks yet."""
+    kit = original.copy()
+    kit.blocks.clear()
     return kit
 
 

@@ -58,6 +58,10 @@ class Supervised(Trade):
         assert isinstance(found, Financing)
         return found
 
+    def attestor(self, number: int) -> str:
+        """A settlement bank by a random number."""
+        return "settle-bank"
+
     def pay(self, command: str, payer: str, payee: str, amount: list[Any], **subject: str) -> Receipt:
         """A settlement bank attests a payment."""
         return self.ok("settle-bank", command, **subject, cash=self.cash(payer, payee, amount))
@@ -104,6 +108,12 @@ class Supervised(Trade):
         price = [found.amount.currency, found.price_minor]
         self.pay("fund_rediscount", found.branch, found.bank, price, rediscount=rediscount)
         return rediscount
+
+    def rest(self, rediscount: str) -> Any:
+        """Arguments of ``repay_rediscount`` for what one side of an ended one owes the other."""
+        (found,), _ = self.kit.query("forfeiture", {"rediscount": rediscount})
+        cash = self.cash(found.owed_by, found.owed_to, cny(found.owed_minor))
+        return {"rediscount": rediscount, "cash": cash}
 
     def buy_back(self, rediscount: str) -> None:
         found = self.rediscount(rediscount)

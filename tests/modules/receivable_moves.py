@@ -52,24 +52,27 @@ def for_rediscount(desk: Supervised, found: Rediscount, b: int, c: int) -> list[
     price, amount = cny(found.price_minor), cny(found.amount.minor)
 
     def pay(command: str, payer: str, payee: str, due: list[Any]) -> Choice:
-        return "settle-bank", command, one | {"cash": desk.cash(payer, payee, due, reference(b))}
+        return desk.attestor(c), command, one | {"cash": desk.cash(payer, payee, due, reference(b))}
 
     fund = lambda: pay("fund_rediscount", found.branch, found.bank, price)  # noqa: E731
     back = lambda: pay("repay_rediscount", found.bank, found.branch, amount)  # noqa: E731
-    accept = lambda: (found.branch, "accept_rediscount", one)  # noqa: E731
+    accept = lambda: (found.branch, "accept_rediscount", one | {"related": b % 4 != 0})  # noqa: E731
+    withdraw = lambda: (found.bank, "withdraw_rediscount", one)  # noqa: E731
     if c % 8:
         if found.state == RediscountState.SUBMITTED:
-            return [accept]
+            return [accept, accept, accept, withdraw]
         if found.state == RediscountState.ACCEPTED:
             return [fund]
         if found.state == RediscountState.FUNDED:
-            return [back]
+            return [back, lambda: ((found.bank, found.branch)[b % 2], "end_rediscount", one)]
+        if found.state == RediscountState.FORFEITED:
+            return [lambda: (desk.attestor(c), "repay_rediscount", desk.rest(found.rediscount))]
     return [
         accept,
         fund,
         back,
         lambda: (found.branch, "reject_rediscount", why),
-        lambda: (found.bank, "withdraw_rediscount", one),
+        withdraw,
     ]
 
 
@@ -97,8 +100,9 @@ def for_declaration(
     minor = LOAN * (1 + b % 9)
 
     def collect() -> Choice:
-        cash = desk.cash("Acme", found.exporter, usd(minor), reference(b))
-        return "settle-bank", "collect_export", {"declaration": found.declaration, "cash": cash}
+        payer = "core-1" if b % 4 == 1 else "Acme"  # whose bank is on the channel, too
+        cash = desk.cash(payer, found.exporter, usd(minor), reference(b))
+        return desk.attestor(c), "collect_export", {"declaration": found.declaration, "cash": cash}
 
     def borrow() -> Choice:
         return "exporter-a", "apply_export_financing", desk.loan_args(f"L-{number}", minor, **loan)
@@ -130,7 +134,7 @@ def for_filing(desk: Supervised, found: TaxFiling, b: int, c: int) -> list[Maker
 
     def pay() -> Choice:
         cash = desk.abroad(LOAN * (1 + b % 3)) | ({"reference": "PAY 1"} if b % 8 == 0 else {})
-        return "settle-bank", "pay_filing", one | {"cash": cash}
+        return desk.attestor(c), "pay_filing", one | {"cash": cash}
 
     if found.state == FilingState.FILED and c % 4:
         return [lambda: ("tax-gz", "accept_filing", one)]
@@ -151,7 +155,7 @@ def for_batch(desk: Supervised, found: ClearingBatch, b: int, c: int) -> list[Ma
             args["reference"] = "PAY 1"
         if c % 8 == 0:
             args["lines"][0]["payee"] = "supplier-c"
-        return "settle-bank", "clear_batch", args
+        return desk.attestor(c // 8), "clear_batch", args
 
     cancel = lambda: (found.core, "cancel_clearing", {"batch": found.batch})  # noqa: E731
     return [clear, clear, clear, cancel] if found.state == BatchState.OPEN else [clear, cancel]

@@ -17,6 +17,10 @@ from dawan_node.modules.refdata.parameters import PARAMETERS
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.genesis import DEFAULT_PARAMS
 from dawan_node.primitives.light_client import Statement
+from dawan_node.relay.carrier import BATCH
+from dawan_node.relay.follower import RETRY_S
+from dawan_node.relay.refusals import Reason
+from dawan_node.relay.target import PAGE as TARGET_PAGE
 from tests.modules.channels_kit import Channels
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cross-channel.md").read_text(encoding="utf-8")
@@ -43,6 +47,12 @@ def test_the_page_lists_every_query_export_reason_and_state() -> None:
     assert reasons == dict(module.errors)
     states = {row[1].strip("`") for row in rows_below("| What is proven there |")}
     assert states == set(get_args(ReservationState)) - {"RESERVED"}
+
+
+def test_the_page_lists_every_code_of_the_relay() -> None:
+    assert {row[0].strip("`") for row in rows_below("| Code | Cause |")} == {reason.value for reason in Reason}
+    assert f"after {int(RETRY_S) // 3600} hour" in PAGE.replace("an hour", "1 hour")
+    assert f"a hundred at a time, which is all it holds in memory; {BATCH} proofs" in PAGE and TARGET_PAGE == 100
 
 
 def test_the_figures_on_the_page_are_the_codes() -> None:

@@ -122,5 +122,6 @@ def test_an_invariant_sees_what_it_is_for(name: str, corrupt: Callable[[Desk], E
 
 
 def test_every_invariant_is_among_them() -> None:
-    # Titles take another channel or a register: test_lc_titles.
-    assert {name for name, _ in VIOLATIONS} | {"titles_follow_documents"} == set(module.invariants)
+    # Titles take another channel or a register: test_lc_titles, test_lc_handovers.
+    titles = {"titles_follow_documents", "titles_follow_claims"}
+    assert {name for name, _ in VIOLATIONS} | titles == set(module.invariants)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from dawan_node.execution.registry import BUILTIN, load_module
+from dawan_node.execution.registry import BUILTIN, installed_versions
 from dawan_node.modules.kernel import module as kernel
 from dawan_node.rpc import values
 from dawan_node.rpc.module_page import Example, diagram, missing_examples, module_page
@@ -53,7 +53,7 @@ def test_an_example_is_read_along_the_schema_that_module_describe_gives(name: st
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_has_every_state_role_and_sentence_of_the_module(name: str) -> None:
-    module = load_module(name, 1)
+    module = installed_versions(name)[-1]
     page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     arrows = set(re.findall(r"^ {4}(\S+) --> (\S+): (.+)$", page, re.M))
     for machine in module.state_machines.values():

@@ -16,6 +16,7 @@ from dawan_node.modules.receivable import module
 from dawan_node.testing.trade import Trade, cny
 from tests.modules.receivable_kit import Supervised
 from tests.modules.receivable_refusals import SUPERVISED
+from tests.modules.receivable_strict import STRICT, Strict
 
 MILLION = 100_000_000
 Scenario = Callable[[Trade], None]
@@ -325,6 +326,15 @@ def cash(trade: Trade) -> None:
     trade.expect("E_NOT_DUE", "supplier-a", "default_voucher", voucher=voucher)
 
 
+@refused("E_NO_SURPLUS")
+def surpluses(trade: Trade) -> None:
+    """test_receivable_surplus has one that is owed, and paid back."""
+    loan = trade.apply("F-1", trade.voucher("V-1"), "supplier-a", "bank-hk", 1, kind="PLEDGE")
+    cash = trade.cash("bank-hk", "supplier-a", cny(1))
+    for financing in (loan, "supplier-a/F-9"):
+        trade.expect("E_NO_SURPLUS", "settle-bank", "return_surplus", financing=financing, cash=cash)
+
+
 @refused("E_TITLE", "E_NO_TITLES")
 def titles(trade: Trade) -> None:
     """What a channel that keeps none says; test_receivable_titles has one that does."""
@@ -355,8 +365,13 @@ def test_refusals_around_the_authorities_have_their_reason_and_change_nothing(
     scenario(Supervised())
 
 
+@pytest.mark.parametrize("scenario", sorted({s for group in STRICT.values() for s in group}, key=lambda s: s.__name__))
+def test_refusals_of_version_2_have_their_reason_and_change_nothing(scenario: Callable[[Strict], None]) -> None:
+    scenario(Strict())
+
+
 def test_every_reason_of_the_table_has_a_scenario_and_a_sentence() -> None:
-    assert set(REFUSALS) | set(SUPERVISED) == set(module.errors)
+    assert set(REFUSALS) | set(SUPERVISED) | set(STRICT) == set(module.errors)
     for sentence in module.errors.values():
         assert sentence[0].isupper()
         assert sentence.endswith(".")

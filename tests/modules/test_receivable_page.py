@@ -68,8 +68,8 @@ def test_the_limits_on_the_page_are_the_codes() -> None:
     assert f"batch of up to {BATCH_MAX} declarations" in PAGE
 
 
-def test_the_reasons_on_the_page_are_declared_or_the_importers() -> None:
-    assert set(re.findall(r"E_[A-Z_]+", PAGE)) - set(module.errors) == {"E_NO_DUE_DATE"}
+def test_the_reasons_on_the_page_are_declared_or_the_importers_or_the_kernels() -> None:
+    assert set(re.findall(r"E_[A-Z_]+", PAGE)) - set(module.errors) == {"E_NO_DUE_DATE", "E_ASSET_FROZEN"}
 
 
 def test_an_invoice_identifier_is_made_as_the_page_says() -> None:

@@ -347,7 +347,7 @@ def test_the_first_values_are_those_of_the_specification_and_lie_within_their_bo
         "delay.sources": 2, "delay.dispute": 24 * hour, "refund.min": 20_000, "refund.cash_max": 2_000_000,
         "refund.leave_days": 90, "refund.resident_days": 183, "refund.rate": 110_000, "health.window": 3,
         "health.prepare": 72 * hour, "breakglass.review": 72 * hour, "statuslist.min_bits": 131_072,
-        "equity.max_holders": 200, "statistics.k_min": 10,
+        "equity.max_holders": 200, "statistics.k_min": 10, "lc.unpaid.days": 7, "title.answer.days": 14,
     }  # fmt: skip
     assert all(spec.least <= spec.first <= spec.greatest for spec in PARAMETERS.values())
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from dawan_node.crypto.hashing import tagged_hash
+from dawan_node.modules.refdata.parameters import PARAMETERS
 from dawan_node.modules.title import module
 from dawan_node.modules.title.checks import HOLDERS
 from dawan_node.modules.title.entities import Action, State
@@ -48,6 +49,11 @@ def test_the_page_lists_every_query_export_action_and_reason() -> None:
     assert reasons == dict(module.errors)
 
 
+def test_the_page_has_the_time_of_an_answer_as_it_is_voted_first() -> None:
+    shown = dict(re.findall(r"`(title\.[a-z.]+)` \((\d+)", PAGE))
+    assert shown == {key: str(spec.first) for key, spec in PARAMETERS.items() if key.startswith("title.")}
+
+
 def test_an_entrys_hash_is_made_as_the_page_says() -> None:
     sea = Sea()
     title = sea.issued()
@@ -71,6 +77,14 @@ def surrendered(purpose: str, reason: str = "") -> Callable[[Sea], None]:
 def accepted(sea: Sea) -> None:
     surrendered("AMENDMENT")(sea)
     sea.ok("liner", "accept_surrender", title=TITLE)
+
+
+def unanswered(reach: Callable[[Sea], object]) -> Callable[[Sea], None]:
+    def make(sea: Sea) -> None:
+        reach(sea)
+        sea.kit.pass_time(days=15)
+
+    return make
 
 
 def nothing(sea: Sea) -> None:
@@ -117,6 +131,9 @@ ARROWS: dict[tuple[str, str, str], tuple[Callable[[Sea], object], str, Callable[
     (AMENDMENT, "accept_surrender SWTP", "VOIDED"): (
         surrendered("AMENDMENT", "SWTP"), "liner", lambda _: ONE | {"paper": "P-1"},
     ),
+    (DELIVERY, "withdraw_surrender", "ISSUED"): (unanswered(surrendered("DELIVERY")), "shipper", lambda _: ONE),
+    (AMENDMENT, "withdraw_surrender", "ISSUED"): (unanswered(surrendered("AMENDMENT")), "shipper", lambda _: ONE),
+    ("SURRENDERED_FOR_AMENDMENT", "withdraw_surrender", "VOIDED"): (unanswered(accepted), "shipper", lambda _: ONE),
     ("VOIDED", "restore_title", "VOIDED"): (
         on_paper, "liner", lambda sea: again(sea) | {"paper": "P-1", "to": "buyer"},
     ),
@@ -147,7 +164,7 @@ def test_an_arrow_of_the_diagram_is_what_happens(arrow: tuple[str, str, str]) ->
         assert sea.get(TITLE).state == before
     sea.ok(person, command.split()[0], **args(sea))
     assert sea.get(TITLE).state == after
-    if command in ("reissue_title", "restore_title"):
+    if command in ("reissue_title", "restore_title") or (command, after) == ("withdraw_surrender", "VOIDED"):
         assert sea.get(f"{TITLE}.2").state == "ISSUED"
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from typing import Any
 
@@ -91,15 +90,8 @@ _enrolled: list[ModuleKit] = []
 
 
 def copy_of(kit: ModuleKit) -> ModuleKit:
-    """A kit that goes its own way from here: what a kit changes of itself is copied, the rest is constant."""
-    made = copy.copy(kit)
-    for changed in ("state", "blocks", "_keys"):
-        setattr(
-            made,
-            changed,
-            copy.deepcopy(getattr(kit, changed)) if changed == "state" else copy.copy(getattr(kit, changed)),
-        )
-    return made
+    """A kit that goes its own way from here."""
+    return kit.copy()
 
 
 class Sea:

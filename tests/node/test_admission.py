@@ -299,8 +299,7 @@ def refusals(verdicts: Sequence[Verdict]) -> list[int]:
     return [verdict.refusal.code if verdict.refusal else 0 for verdict in verdicts]
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
+def narrow_office(monkeypatch: pytest.MonkeyPatch) -> Office:
     """A channel that was measured to be slow: three transactions may wait."""
     monkeypatch.setattr(client_window, "SIZE_MIN", 3)
     office = Office()
@@ -308,6 +307,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
     office.admission.window.decided(1, 1_000, START_MS - 10_000)
     assert office.admission.window.size(START_MS) == 3
     return office
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Office:
+    return narrow_office(monkeypatch)
 
 
 def test_clients_are_told_to_come_back_when_more_waits_than_is_committed_in_a_second(narrow: Office) -> None:
@@ -321,6 +325,26 @@ def test_clients_are_told_to_come_back_when_more_waits_than_is_committed_in_a_se
     assert refusals(narrow.submit(*envelopes[3:])) == [0, 0], "and what comes back is let in"
 
 
+def test_what_there_is_no_room_for_is_not_decoded(narrow: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow.submit(*[signed(narrow) for _ in range(5)])
+    more = [signed(narrow) for _ in range(3)]
+    damaged = more[0][:40] + b"\xff" + more[0][41:]
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "decode", lambda *_: pytest.fail("decoded"))
+        assert refusals(narrow.submit(*more, damaged)) == [Code.E_POOL_FULL] * 4
+    narrow.decide(*narrow.pool.reap(3, 1 << 20, START_MS))
+    assert refusals(narrow.submit(*more, damaged)) == [0, 0, 0, Code.E_POOL_FULL]
+    narrow.decide(*narrow.pool.reap(3, 1 << 20, START_MS))
+    assert refusals(narrow.submit(damaged)) == [Code.E_MALFORMED], "it is told what is wrong once there is room"
+
+
+def test_a_block_that_waits_for_a_transaction_gets_it_from_a_client_too(narrow: Office) -> None:
+    narrow.submit(*[signed(narrow) for _ in range(5)])
+    wanted, other = signed(narrow), signed(narrow)
+    narrow.admission.is_wanted = {Transaction.decode(wanted).leaf_hash}.__contains__
+    assert refusals(narrow.submit(wanted, other)) == [0, Code.E_POOL_FULL]
+
+
 def test_what_is_on_its_way_into_the_pool_counts(narrow: Office) -> None:
     async def scenario() -> list[list[Verdict]]:
         narrow.checks.gate = asyncio.Event()
@@ -331,7 +355,7 @@ def test_what_is_on_its_way_into_the_pool_counts(narrow: Office) -> None:
 
     codes = [refusals(verdicts) for verdicts in asyncio.run(scenario())]
     assert codes == [[0, 0], [0, Code.E_POOL_FULL], [Code.E_POOL_FULL] * 2]
-    assert not +narrow.admission._entering
+    assert narrow.admission._entering.total == 0
 
 
 def test_a_submission_that_is_cancelled_leaves_the_window_as_it_was(narrow: Office) -> None:
@@ -341,12 +365,12 @@ def test_a_submission_that_is_cancelled_leaves_the_window_as_it_was(narrow: Offi
         narrow.checks.gate = asyncio.Event()
         submission = asyncio.create_task(narrow.admission.submit(envelopes))
         await asyncio.sleep(0)
-        assert narrow.admission._entering.total() == 3
+        assert narrow.admission._entering.total == 3
         submission.cancel()
         await asyncio.gather(submission, return_exceptions=True)
 
     asyncio.run(scenario())
-    assert not +narrow.admission._entering
+    assert narrow.admission._entering.total == 0
     narrow.checks.gate = None
     assert refusals(narrow.submit(signed(narrow))) == [0]
 
@@ -380,7 +404,7 @@ def test_what_peers_gossiped_counts_before_its_signature_is_checked(narrow: Offi
         return verdicts
 
     assert refusals(asyncio.run(scenario())) == [Code.E_POOL_FULL]
-    assert len(narrow.pool) == 3 and not +narrow.admission._entering
+    assert len(narrow.pool) == 3 and narrow.admission._entering.total == 0
 
 
 def test_a_stranger_is_told_so_and_not_to_come_back(narrow: Office) -> None:

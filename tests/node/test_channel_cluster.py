@@ -505,9 +505,9 @@ def censor(cluster: Cluster, name: str, who: str) -> None:
     pool, key = cluster.nodes[name].channel.pool, private_key_of(who).public_key
     honest = pool.reap
 
-    def reap(txs_max: int, bytes_max: int, block_time_ms: int, exclude: Set[bytes] = frozenset()) -> list[Transaction]:
+    def reap(txs_max: int, bytes_max: int, time_ms: int, exclude: Set[bytes], enough: int) -> list[Transaction]:
         hidden = {leaf for leaf, entry in pool._entries.items() if entry.transaction.public_key == key}
-        return honest(txs_max, bytes_max, block_time_ms, exclude | hidden)
+        return honest(txs_max, bytes_max, time_ms, exclude | hidden, enough)
 
     pool.reap = reap  # type: ignore[method-assign]
 

@@ -6,17 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawan_node.node.pacing import BATCH_DELAY_MAX_MS, BATCH_DELAY_MS, IDLE_BATCH_DELAY_MS, TIMED_MAX, Pacing
+from dawan_node.mempool_watch import BATCH_TXS_MIN
+from dawan_node.node.pacing import (
+    BATCH_DELAY_MAX_MS,
+    BATCH_DELAY_MS,
+    IDLE_BATCH_DELAY_MS,
+    IN_FLIGHT_MS,
+    TIMED_MAX,
+    Pacing,
+)
 
 
 def name(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def taking(ms: int, blocks: int = 40) -> Pacing:
+def taking(ms: int, blocks: int = 40, in_flight: bool = False) -> Pacing:
     pacing = Pacing()
     for number in range(blocks):
-        pacing.proposed(name(number), number * 1_000)
+        pacing.proposed(name(number), in_flight, number * 1_000)
         pacing.stored(name(number), number * 1_000 + ms)
     return pacing
 
@@ -27,21 +35,21 @@ def test_the_first_batch_leaves_at_once() -> None:
 
 def test_on_an_idle_channel_a_batch_waits_for_the_rest_of_its_burst_only() -> None:
     pacing = taking(2_000)
-    pacing.proposed(name(99), 100_000)
+    pacing.proposed(name(99), False, 100_000)
     assert pacing.ready_at_ms(in_flight=False) == 100_000 + IDLE_BATCH_DELAY_MS
 
 
 @pytest.mark.parametrize(("took_ms", "delay_ms"), [(5, 50), (49, 50), (120, 120), (249, 249), (3_000, 250)])
 def test_behind_others_it_waits_about_as_long_as_a_block_takes(took_ms: int, delay_ms: int) -> None:
     pacing = taking(took_ms)
-    pacing.proposed(name(99), 100_000)
+    pacing.proposed(name(99), False, 100_000)
     assert delay_ms - 4 <= pacing.ready_at_ms(in_flight=True) - 100_000 <= delay_ms
 
 
 def test_what_was_slow_is_forgotten_in_a_few_blocks() -> None:
     pacing = taking(3_000)
     for number in range(100, 120):
-        pacing.proposed(name(number), number * 1_000)
+        pacing.proposed(name(number), False, number * 1_000)
         pacing.stored(name(number), number * 1_000 + 20)
     assert pacing.delay_ms == BATCH_DELAY_MS
 
@@ -50,7 +58,7 @@ def test_blocks_of_others_and_proposals_that_were_dropped_tell_nothing() -> None
     pacing = Pacing()
     pacing.stored(name(1), 5_000)
     for number in range(3 * TIMED_MAX):
-        pacing.proposed(name(number), 0)
+        pacing.proposed(name(number), False, 0)
     assert pacing.delay_ms == BATCH_DELAY_MS and len(pacing._proposed) == TIMED_MAX
 
 
@@ -59,5 +67,28 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
     pacing, now_ms = Pacing(), 0
     for number, proposes, pause_ms in steps:
         now_ms += pause_ms
-        (pacing.proposed if proposes else pacing.stored)(name(number), now_ms)
+        if proposes:
+            pacing.proposed(name(number), bool(number % 2), now_ms)
+        else:
+            pacing.stored(name(number), now_ms)
         assert BATCH_DELAY_MS <= pacing.delay_ms <= BATCH_DELAY_MAX_MS
+        assert pacing.in_flight_max(number) >= 2 * BATCH_TXS_MIN
+
+
+def test_a_slow_channel_has_two_small_blocks_in_flight_and_a_fast_one_a_quarter_of_a_second() -> None:
+    assert Pacing().in_flight_max(600) == 2 * BATCH_TXS_MIN
+    assert Pacing().in_flight_max(20_000) == 20_000 * IN_FLIGHT_MS // 1_000
+
+
+def test_where_links_are_long_more_is_in_flight_so_that_the_channel_does_not_wait_for_them() -> None:
+    far = taking(700)
+    assert far.in_flight_max(3_000) > 3_000 * 700 // 1_000
+
+
+def test_blocks_that_queue_behind_others_do_not_make_the_queue_longer() -> None:
+    """They take as long as what is in flight; counting that would let in more, which would take longer."""
+    busy = taking(40)
+    for number in range(100, 200):
+        busy.proposed(name(number), True, number * 1_000)
+        busy.stored(name(number), number * 1_000 + 5_000)
+    assert busy.in_flight_max(10_000) < 10_000 * (IN_FLIGHT_MS + 41) // 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -84,5 +84,26 @@ def test_a_member_reads_its_channel_and_is_an_outsider_once_the_channel_says_so(
             assert missing.message == "no channel trada"
             assert await member.channel_list() == ["alliance"]
             assert (await own.chain_head("trade"))["height"] == 0
+
+    run_with_tls(devnet, scenario)
+
+
+@pytest.mark.extended
+def test_what_members_hand_in_is_on_the_account_of_their_organisation_until_its_signature_is_checked(
+    devnet: Devnet,
+) -> None:
+    async def scenario(node: Node, client: Callable[[str], AsyncClient]) -> None:
+        admission, bearers = node.channels["trade"].admission, []
+        take = admission.submit
+
+        async def listen(envelopes: Sequence[bytes], bearer: str) -> Any:
+            bearers.append(bearer)
+            return await take(envelopes, bearer)
+
+        admission.submit = listen  # type: ignore[method-assign]
+        async with client("hk1") as member, client("gz1") as own:
+            for caller in (member, own, member):
+                assert (await refused(caller.tx_submit("trade", b"\x93"))).reason == "E_MALFORMED"
+        assert bearers == ["organisation hk", "organisation gz", "organisation hk"]
 
     run_with_tls(devnet, scenario)

@@ -150,9 +150,23 @@ def test_the_loop_goes_on_while_signatures_are_checked(mode: Mode) -> None:
         counter = asyncio.create_task(count())
         await verifier.verify([good(number) for number in range(500)])
         counter.cancel()
-        assert turns >= 500 // module.SLICE_MAX // 2
+        assert turns >= 500 // module.LONG_SLICE_MAX // 2
 
     run(scenario, mode)
+
+
+def test_on_the_loop_a_long_queue_is_worked_off_in_longer_slices(gate: Gate) -> None:
+    """A busy loop takes long for a turn: with few signatures in each, a client waited for seconds."""
+
+    async def scenario(verifier: Verifier) -> None:
+        await verifier.verify([good(number) for number in range(200)])
+        sizes = [len(batch) for batch in gate.batches]
+        assert sizes[:2] == [module.LONG_SLICE_MAX] * 2 and max(sizes[-2:]) <= module.LONG_SLICE_MAX
+        gate.batches.clear()
+        await verifier.verify([good(number) for number in range(200, 260)])
+        assert [len(batch) for batch in gate.batches] == [16, 16, 16, 12]
+
+    run(scenario, Mode.INLINE)
 
 
 def test_a_lone_signature_is_checked_on_the_spot(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import hypothesis.strategies as st
 import msgspec
 import pytest
+from hypothesis import given
 
-from dawan_node.crypto.signatures import ED25519
+from dawan_node.crypto.signatures import ED25519, PrivateKey
 from dawan_node.errors import InvalidGenesis, InvalidTransaction
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis, ModuleEntry, ParamEntry
-from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, nonce_use, sign_transaction
+from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, claimed_key, nonce_use, sign_transaction
 
 
 def _body(**fields: Any) -> Body:
@@ -94,6 +96,20 @@ def test_the_nonce_is_cut_out_of_an_envelope_as_decoding_gives_it(recipe: Module
     for broken in (envelope[:-70], _envelope([1, bytes(32), bytes(15), 1]), b""):
         with pytest.raises(InvalidTransaction):
             nonce_use(broken)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.binary(max_size=90), max_size=4))
+def test_the_key_of_an_envelope_is_found_where_it_lies(args: dict[str, Any]) -> None:
+    key = PrivateKey.from_seed(bytes(32))
+    envelope = sign_transaction(key, Body(1, bytes(32), bytes(16), 1, "m", "c", args))
+    assert claimed_key(envelope) == key.public_key == Transaction.decode(envelope).public_key
+    assert claimed_key(envelope[:-1]) is None and claimed_key(envelope + b"\x00") is None
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_envelope_claim_a_key_of_the_right_size_or_none(junk: bytes) -> None:
+    assert len(claimed_key(junk) or bytes(32)) == 32
+    assert claimed_key(b"\xc4\x20" + bytes(32) + b"\xc4\x40" + bytes(63)) is None
 
 
 def test_only_governance_enact_is_a_barrier(recipe: ModuleType) -> None:

@@ -148,6 +148,7 @@ class FakeNode:
         self.pages = 0
         self.submitted: list[bytes] = []
         self.timeouts_ms: list[int] = []
+        self.bearers: list[str] = []
         self.queries = 0
         self.queried: Mapping[str, Any] = {}
         self.receipts: dict[bytes, ReceiptInfo] = {}
@@ -276,11 +277,12 @@ class FakeNode:
         return ValidatorsInfo(0, b"\xcc" * 32, members)
 
     async def submit(
-        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int
+        self, channel: str, envelopes: Sequence[bytes], wait: Wait, timeout_ms: int, bearer: str
     ) -> list[SubmitOutcome]:
         self._require(channel)
         self.submitted.extend(envelopes)
         self.timeouts_ms.append(timeout_ms)
+        self.bearers.append(bearer)
         await asyncio.sleep(min(self.delay_s, timeout_ms / 1000))
         return [self._admit(envelope, wait) for envelope in envelopes]
 

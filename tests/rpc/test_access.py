@@ -205,6 +205,11 @@ def test_a_handler_that_takes_a_channel_has_the_parameter_by_which_callers_are_j
     }
 
 
+def test_what_a_certified_caller_hands_in_is_on_its_organisations_account() -> None:
+    assert Caller("gz", "erp-1", Kind.OWN).bearer == Caller("gz", "erp-2", Kind.OUTSIDER).bearer == "organisation gz"
+    assert LOCAL.bearer != Caller("", "", Kind.LOCAL, connection=3).bearer
+
+
 # -- a foreign channel is no channel ---------------------------------------------------------------------------------
 
 

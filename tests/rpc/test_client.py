@@ -28,6 +28,18 @@ def transaction(to: str = "hk-bank", nonce: bytes = bytes(16)) -> bytes:
     return sign_transaction(KEY, build_body(CHAIN_ID, "toy", "pay", args, valid_until_ms=NOW_MS + 1, nonce=nonce))
 
 
+def test_a_node_hears_of_each_submission_over_which_connection_it_came() -> None:
+    """Whoever answers for unchecked signatures on this machine is a connection, and no two are one."""
+    with running() as server, Client(server.url) as one, Client(server.url) as other:
+        for client in (one, one, other):
+            client.tx_submit("trade", transaction(), "accepted")
+        client = one
+        client.tx_submitMany("trade", [transaction()], "accepted")
+        first, second, third, fourth = server.node.bearers
+    assert first == second == fourth != third
+    assert first.startswith("connection ")
+
+
 PAY = {"to": "x", "amount": {"currency": "CNY", "amount": "1"}}
 CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("node_version", ()),

@@ -3,13 +3,16 @@
 An applicant asks for a credit, the issuing bank undertakes it, others advise and confirm; the beneficiary presents
 documents, a bank examines them within five banking days of its place and honours or refuses them by one notice; money
 is attested by a settlement bank. Amendments need each beneficiary's consent, transfers divide what there is. Files by
-noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``titles``, ``calendar``, ``honour``,
-``reimbursements``, ``obligations``, ``queries``, ``invariants``; ``declaration`` holds the events and the error table.
+noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``titles``, ``bills``, ``calendar``,
+``honour``, ``handovers``, ``reimbursements``, ``obligations``, ``queries``, ``invariants``; ``declaration`` holds the
+events and the error table.
 """
 
 from dawan_node.modules.lc import (
     amendments,
+    bills,
     credits,
+    handovers,
     honour,
     invariants,
     obligations,
@@ -27,7 +30,9 @@ from dawan_node.modules.lc import states
 
 __all__ = [
     "amendments",
+    "bills",
     "credits",
+    "handovers",
     "honour",
     "invariants",
     "module",

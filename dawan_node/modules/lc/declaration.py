@@ -159,6 +159,12 @@ class ReimbursementPaid(Event):
     amount: Money
 
 
+class ReimbursementWithdrawn(Event):
+    """The bank that claimed has the documents, and their titles, back."""
+
+    presentation: str
+
+
 class ObligationUndertaken(Event):
     obligation: str
     beneficiary: str
@@ -230,10 +236,13 @@ ERRORS: Final = {
     "E_NOT_NOMINATED": "Documents cannot be presented to this bank under this credit.",
     "E_UNKNOWN_PRESENTATION": "There is no such presentation.",
     "E_TITLE": "Only an electronic bill has a title or a proof of one, one of the two, and then no issuer and number.",
-    "E_TITLE_KEPT": "A register of this channel keeps this bill: it is presented as a title.",
+    "E_TITLE_KEPT": "A register keeps this bill, here or on another channel: it is presented as a title.",
     "E_TITLE_NOT_BOUND": "A title of the presentation is not bound any more; the documents can only be returned.",
     "E_TITLE_RECIPIENT": "The title was not reserved for this bank.",
     "E_TITLE_TIME": "The title is not reserved for as long as the bank may take to examine and a proof to arrive.",
+    "E_TITLE_FORMER": "The bill was honoured before: a proof is needed that its title passed to the bank then.",
+    "E_TITLE_KEPT_BACK": "The bank has a title of the documents still: who sells documents hands their titles over.",
+    "E_TITLE_NOT_PASSED": "A title of the documents is not the issuing bank's yet: it passes when the claim is paid.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_SUBSTITUTION": "The first beneficiary substitutes its invoice once, for a live presentation of a transferee.",
     "E_ONE_NOTICE": "A notice of refusal was given: it is single and names all discrepancies.",
@@ -245,6 +254,7 @@ ERRORS: Final = {
     "E_WRONG_PAYEE": "The cash reference does not name the one who is to be paid.",
     "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
     "E_DUP_REIMBURSEMENT": "Reimbursement was claimed for this presentation already.",
+    "E_NOT_OVERDUE": "The claim is not unpaid for so long that its documents can be called back.",
     "E_UNKNOWN_REIMBURSEMENT": "No reimbursement was claimed for this presentation.",
     # Payment obligations
     "E_DUP_OBLIGATION": "The buyer already used this number.",
@@ -252,14 +262,17 @@ ERRORS: Final = {
     "E_CONDITION": "There is no such condition, or it is met already.",
 }
 
+NAME: Final = "lc"
+
 module: Final = Module(
-    "lc",
+    NAME,
     version=1,
     entities=(
         entities.Credit,
         entities.Amendment,
         entities.Presentation,
         entities.BoundTitle,
+        entities.ForwardedTitle,
         entities.Reimbursement,
         entities.PaymentObligation,
     ),
@@ -291,6 +304,7 @@ module: Final = Module(
         ReimbursementAccepted,
         ReimbursementRefused,
         ReimbursementPaid,
+        ReimbursementWithdrawn,
         ObligationUndertaken,
         UndertakingAdded,
         ConditionMet,

@@ -31,6 +31,8 @@ TenorFrom = Literal["RECEIPT", "SHIPMENT"]
 DocumentKind = Literal[
     "DRAFT", "INVOICE", "EBL", "TRANSPORT", "INSURANCE", "PACKING_LIST", "ORIGIN", "INSPECTION", "OTHER"
 ]
+#: Against what the issuing bank gets the title of documents that are forwarded to it.
+Against = Literal["PAYMENT", "ACCEPTANCE"]
 #: What a bank that refuses does with the documents (article 16 c iii).
 Disposal = Literal["HELD", "AWAITS_WAIVER", "RETURNING", "AS_INSTRUCTED"]
 
@@ -87,12 +89,14 @@ ENDED_STATES: Final = (PresentationState.RE_PRESENTED, PresentationState.RETURNE
 
 
 class ReimbursementState(StrEnum):
-    """``CLAIMED -> DUE | REFUSED -> PAID``; a claim that was not refused in time can be paid like one that is due."""
+    """``CLAIMED -> DUE | REFUSED -> PAID``; a claim that was not refused in time can be paid like one that is due.
+    ``WITHDRAWN``: the bank that claimed has its documents back, and may claim again."""
 
     CLAIMED = "CLAIMED"
     DUE = "DUE"
     REFUSED = "REFUSED"
     PAID = "PAID"
+    WITHDRAWN = "WITHDRAWN"
 
 
 class ObligationState(StrEnum):
@@ -333,6 +337,28 @@ class BoundTitle(Entity, collection="bound_title", schema=1, exported=True):
     indexes = {  # noqa: RUF012
         "by_presentation": lambda bound: [(bound.presentation, bound.position)],
         "by_title": lambda bound: [(bound.channel, bound.title, bound.presentation)] if bound.state == "BOUND" else [],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.presentation, self.position)
+
+
+class ForwardedTitle(Entity, collection="forwarded_title", schema=1, exported=True):
+    """A title that the bank which honoured hands on with its claim: bound for the issuing bank, then that bank's, or
+    given back. ``title``: the version in force when it was forwarded; ``channel``, ``commitment`` and ``position`` as
+    in ``BoundTitle``. ``against``: what makes it the issuing bank's own."""
+
+    presentation: str
+    position: int
+    title: str
+    channel: str
+    commitment: str
+    against: Against
+    state: Literal["BOUND", "PASSED", "RETURNED"]
+
+    indexes = {  # noqa: RUF012
+        "by_presentation": lambda each: [(each.presentation, each.position)],
+        "by_title": lambda each: [(each.channel, each.title, each.presentation)] if each.state == "BOUND" else [],
     }
 
     def primary_key(self) -> bytes:

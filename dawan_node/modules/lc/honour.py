@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, add_days, key_of, replace
-from dawan_node.modules.lc import titles
+from dawan_node.modules.lc import bills, handovers, titles
 from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
+    active_party,
     existing_credit,
     existing_presentation,
     require_not_frozen,
@@ -50,6 +51,13 @@ class Cash(Args):
     value_date: Date
 
 
+class SellDocuments(Args):
+    """``to``: who bought them, and has their titles."""
+
+    presentation: PresentationRef
+    to: ShortText
+
+
 class PayPresentation(Args):
     presentation: PresentationRef
     cash: Cash
@@ -64,8 +72,7 @@ def honour_presentation(ctx: Context, args: OnePresentation) -> None:
     credit = existing_credit(ctx, found.credit)
     require_not_frozen(ctx, credit)
     titles.pass_on(ctx, found.presentation, found.bank)
-    for tag in found.ebls:
-        ctx.call("kernel", "finance_fingerprint", tag)
+    bills.honour(ctx, found)
     how = _how(credit, found.bank)
     maturity = tenor_date(credit, found) if how == PresentationState.ACCEPTED else ctx.business_date
     drawn = replace(
@@ -96,6 +103,22 @@ def pay_presentation(ctx: Context, args: PayPresentation) -> None:
         ctx.emit(CreditClosed(credit=credit.credit))
 
 
+@module.command("sell_documents", args=SellDocuments, roles=BANKS)
+def sell_documents(ctx: Context, args: SellDocuments) -> None:
+    """The bank that honoured sells documents and goods that nobody reimburses it for; it cannot claim for them then."""
+    found = existing_presentation(ctx, args.presentation)
+    ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    # Forwarded with a claim they are with the issuing bank: it withdraws the claim first.
+    ctx.require(found.state in DRAWN_STATES and found.with_party == found.bank, "E_STATE")
+    credit = existing_credit(ctx, found.credit)
+    require_not_frozen(ctx, credit)
+    active_party(ctx, args.to)
+    ctx.require(args.to != found.bank, "E_SELF_DEALING")
+    ctx.require(not titles.has_kept(ctx, found.presentation, found.bank), "E_TITLE_KEPT_BACK")
+    ctx.put(replace(found, with_party=args.to))
+    ctx.emit(DocumentsReleased(presentation=found.presentation, to=args.to))
+
+
 @module.command("release_documents", args=OnePresentation, roles=BANKS)
 def release_documents(ctx: Context, args: OnePresentation) -> None:
     """The issuing bank hands the documents of an honoured presentation to the applicant."""
@@ -106,6 +129,7 @@ def release_documents(ctx: Context, args: OnePresentation) -> None:
     claim = ctx.get(Reimbursement, key_of(found.presentation))
     # Documents that it refused to the bank that honoured are held for that bank.
     ctx.require(claim is None or claim.state != ReimbursementState.REFUSED, "E_STATE")
+    ctx.require(not handovers.is_bound(ctx, found.presentation), "E_TITLE_NOT_PASSED")
     require_not_frozen(ctx, credit)
     ctx.put(replace(found, with_party=credit.applicant))
     ctx.emit(DocumentsReleased(presentation=found.presentation, to=credit.applicant))

@@ -21,6 +21,7 @@ from dawan_node.modules.lc.entities import (
     BoundTitle,
     Credit,
     CreditState,
+    ForwardedTitle,
     ObligationState,
     PaymentObligation,
     Presentation,
@@ -29,7 +30,10 @@ from dawan_node.modules.lc.entities import (
     ReimbursementState,
 )
 from dawan_node.modules.light_client import Commitment
-from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.entities import ChainEntry, Title
+
+#: Acts whose recipient gets a right in a title or none, and not possession of it.
+_NO_POSSESSION = ("ENDORSE", "ENDORSE_TO_ORDER", "NOMINATE", "PLEDGE", "SACC")
 
 
 @module.invariant("drawings")
@@ -128,19 +132,43 @@ def one_notice_in_time(ctx: QueryContext) -> Iterator[str]:
 
 @module.invariant("one_bill_one_presentation")
 def one_bill_one_presentation(ctx: QueryContext) -> Iterator[str]:
-    """An electronic bill of lading is in one presentation that is live or was honoured, as the registry says too."""
+    """An electronic bill of lading is in at most one live presentation, and the registry says in which. Live is one
+    that may still be honoured, or was, until all who paid are paid back and the documents and the title released."""
     holders: dict[bytes, str] = {}
     for found in ctx.iterate(Presentation, "by_credit"):
         if found.state not in RESERVED_STATES and found.state not in DRAWN_STATES:
             continue
-        for tag in found.ebls:
+        positions = [position for position, document in enumerate(found.documents) if document.kind == "EBL"]
+        for position, tag in zip(positions, found.ebls, strict=True):
+            known = ctx.get(Fingerprint, key_of(tag))
+            wanted = "FINANCED" if found.state in DRAWN_STATES else "REGISTERED"
+            fits = known is not None and (known.subject, known.state) == (found.presentation, wanted)
+            if _is_paid_and_released(ctx, found, position):
+                if known is None or (known.subject == found.presentation and not fits):
+                    yield f"the bill of {found.presentation} was let go to nobody"
+                continue
             if tag in holders:
                 yield f"{found.presentation} and {holders[tag]} have one bill of lading"
             holders[tag] = found.presentation
-            known = ctx.get(Fingerprint, key_of(tag))
-            wanted = "FINANCED" if found.state in DRAWN_STATES else "REGISTERED"
-            if known is None or (known.subject, known.state) != (found.presentation, wanted):
+            if not fits:
                 yield f"{found.presentation} is {found.state} and its bill of lading is not {wanted} for it"
+
+
+def _is_paid_and_released(ctx: QueryContext, found: Presentation, position: int) -> bool:
+    """By the attested payments, and where documents and title are."""
+    bound = ctx.get(BoundTitle, key_of(found.presentation, position))
+    credit = ctx.get(Credit, key_of(found.credit))
+    if bound is None or bound.state != "PASSED" or credit is None:
+        return False
+    if found.with_party in (found.bank, credit.issuing.name):
+        return False
+    claim = ctx.get(Reimbursement, key_of(found.presentation))
+    claimed = claim is not None and claim.state != ReimbursementState.WITHDRAWN
+    for purpose in ("honour", "reimburse") if claimed else ("honour",):
+        payments = ctx.iterate(CashReference, "by_subject", ("lc", found.presentation, purpose))
+        if sum([cash.amount.minor for cash in payments]) != found.amount.minor:
+            return False
+    return True
 
 
 @module.invariant("titles_follow_documents")
@@ -168,8 +196,44 @@ def titles_follow_documents(ctx: QueryContext) -> Iterator[str]:
         lock = live_lock(ctx, "title", title.title)
         if lock is not None and lock.owner.startswith("lc:"):
             bearer = [each.presentation for each in ctx.iterate(BoundTitle, "by_title", ("", title.title))]
+            bearer += [each.presentation for each in ctx.iterate(ForwardedTitle, "by_title", ("", title.title))]
             if lock.owner.removeprefix("lc:") not in bearer:
                 yield f"{title.title} is bound by {lock.owner}, which does not have it"
+
+
+@module.invariant("titles_follow_claims")
+def titles_follow_claims(ctx: QueryContext) -> Iterator[str]:
+    """Every title that honour passed to the bank which claims is forwarded with its claim: bound until it is paid or
+    taken up, then passed to the issuing bank, and given back with a claim that is withdrawn."""
+    live = (ReimbursementState.CLAIMED, ReimbursementState.REFUSED, ReimbursementState.DUE)
+    for claim in ctx.iterate(Reimbursement, "by_issuing"):
+        forwarded = {e.position: e for e in ctx.iterate(ForwardedTitle, "by_presentation", (claim.presentation,))}
+        for bound in ctx.iterate(BoundTitle, "by_presentation", (claim.presentation,)):
+            if bound.state == "PASSED" and bound.position not in forwarded:
+                yield f"{claim.presentation} is claimed without its title {bound.title}"
+        for each in forwarded.values():
+            fits = {"BOUND": live, "PASSED": (*live, ReimbursementState.PAID)}.get(each.state)
+            if claim.state not in (fits or (ReimbursementState.WITHDRAWN,)):
+                yield f"the claim for {claim.presentation} is {claim.state} and {each.title} {each.state}"
+            if each.state == "BOUND" and each.against == "ACCEPTANCE" and claim.state == ReimbursementState.DUE:
+                yield f"{each.title} is the issuing bank's against its acceptance, and bound"
+            if each.channel and each.state != "RETURNED":
+                commitment = ctx.get(Commitment, key_of(each.commitment))
+                state = {"BOUND": "COMMITTED", "PASSED": "PASSED"}[each.state]
+                if commitment is None or commitment.state != state:
+                    yield f"{each.title} is {each.state} for {claim.presentation} without a commitment that is {state}"
+            if each.channel == "" and each.state == "PASSED" and not _was_held(ctx, each.title, claim.issuing):
+                yield f"{claim.presentation} is {claim.state} and {claim.issuing} never had {each.title}"
+
+
+def _was_held(ctx: QueryContext, title: str, by: str) -> bool:
+    """Whether somebody of that bank's organisation got possession of a title, by the title's own chain."""
+    bank = ctx.identity(by)
+    for entry in ctx.iterate(ChainEntry, "by_title", (title,)):
+        party = ctx.identity(entry.recipient) if entry.recipient else None
+        if entry.action not in _NO_POSSESSION and party is not None and bank is not None and party.org == bank.org:
+            return True
+    return False
 
 
 @module.invariant("paid_once")

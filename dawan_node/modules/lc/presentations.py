@@ -23,10 +23,8 @@ from dawan_node.execution.module import (
     key_of,
     replace,
 )
-from dawan_node.modules.document_numbers import normalised_number
 from dawan_node.modules.kernel.declaration import Document
-from dawan_node.modules.kernel.fingerprints import tag_of
-from dawan_node.modules.lc import titles
+from dawan_node.modules.lc import bills, titles
 from dawan_node.modules.lc.amendments import accept
 from dawan_node.modules.lc.calendar import deadline_after, is_in_time, received_date
 from dawan_node.modules.lc.checks import (
@@ -80,7 +78,8 @@ Findings = Annotated[list[Finding], Meta(min_length=1, max_length=FINDINGS_MAX)]
 class Presented(Args):
     """``digest``: hash of the salted payload. An ``EBL`` needs ``issuer`` and ``number``; or the ``title`` that a
     register of this channel keeps; or a ``proof`` that one of another channel is reserved for the credit. A corrected
-    presentation names one that the refused one has ``<channel>:<title>``."""
+    presentation names one that the refused one has ``<channel>:<title>``. ``passed``: of a title of another channel
+    that was honoured and paid for before, a proof that its reservation passed it to the bank then."""
 
     kind: DocumentKind
     digest: Hash32
@@ -90,6 +89,7 @@ class Presented(Args):
     number: Annotated[str, Meta(max_length=64)] = ""
     title: titles.TitleName = ""
     proof: Annotated[bytes, Meta(max_length=PROOF_BYTES_MAX)] = b""
+    passed: Annotated[bytes, Meta(max_length=PROOF_BYTES_MAX)] = b""
 
 
 class PresentDocuments(Args):
@@ -138,9 +138,9 @@ def present_documents(ctx: Context, args: PresentDocuments) -> None:
     _check_amount(ctx, credit, args)
     presentation = f"{credit.credit}#{credit.presentations + 1}"
     deadline = deadline_after(ctx, place, received)
-    bills = titles.take(ctx, credit, presentation, args.bank, deadline, args.documents, args.replaces)
-    documents = _documents(ctx, credit, args, bills)
-    ebls = _register_ebls(ctx, documents, presentation)
+    names = titles.take(ctx, credit, presentation, args.bank, deadline, args.documents, args.replaces)
+    documents = _documents(ctx, credit, args, names)
+    ebls = bills.register(ctx, documents, presentation, [document.passed for document in args.documents])
     ctx.put(
         replace(
             credit,
@@ -293,14 +293,13 @@ def waive_discrepancies(ctx: Context, args: OnePresentation) -> None:
 
 @module.command("return_documents", args=OnePresentation, roles=(*BANKS, *BENEFICIARIES))
 def return_documents(ctx: Context, args: OnePresentation) -> None:
-    """The bank gives refused documents back (16 e), or the presenter has back those whose title is not bound any more:
-    then the bank gives them back only while it is not bound to honour."""
+    """Refused documents go back: the bank gives them (16 e), or the presenter calls them, whose instructions it holds
+    them for (16 c iii). So do those whose title is not bound any more: the bank gives these back only while it is not
+    bound to honour."""
     found = existing_presentation(ctx, args.presentation)
     credit = existing_credit(ctx, found.credit)
-    if found.state == PresentationState.REFUSED:
-        ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
-    else:
-        ctx.require(ctx.sender.name in (found.presenter, found.bank), "E_NOT_PARTY")
+    ctx.require(ctx.sender.name in (found.presenter, found.bank), "E_NOT_PARTY")
+    if found.state != PresentationState.REFUSED:
         live = found.state in (*OPEN_STATES, *DUE_STATES)
         ctx.require(live and titles.is_lapsed(ctx, found.presentation), "E_STATE")
         # A bank that waits until the lock is over has not got rid of what it owes.
@@ -329,8 +328,7 @@ def _take_back(ctx: Context, credit: Credit, replaced: str, kept: tuple[str, ...
 
 
 def _release(ctx: Context, found: Presentation, state: PresentationState) -> None:
-    for tag in found.ebls:
-        ctx.call("kernel", "cancel_fingerprint", tag)
+    bills.release(ctx, found)
     ctx.put(replace(found, state=state, with_party=found.presenter))
 
 
@@ -403,9 +401,9 @@ def _apparent(credit: Credit, args: PresentDocuments) -> tuple[str, ...]:
 
 
 def _documents(
-    ctx: Context, credit: Credit, args: PresentDocuments, bills: list[tuple[str, str]]
+    ctx: Context, credit: Credit, args: PresentDocuments, names: list[tuple[str, str]]
 ) -> tuple[PresentedDocument, ...]:
-    """Register what the kernel does not know yet; the same paper comes again when another one was corrected. ``bills``
+    """Register what the kernel does not know yet; the same paper comes again when another one was corrected. ``names``
     has issuer and number of each document."""
     digests = [document.digest for document in args.documents]
     ctx.require(len(dict.fromkeys(digests)) == len(digests), "E_SAME_DOCUMENT")
@@ -418,7 +416,7 @@ def _documents(
             ctx.call("kernel", *call)
         else:
             ctx.require(known.purged_ms == 0, "E_PURGED_DOCUMENT")
-    named = zip(args.documents, bills, strict=True)
+    named = zip(args.documents, names, strict=True)
     return tuple([PresentedDocument(each.kind, each.digest, issuer, number) for each, (issuer, number) in named])
 
 
@@ -426,20 +424,3 @@ def _organisations(ctx: Context, names: tuple[str, ...]) -> tuple[str, ...]:
     people = [ctx.identity(name) for name in names]
     orgs = [person.org for person in people if person is not None and ctx.is_org(person.org)]
     return tuple(sorted(dict.fromkeys(orgs)))
-
-
-def _register_ebls(ctx: Context, documents: tuple[PresentedDocument, ...], subject: str) -> tuple[bytes, ...]:
-    """One electronic bill of lading is in one live presentation: the kernel refuses the second with E_DUP_FINANCE."""
-    tags = []
-    for document in documents:
-        if document.kind == "EBL":
-            issuer, number = normalised_number(document.issuer), normalised_number(document.number)
-            if issuer is None or number is None:
-                ctx.fail("E_DOCUMENT_NUMBER")
-            tag = tag_of("ebl", (issuer, number))
-            # The number of another carrier's bill says nothing, so this tag alone looks like itself; it is of a kind of
-            # its own, because a bill held back as a look-alike of something could not be honoured later.
-            loose = tag_of("lc:ebl", (issuer, number))
-            ctx.call("kernel", "register_fingerprint", tag, loose, subject)
-            tags.append(tag)
-    return tuple(tags)

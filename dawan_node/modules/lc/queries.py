@@ -20,6 +20,7 @@ from dawan_node.modules.lc.entities import (
     BoundTitle,
     Credit,
     CreditState,
+    ForwardedTitle,
     PaymentObligation,
     Presentation,
     PresentationState,
@@ -162,6 +163,14 @@ def obligations(ctx: QueryContext, params: OneParty, limit: int, cursor: bytes |
 def bound_titles(ctx: QueryContext, params: OnePresentation, limit: int, cursor: bytes | None) -> Page[BoundTitle]:
     """The titles of a presentation, of this channel or another: bound, passed to the bank, or returned."""
     return ctx.page(BoundTitle, "by_presentation", (params.presentation,), limit=limit, cursor=cursor)
+
+
+@module.query("forwarded_titles", params=OnePresentation, item=ForwardedTitle)
+def forwarded_titles(
+    ctx: QueryContext, params: OnePresentation, limit: int, cursor: bytes | None
+) -> Page[ForwardedTitle]:
+    """The titles of a claim for reimbursement: bound for the issuing bank, that bank's, or given back."""
+    return ctx.page(ForwardedTitle, "by_presentation", (params.presentation,), limit=limit, cursor=cursor)
 
 
 @module.query("liabilities", params=OneBank, item=Liability)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dawan_node.modules.lc.declaration import module
-from dawan_node.modules.lc.entities import BoundTitle, Credit, PaymentObligation, Presentation, Reimbursement
+from dawan_node.modules.lc.entities import (
+    BoundTitle,
+    Credit,
+    ForwardedTitle,
+    PaymentObligation,
+    Presentation,
+    Reimbursement,
+)
 
 module.state_machine(
     Credit,
@@ -62,11 +69,26 @@ module.state_machine(
     Reimbursement,
     "state",
     {
-        "claim_reimbursement": "-> CLAIMED",
+        # Documents that were called back may be forwarded again.
+        "claim_reimbursement": ("-> CLAIMED", "WITHDRAWN -> CLAIMED"),
         "accept_reimbursement": "CLAIMED, REFUSED -> DUE",
         "refuse_reimbursement": "CLAIMED -> REFUSED",
         # A claim that was not refused in time is paid like one that is due.
         "pay_reimbursement": "CLAIMED, DUE -> PAID",
+        "withdraw_reimbursement": "CLAIMED, REFUSED, DUE -> WITHDRAWN",
+    },
+)
+
+module.state_machine(
+    ForwardedTitle,
+    "state",
+    {
+        # PASSED: the issuing bank has it already.
+        "claim_reimbursement": ("-> BOUND, PASSED", "RETURNED -> BOUND, PASSED"),
+        "accept_reimbursement": "BOUND -> PASSED",
+        "pay_reimbursement": "BOUND -> PASSED",
+        # PASSED: the issuing bank handed back by itself what it had before the claim.
+        "withdraw_reimbursement": "BOUND, PASSED -> RETURNED",
     },
 )
 

@@ -18,7 +18,7 @@ from dawan_node.modules.lc.entities import BoundTitle, Credit, DocumentKind
 from dawan_node.modules.light_client import Commitment
 from dawan_node.modules.refdata import parameter
 from dawan_node.modules.title.entities import Title
-from dawan_node.modules.title.lookups import is_kept
+from dawan_node.modules.title.lookups import current_title, is_kept
 from dawan_node.modules.title.reservations import CARRIER, DOCUMENT
 
 #: In a reservation: ``lc.presentation``.
@@ -98,10 +98,21 @@ def pass_on(ctx: Context, presentation: str, bank: str) -> None:
     for bound in _bound(ctx, presentation):
         ctx.require(_is_there(ctx, bound), "E_TITLE_NOT_BOUND")
         if bound.channel:
-            ctx.call("light_client", "conclude", bound.commitment, _org_of(ctx, bank))
+            ctx.call("light_client", "conclude", bound.commitment, org_of(ctx, bank))
         else:
             ctx.call("title", "pass_on", bound.title, presentation, bank)
         ctx.put(replace(bound, state="PASSED"))
+
+
+def has_kept(ctx: Context, presentation: str, bank: str) -> bool:
+    """Whether a title that passed to the bank is still in its hands, in whichever version; what another channel's
+    register says is proven when such a bill is presented again."""
+    for bound in ctx.scan(BoundTitle, "by_presentation", (presentation,), limit=DOCUMENTS_MAX):
+        first = ctx.get(Title, key_of(bound.title)) if bound.state == "PASSED" and bound.channel == "" else None
+        title = None if first is None else current_title(ctx, first.document)
+        if title is not None and bank in (title.holder, title.requester):
+            return True
+    return False
 
 
 def is_lapsed(ctx: Context, presentation: str) -> bool:
@@ -133,12 +144,12 @@ def _commit(
 ) -> tuple[BoundTitle, str]:
     ctx.require(ctx.runs("light_client"), "E_NO_TITLES")
     # To the bank presented to, and to the issuing one, which may have to honour instead.
-    orgs = tuple([_org_of(ctx, name) for name in (bank, credit.issuing.name)])
+    orgs = tuple([org_of(ctx, name) for name in (bank, credit.issuing.name)])
     made: Commitment = ctx.call(
         "light_client", "commit", proof, PURPOSE, credit.credit, _needed_ms(ctx, deadline), "title", orgs
     )
     bound = BoundTitle(presentation, position, made.asset, made.source, made.commitment, "BOUND")
-    return bound, _document_of(ctx, made)
+    return bound, document_of(ctx, made)
 
 
 def _keep(
@@ -148,13 +159,13 @@ def _keep(
     ctx.require(len(before) == 1, "E_TITLE")
     commitment = _passable(ctx, before[0], bank, deadline)
     ctx.put(replace(before[0], state="RETURNED"))
-    return replace(before[0], presentation=presentation, position=position), _document_of(ctx, commitment)
+    return replace(before[0], presentation=presentation, position=position), document_of(ctx, commitment)
 
 
 def _passable(ctx: Context, bound: BoundTitle, bank: str, deadline: str) -> Commitment:
     """The commitment of a bound title that can pass to a bank and lasts as long as its examination needs it."""
     commitment = ctx.get(Commitment, key_of(bound.commitment))
-    if commitment is None or _org_of(ctx, bank) not in commitment.recipient_orgs:
+    if commitment is None or org_of(ctx, bank) not in commitment.recipient_orgs:
         ctx.fail("E_TITLE_RECIPIENT")
     ctx.require(_needed_ms(ctx, deadline) <= commitment.until_ms, "E_TITLE_TIME")
     return commitment
@@ -165,7 +176,8 @@ def _needed_ms(ctx: Context, deadline: str) -> int:
     return close_of_day_ms(deadline) + parameter(ctx, "lock.ttl")
 
 
-def _document_of(ctx: Context, commitment: Commitment) -> str:
+def document_of(ctx: Context, commitment: Commitment) -> str:
+    """Which document a title of another channel is, as its register says. Fails with E_TITLE."""
     facts = dict(commitment.facts)
     document = facts.get(DOCUMENT, "")
     ctx.require(document.startswith(f"{facts.get(CARRIER)}/"), "E_TITLE")
@@ -191,6 +203,7 @@ def _bound(ctx: Context, presentation: str) -> list[BoundTitle]:
     return [each for each in found if each.state == "BOUND"]
 
 
-def _org_of(ctx: Context, name: str) -> str:
+def org_of(ctx: Context, name: str) -> str:
+    """The organisation of an identity, empty when there is none of that name."""
     identity = ctx.identity(name)
     return "" if identity is None else identity.org

@@ -40,6 +40,12 @@ class AssetParams(Params):
     asset: str = ""
 
 
+class ModuleParams(Params):
+    """A module that has assets."""
+
+    module: str
+
+
 class ProcessParams(Params):
     """A process of a module, or all of the module's."""
 
@@ -78,6 +84,12 @@ def reservations(ctx: QueryContext, params: OwnerParams, limit: int, cursor: byt
 def reserved(ctx: QueryContext, params: AssetParams, limit: int, cursor: bytes | None) -> Page[Reservation]:
     """The reservations an asset had and has."""
     return ctx.page(Reservation, "by_asset", _prefix(params.module, params.asset), limit=limit, cursor=cursor)
+
+
+@module.query("binding", params=ModuleParams, item=Reservation)
+def binding(ctx: QueryContext, params: ModuleParams, limit: int, cursor: bytes | None) -> Page[Reservation]:
+    """The reservations of a module's assets that are not settled: for each of them a proof has to be brought."""
+    return ctx.page(Reservation, "binding", (params.module,), limit=limit, cursor=cursor)
 
 
 @module.query("commitments", params=ProcessParams, item=Commitment)

@@ -3,6 +3,10 @@
 The platform holds no money. A settlement bank says "payer X paid payee Y this amount, under this reference of bank B";
 the module compares payer, payee and amount with what is due *now* and books the reference as used. A second use of the
 reference, in any spelling, is refused, so one payment can neither settle two vouchers nor one voucher twice.
+
+Who pays and who says so are two: what a bank of the payer's own organisation attests is announced and no more
+(``Announcement``) until the payee confirms it (``announcements``) or a settlement bank of another organisation attests
+the payment as if nothing had been said.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from typing import Annotated, Final
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, alphanumeric, fold, key_of
 from dawan_node.modules.identifiers import normalised_bic
 from dawan_node.modules.receivable.checks import check_amount, check_date
-from dawan_node.modules.receivable.entities import CashReference
+from dawan_node.modules.receivable.declaration import PaymentAnnounced
+from dawan_node.modules.receivable.entities import Announcement, CashReference
+from dawan_node.modules.receivable.rules import strict
 
 SETTLEMENT_ROLES: Final = ("settlement_bank",)
 #: Whoever has one of these pays its own organisation's money, not a customer's.
@@ -35,12 +41,31 @@ class Cash(Args):
     value_date: Date
 
 
-def use_cash(ctx: Context, cash: Cash, *, payer: str, payee: str, due: Money, purpose: str, subject: str) -> None:
+class ConfirmedCash(Cash):
+    """What ``announced_by`` announced and the sender, its payee, confirms. Made here, never read from a transaction."""
+
+    announced_by: str
+
+
+def use_cash(
+    ctx: Context,
+    cash: Cash,
+    *,
+    payer: str,
+    payee: str,
+    due: Money,
+    purpose: str,
+    subject: str,
+    command: str,
+    record: str,
+) -> bool:
     """Book ``cash`` as the payment of exactly ``due`` from ``payer`` to ``payee`` for ``subject``.
 
+    False: it is announced only, and the ``command`` changes nothing of its ``record``.
+
     The sender is the settlement bank that attests it; it attests no payment of its own, nor one of a bank, factor or
-    authority of its organisation, which is the same house. An enterprise that its organisation enrolled is a customer:
-    version 1 always let a bank attest what its customers paid, and kept blocks hold such payments.
+    authority of its organisation, which is the same house. What an enterprise of its organisation paid it announces;
+    under the first rules (``rules``) it attested that too.
     """
     bic = normalised_bic(cash.bank)
     if bic is None:
@@ -48,7 +73,9 @@ def use_cash(ctx: Context, cash: Cash, *, payer: str, payee: str, due: Money, pu
     check_amount(ctx, cash.amount)
     check_date(ctx, cash.value_date)
     ctx.require(cash.value_date <= ctx.business_date, "E_VALUE_DATE")
-    ctx.require(ctx.sender.name not in (payer, payee) and not _is_own_house(ctx, payer), "E_SELF_DEALING")
+    confirmed = isinstance(cash, ConfirmedCash)
+    apart = ctx.sender.name not in (payer, payee) and not _is_own_house(ctx, payer)
+    ctx.require(confirmed or apart, "E_SELF_DEALING")
     normalised = alphanumeric(fold(cash.reference))
     ctx.require(0 < len(normalised.encode()) <= REFERENCE_BYTES_MAX, "E_REFERENCE")
     institution = bic[:INSTITUTION_CHARS]
@@ -57,6 +84,9 @@ def use_cash(ctx: Context, cash: Cash, *, payer: str, payee: str, due: Money, pu
     ctx.require(cash.payee == payee, "E_WRONG_PAYEE")
     ctx.require(cash.amount.currency == due.currency, "E_CURRENCY_MISMATCH")
     ctx.require(cash.amount.minor == due.minor, "E_AMOUNT_MISMATCH")
+    if not confirmed and strict(ctx) and _is_own_organisation(ctx, payer):
+        _announce(ctx, cash, institution, normalised, command, record)
+        return False
     ctx.put(
         CashReference(
             bank=institution,
@@ -67,9 +97,38 @@ def use_cash(ctx: Context, cash: Cash, *, payer: str, payee: str, due: Money, pu
             value_date=cash.value_date,
             purpose=purpose,
             subject=subject,
-            attested_by=ctx.sender.name,
+            attested_by=cash.announced_by if isinstance(cash, ConfirmedCash) else ctx.sender.name,
         )
     )
+    return True
+
+
+def _announce(ctx: Context, cash: Cash, institution: str, reference: str, command: str, record: str) -> None:
+    announcement = f"{ctx.sender.name}/{institution}/{reference}"
+    # Not replaced: the payee confirms what it read, and not what the bank put in its place since.
+    ctx.require(ctx.get(Announcement, key_of(announcement)) is None, "E_CASHREF_USED")
+    ctx.put(
+        Announcement(
+            announcement=announcement,
+            command=command,
+            record=record,
+            bank=cash.bank,
+            reference=cash.reference,
+            payer=cash.payer,
+            payee=cash.payee,
+            amount=cash.amount,
+            value_date=cash.value_date,
+            announced_by=ctx.sender.name,
+            announced_date=ctx.business_date,
+            state="ANNOUNCED",
+        )
+    )
+    ctx.emit(PaymentAnnounced(announcement=announcement, record=record, payee=cash.payee, amount=cash.amount))
+
+
+def _is_own_organisation(ctx: Context, payer: str) -> bool:
+    identity = ctx.identity(payer)
+    return identity is not None and identity.org == ctx.sender.org
 
 
 def _is_own_house(ctx: Context, payer: str) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
-from dawan_node.execution.module import Context, Identity, Money, is_date, key_of
-from dawan_node.modules.receivable.entities import Financing, Invoice, Voucher, VoucherState
+from dawan_node.execution.module import Context, Entity, Identity, Money, is_date, key_of
+from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, Voucher, VoucherState
+from dawan_node.modules.receivable.freezes import require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
+
+E = TypeVar("E", bound=Entity)
 
 #: Far above any real amount, and a thousand of them still sum to less than 2^63.
 AMOUNT_MINOR_MAX: Final = 10**15 - 1
@@ -57,26 +60,42 @@ def active_party_with(ctx: Context, name: str, role: str) -> Identity:
 
 def existing_invoice(ctx: Context, invoice: str) -> Invoice:
     """The invoice of that identifier."""
-    found = ctx.get(Invoice, key_of(invoice))
-    if found is None:
-        ctx.fail("E_UNKNOWN_INVOICE")
-    return found
+    return _existing(ctx, Invoice, invoice, "E_UNKNOWN_INVOICE")
 
 
 def existing_voucher(ctx: Context, voucher: str) -> Voucher:
     """The voucher of that identifier."""
-    found = ctx.get(Voucher, key_of(voucher))
-    if found is None:
-        ctx.fail("E_UNKNOWN_VOUCHER")
-    return found
+    return _existing(ctx, Voucher, voucher, "E_UNKNOWN_VOUCHER")
 
 
 def existing_financing(ctx: Context, financing: str) -> Financing:
     """The financing of that identifier."""
-    found = ctx.get(Financing, key_of(financing))
-    if found is None:
-        ctx.fail("E_UNKNOWN_FINANCING")
-    return found
+    return _existing(ctx, Financing, financing, "E_UNKNOWN_FINANCING")
+
+
+def existing_rediscount(ctx: Context, rediscount: str) -> Rediscount:
+    """The rediscount of that identifier."""
+    return _existing(ctx, Rediscount, rediscount, "E_UNKNOWN_REDISCOUNT")
+
+
+def existing_declaration(ctx: Context, declaration: str) -> ExportDeclaration:
+    """The export declaration of that number."""
+    return _existing(ctx, ExportDeclaration, declaration, "E_UNKNOWN_DECLARATION")
+
+
+def existing_filing(ctx: Context, filing: str) -> TaxFiling:
+    """The tax filing of that identifier."""
+    return _existing(ctx, TaxFiling, filing, "E_UNKNOWN_FILING")
+
+
+def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
+    """The clearing batch of that identifier."""
+    return _existing(ctx, ClearingBatch, batch, "E_UNKNOWN_BATCH")
+
+
+def existing_announcement(ctx: Context, announcement: str) -> Announcement:
+    """The announced payment of that identifier."""
+    return _existing(ctx, Announcement, announcement, "E_UNKNOWN_ANNOUNCEMENT")
 
 
 def financing_of_sender(ctx: Context, financing: str) -> Financing:
@@ -86,44 +105,21 @@ def financing_of_sender(ctx: Context, financing: str) -> Financing:
     return found
 
 
-def existing_rediscount(ctx: Context, rediscount: str) -> Rediscount:
-    """The rediscount of that identifier."""
-    found = ctx.get(Rediscount, key_of(rediscount))
-    if found is None:
-        ctx.fail("E_UNKNOWN_REDISCOUNT")
-    return found
-
-
-def existing_declaration(ctx: Context, declaration: str) -> ExportDeclaration:
-    """The export declaration of that number."""
-    found = ctx.get(ExportDeclaration, key_of(declaration))
-    if found is None:
-        ctx.fail("E_UNKNOWN_DECLARATION")
-    return found
-
-
-def existing_filing(ctx: Context, filing: str) -> TaxFiling:
-    """The tax filing of that identifier."""
-    found = ctx.get(TaxFiling, key_of(filing))
-    if found is None:
-        ctx.fail("E_UNKNOWN_FILING")
-    return found
-
-
-def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
-    """The clearing batch of that identifier."""
-    found = ctx.get(ClearingBatch, key_of(batch))
-    if found is None:
-        ctx.fail("E_UNKNOWN_BATCH")
-    return found
-
-
 def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:
-    """A voucher the sender holds and may still move: active, not locked, due date not passed."""
+    """A voucher the sender holds and may still move: active, not locked, due date not passed, not frozen."""
     found = existing_voucher(ctx, voucher)
     ctx.require(found.holder == ctx.sender.name, "E_NOT_HOLDER")
     # A pledge that was enforced must stay where it is until the borrower redeems it or the issuer pays it.
     ctx.require(not found.lock.is_live(ctx.time_ms) and found.pledge == "", "E_LOCKED")
     ctx.require(found.state == VoucherState.ACTIVE, "E_VOUCHER_STATE")
     ctx.require(ctx.business_date <= found.due_date, "E_MATURED")
+    require_voucher_unfrozen(ctx, found.voucher)
+    return found
+
+
+def _existing(ctx: Context, kind: type[E], identifier: str, reason: str) -> E:
+    """The one look-up behind them all; each names its own reason, so that a command is refused with no other."""
+    found = ctx.get(kind, key_of(identifier))
+    if found is None:
+        ctx.fail(reason)
     return found

@@ -96,7 +96,18 @@ def clear_batch(ctx: Context, args: ClearBatch) -> None:
         amount=args.amount,
         value_date=args.value_date,
     )
-    use_cash(ctx, cash, payer=found.core, payee=found.batch, due=found.total, purpose="clear", subject=found.batch)
+    if not use_cash(
+        ctx,
+        cash,
+        payer=found.core,
+        payee=found.batch,
+        due=found.total,
+        purpose="clear",
+        subject=found.batch,
+        command="clear_batch",
+        record=found.batch,
+    ):
+        return
     lines = tuple([_pay_line(ctx, line) for line in args.lines])
     ctx.put(replace(found, lines=lines, state=BatchState.CLEARED, cleared_date=ctx.business_date))
     ctx.emit(BatchCleared(batch=found.batch, total=found.total, vouchers=len(lines)))

@@ -1,4 +1,4 @@
-"""The receivable module's public face: its events, its error table, its version.
+"""The receivable module's public face: its events, its error table, version 1 (``versions``: the later ones).
 
 Reasons are API: a client branches on them, and a reason keeps its meaning for ever.
 """
@@ -188,6 +188,16 @@ class RediscountEnded(Event):
     state: supervised.RediscountState
 
 
+class RediscountForfeited(Event):
+    """Not bought back: assets that bring ``passed`` are the branch's now, and ``owed_by`` owes the rest."""
+
+    rediscount: str
+    by: str
+    passed: Money
+    owed_by: str
+    owed: Money
+
+
 class DeclarationRecorded(Event):
     declaration: str
     exporter: str
@@ -265,6 +275,39 @@ class BatchCancelled(Event):
     batch: str
 
 
+class SurplusOwed(Event):
+    financing: str
+    financier: str
+    borrower: str
+    amount: Money
+
+
+class SurplusReturned(Event):
+    financing: str
+    amount: Money
+
+
+class PartiesRelated(Event):
+    """An invoice, or a voucher on it, is between two that ``org`` enrolled."""
+
+    asset: str
+    org: str
+
+
+class PaymentAnnounced(Event):
+    """Nobody is discharged by it yet: ``payee`` confirms it, or a bank of another organisation attests it."""
+
+    announcement: str
+    record: str
+    payee: str
+    amount: Money
+
+
+class ReceiptConfirmed(Event):
+    announcement: str
+    payee: str
+
+
 class EnterpriseClassified(Event):
     party: str
     size: supervised.EnterpriseSize
@@ -333,6 +376,8 @@ ERRORS: Final = {
     "E_LOCK_EXPIRED": "The reservation ended before it was funded.",
     "E_LOCK_LIVE": "The reservation has not ended yet.",
     "E_RECOURSE": "There is no recourse, or not yet.",
+    "E_NO_SURPLUS": "No surplus of this financing is owed back: none arose, or it was returned.",
+    "E_RELATED": "Seller and buyer are of one organisation, and whoever gives money for it did not accept that.",
     "E_TITLE": "A financing is secured by a title of this channel, by a proof of one elsewhere, or by none.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_BANK": "The bank is not given by a BIC of 8 or 11 characters.",
@@ -341,6 +386,9 @@ ERRORS: Final = {
     "E_WRONG_PAYEE": "The cash reference does not name the one who is to be paid now.",
     "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
     "E_VALUE_DATE": "The value date lies after today's business date.",
+    "E_UNKNOWN_ANNOUNCEMENT": "There is no such announced payment.",
+    "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed already.",
+    "E_WITNESS": "Only a settlement bank of another organisation than the payer's can show this payment.",
     # Rediscount
     "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
     "E_DUP_REDISCOUNT": "The bank already used this rediscount number.",
@@ -384,11 +432,15 @@ module: Final = Module(
         entities.Voucher,
         entities.Financing,
         entities.CashReference,
+        entities.Announcement,
+        entities.RelatedParties,
         entities.CreditLine,
         entities.Exposure,
         entities.Tag,
         entities.TitleSecurity,
+        entities.Surplus,
         supervised.Rediscount,
+        supervised.Forfeiture,
         supervised.ExportDeclaration,
         supervised.DeclarationUse,
         supervised.TaxFiling,
@@ -421,6 +473,8 @@ module: Final = Module(
         FinancingRecourse,
         FinancingEnded,
         TitleTaken,
+        SurplusOwed,
+        SurplusReturned,
         CreditLineSet,
         FinancingOverdue,
         MovablesRegistered,
@@ -429,6 +483,7 @@ module: Final = Module(
         RediscountFunded,
         RediscountRepaid,
         RediscountEnded,
+        RediscountForfeited,
         DeclarationRecorded,
         DeclarationAmended,
         DeclarationRevoked,
@@ -442,9 +497,13 @@ module: Final = Module(
         BatchOpened,
         BatchCleared,
         BatchCancelled,
+        PartiesRelated,
+        PaymentAnnounced,
+        ReceiptConfirmed,
         EnterpriseClassified,
     ),
     errors=ERRORS,
-    # The limits on vouchers (``terms``) and titles (``title_security``), each only where the channel runs the module.
-    may_use=("light_client", "refdata", "title"),
+    # The limits on vouchers (``terms``), titles (``title_security``) and freezes, each only where the channel runs the
+    # module.
+    may_use=("kernel", "light_client", "refdata", "title"),
 )

@@ -24,6 +24,7 @@ from dawan_node.modules.receivable.declaration import (
     ExportCollected,
     module,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen
 from dawan_node.modules.receivable.supervised import DeclarationState, ExportDeclaration
 from dawan_node.modules.refdata import edition_in_force, lookup
 
@@ -145,13 +146,25 @@ def clear_declaration(ctx: Context, args: DecideDeclaration) -> None:
 def collect_export(ctx: Context, args: CollectExport) -> None:
     """The settlement bank attests that a buyer abroad paid the exporter for declared goods."""
     found = _live(ctx, args.declaration)
+    require_unfrozen(ctx, found.declaration)
     amount = args.cash.amount
     ctx.require(amount.currency == found.amount.currency, "E_CURRENCY_MISMATCH")
     ctx.require(amount.minor <= found.residual_minor, "E_RESIDUAL")
     payer, payee = args.cash.payer, found.exporter
     # The payer is whoever the bank says it is; a payment of the exporter to itself is none.
     ctx.require(payer != payee, "E_SELF_DEALING")
-    use_cash(ctx, args.cash, payer=payer, payee=payee, due=amount, purpose="collect", subject=found.declaration)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=payer,
+        payee=payee,
+        due=amount,
+        purpose="collect",
+        subject=found.declaration,
+        command="collect_export",
+        record=found.declaration,
+    ):
+        return
     collected = found.collected_minor + amount.minor
     ctx.put(replace(found, collected_minor=collected))
     residual = found.residual_minor - amount.minor

@@ -23,6 +23,7 @@ __all__ = [
     "NO_LOCK",
     "OPEN_STATES",
     "PAID_OUT_STATES",
+    "Announcement",
     "CashReference",
     "CreditLine",
     "Exposure",
@@ -35,6 +36,7 @@ __all__ = [
     "Lock",
     "LockPurpose",
     "Money",
+    "RelatedParties",
     "Tag",
     "TitleSecurity",
     "Voucher",
@@ -267,6 +269,35 @@ class CashReference(Entity, collection="cash_reference", schema=1, exported=True
         return key_of(self.bank, self.reference)
 
 
+class Announcement(Entity, collection="announcement", schema=1, exported=True):
+    """A payment of which only a bank of the payer's own organisation speaks: it discharges nobody by itself.
+
+    ``command`` would book it, for the ``record`` that the command names; ``announcement`` is ``bank/BIC/reference``
+    with the announcing identity first. It takes up no cash reference and binds nothing.
+    """
+
+    announcement: str
+    command: str
+    record: str
+    bank: str
+    reference: str
+    payer: str
+    payee: str
+    amount: Money
+    value_date: str
+    announced_by: str
+    announced_date: str
+    state: Literal["ANNOUNCED", "CONFIRMED"]
+
+    indexes = {  # noqa: RUF012
+        "by_payee": lambda a: [(a.payee, a.state)],
+        "by_record": lambda a: [(a.record, a.announcement)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.announcement)
+
+
 class CreditLine(Entity, collection="credit_line", schema=1, exported=True):
     """Up to how much a bank guarantees a core enterprise's vouchers, and how much of it is in use."""
 
@@ -297,6 +328,22 @@ class Exposure(Entity, collection="exposure", schema=1, exported=True):
         return key_of(self.issuer, self.currency)
 
 
+class RelatedParties(Entity, collection="related_parties", schema=1, exported=True):
+    """The mark of an invoice, or of a root voucher, whose ``seller`` and ``buyer`` one organisation enrolled. It is set
+    when the buyer confirms or issues, and stays."""
+
+    asset: str
+    seller: str
+    buyer: str
+    org: str
+    since_date: str
+
+    indexes = {"by_org": lambda related: [(related.org, related.asset)]}  # noqa: RUF012
+
+    def primary_key(self) -> bytes:
+        return key_of(self.asset)
+
+
 class Tag(Entity, collection="tag", schema=1):
     """A keyed fingerprint that a financier computed off chain over a document this channel does not hold."""
 
@@ -307,6 +354,32 @@ class Tag(Entity, collection="tag", schema=1):
         return self.tag
 
 
+class Surplus(Entity, collection="surplus", schema=1, exported=True):
+    """What security brought beyond the debt: the borrower's money, ``amount``, in the financier's hands.
+
+    ``source``: the voucher of an enforced pledge, or the goods whose title the financier took. ``proceeds_minor`` is
+    what was paid for it, ``debt_minor`` what of that the financier was still owed.
+    """
+
+    financing: str
+    source: Literal["VOUCHER", "TITLE"]
+    financier: str
+    borrower: str
+    amount: Money
+    proceeds_minor: int
+    debt_minor: int
+    state: Literal["OWED", "RETURNED"]
+
+    indexes = {  # noqa: RUF012
+        "by_financing": lambda s: [(s.financing, s.source)],
+        "by_financier": lambda s: [(s.financier, s.state, s.financing, s.source)],
+        "by_borrower": lambda s: [(s.borrower, s.state, s.financing, s.source)],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.financing, self.source)
+
+
 class TitleSecurity(Entity, collection="title_security", schema=1, exported=True):
     """The title to goods that secures a financing: of this channel where ``channel`` is empty, else of that source
     channel by a ``commitment``."""
@@ -315,7 +388,7 @@ class TitleSecurity(Entity, collection="title_security", schema=1, exported=True
     title: str
     channel: str
     commitment: str
-    state: Literal["HELD", "RETURNED", "TAKEN"]
+    state: Literal["HELD", "RETURNED", "TAKEN", "SOLD"]
 
     def primary_key(self) -> bytes:
         return key_of(self.financing)

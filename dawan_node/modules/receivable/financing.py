@@ -74,7 +74,9 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_number
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
+from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.title_security import TitleName, TitleProof, end_security, secure
 from dawan_node.modules.receivable.vouchers import VoucherRef
 
@@ -144,11 +146,13 @@ class ReserveFinancing(Args):
 
     financing: FinancingRef
     tag: Hash32 = b""
+    related: AcceptsRelated = False
 
 
 class ApproveSimilar(Args):
     financing: FinancingRef
     reason: ShortText
+    related: AcceptsRelated = False
 
 
 @module.command("apply_voucher_financing", args=ApplyVoucherFinancing, roles=HOLDERS)
@@ -198,6 +202,7 @@ def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
         _register_tag(ctx, args.tag, financing.financing)
     if financing.presented:
         invoice = _require_free_invoice(ctx, financing.asset)
+        require_taken(ctx, financing, args.related)
         similar = _similar_financed(ctx, invoice)
         if similar is not None:
             ctx.put(
@@ -217,7 +222,7 @@ def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
                 )
             )
             return
-    _reserve(ctx, financing)
+    _reserve(ctx, financing, args.related)
 
 
 @module.command("approve_similar", args=ApproveSimilar, roles=FINANCIERS)
@@ -229,7 +234,7 @@ def approve_similar(ctx: Context, args: ApproveSimilar) -> None:
     ctx.require(ctx.sender.org == financier.org and ctx.sender.name != financing.reviewed_by, "E_FOUR_EYES")
     ctx.require(ctx.sender.name != financing.borrower, "E_SELF_DEALING")
     _require_free_invoice(ctx, financing.asset)
-    _reserve(ctx, replace(financing, override_by=ctx.sender.name, override_reason=args.reason))
+    _reserve(ctx, replace(financing, override_by=ctx.sender.name, override_reason=args.reason), args.related)
 
 
 @module.command("reject_financing", args=OneFinancing, roles=FINANCIERS)
@@ -343,15 +348,18 @@ def _similar_financed(ctx: Context, invoice: Invoice) -> Invoice | None:
     return candidates[0] if len(candidates) == SIMILAR_MAX else None
 
 
-def _reserve(ctx: Context, financing: Financing) -> None:
-    """Lock the asset for this financing."""
+def _reserve(ctx: Context, financing: Financing, related: bool) -> None:
+    """Lock the asset for this financing; ``related``: the financier accepts related parties."""
     lock = Lock(financing.financing, LockPurpose.FINANCING, ctx.time_ms + LOCK_MS_MAX)
+    require_asset_unfrozen(ctx, financing)
     if is_on_declaration(financing):
         take_declaration(ctx, financing, lock.until_ms)
     elif financing.presented:
+        require_taken(ctx, financing, related)
         put_lock(ctx, financing, lock)
     else:
         voucher = _require_free_voucher(ctx, financing)
+        require_taken(ctx, financing, related)
         ctx.put(replace(voucher, lock=lock))
         ctx.emit(VoucherLocked(voucher=voucher.voucher, owner=financing.financing, until_ms=lock.until_ms))
     ctx.put(replace(financing, state=FinancingState.RESERVED, reviewed_by=ctx.sender.name))

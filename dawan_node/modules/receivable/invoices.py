@@ -15,6 +15,8 @@ from dawan_node.modules.receivable.declaration import (
 )
 from dawan_node.modules.receivable.entities import NO_LOCK, Invoice, InvoiceState
 from dawan_node.modules.receivable.fingerprints import invoice_id, loose_number, normalised_number
+from dawan_node.modules.receivable.freezes import require_unfrozen
+from dawan_node.modules.receivable.related import mark_if_related
 from dawan_node.primitives.names import is_label
 
 #: Invoices are dated where they are written; the Pacific is a day ahead of or behind the business date.
@@ -120,6 +122,7 @@ def confirm_invoice(ctx: Context, args: OneInvoice) -> None:
     ctx.require(invoice.state in (InvoiceState.RECORDED, InvoiceState.DISPUTED), "E_INVOICE_STATE")
     ctx.put(replace(invoice, state=InvoiceState.CONFIRMED))
     ctx.emit(InvoiceConfirmed(invoice=invoice.invoice))
+    mark_if_related(ctx, invoice.invoice, invoice.seller, invoice.buyer)
 
 
 @module.command("dispute_invoice", args=DisputeInvoice, roles=("buyer", "core_enterprise"))
@@ -141,6 +144,7 @@ def cancel_invoice(ctx: Context, args: OneInvoice) -> None:
     ctx.require(
         invoice.state in (InvoiceState.RECORDED, InvoiceState.CONFIRMED, InvoiceState.DISPUTED), "E_INVOICE_STATE"
     )
+    require_unfrozen(ctx, invoice.invoice)
     ctx.put(replace(invoice, state=InvoiceState.CANCELLED))
     ctx.emit(InvoiceCancelled(invoice=invoice.invoice))
 

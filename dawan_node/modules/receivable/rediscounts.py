@@ -5,6 +5,8 @@ it goes back to its borrower whenever the loan is repaid. From submission until 
 assets are locked: they can be neither moved, split, sold again nor claimed back from the seller. They can be *paid*:
 the holder at maturity is the payee, and the bank then owes the branch the money instead.
 
+A rediscount that is not bought back in time is ended by either side (``forfeitures``).
+
 The price is the amount less the discount for the agreed days, actual days over 360 as the central bank counts, rounded
 down once; it does not depend on the day of funding. The buy-back may be earlier; the discount stays the branch's.
 """
@@ -57,6 +59,9 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, Rate
+from dawan_node.modules.receivable.forfeitures import pay_rest
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen
+from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 
 #: One rediscount touches so many assets at most, far inside the step budget.
@@ -83,6 +88,13 @@ class SubmitRediscount(Args):
 
 class OneRediscount(Args):
     rediscount: RediscountRef
+
+
+class AcceptRediscount(Args):
+    """``related``: the branch takes receivables between parties of one organisation."""
+
+    rediscount: RediscountRef
+    related: AcceptsRelated = False
 
 
 class RejectRediscount(Args):
@@ -115,6 +127,7 @@ def submit_rediscount(ctx: Context, args: SubmitRediscount) -> None:
         financing = _of_bank(ctx, each, args.amount.currency)
         # A financing named twice finds its own lock here.
         _require_free(ctx, financing, add_days(today, args.days))
+        require_asset_unfrozen(ctx, financing)
         worth += financing.outstanding_minor
         put_lock(ctx, financing, lock)
         if not financing.presented:
@@ -139,11 +152,13 @@ def submit_rediscount(ctx: Context, args: SubmitRediscount) -> None:
     ctx.emit(RediscountSubmitted(rediscount=rediscount, branch=branch.name, amount=args.amount))
 
 
-@module.command("accept_rediscount", args=OneRediscount, roles=("pboc",))
-def accept_rediscount(ctx: Context, args: OneRediscount) -> None:
+@module.command("accept_rediscount", args=AcceptRediscount, roles=("pboc",))
+def accept_rediscount(ctx: Context, args: AcceptRediscount) -> None:
     """The branch takes the offer; a settlement bank then attests that it paid."""
     found = _of_branch(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.SUBMITTED, "E_REDISCOUNT_STATE")
+    for each in found.financings:
+        require_taken(ctx, existing_financing(ctx, each), args.related)
     ctx.put(replace(found, state=RediscountState.ACCEPTED))
     ctx.emit(RediscountAccepted(rediscount=found.rediscount, price=Money(found.amount.currency, found.price_minor)))
 
@@ -183,11 +198,22 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
         ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
         ctx.require(lock_of(ctx, financing).owner == found.rediscount, "E_LOCK_EXPIRED")
         ctx.require(maturity <= due_date_of(ctx, financing), "E_MATURITY")
+        require_asset_unfrozen(ctx, financing)
         worth += financing.outstanding_minor
     ctx.require(found.amount.minor <= worth, "E_PRINCIPAL")
     price = Money(found.amount.currency, found.price_minor)
-    subject = found.rediscount
-    use_cash(ctx, args.cash, payer=found.branch, payee=found.bank, due=price, purpose="rediscount", subject=subject)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=found.branch,
+        payee=found.bank,
+        due=price,
+        purpose="rediscount",
+        subject=found.rediscount,
+        command="fund_rediscount",
+        record=found.rediscount,
+    ):
+        return
     funded = replace(found, state=RediscountState.FUNDED, value_date=args.cash.value_date, maturity=maturity)
     ctx.put(funded)
     ctx.emit(RediscountFunded(rediscount=found.rediscount, price=price, maturity=maturity))
@@ -195,12 +221,25 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
 
 @module.command("repay_rediscount", args=PayRediscount, roles=SETTLEMENT_ROLES)
 def repay_rediscount(ctx: Context, args: PayRediscount) -> None:
-    """The settlement bank attests that the bank paid the branch back; what is not settled yet is the bank's again."""
+    """The settlement bank attests that the bank paid the branch back, and what is not settled yet is the bank's again;
+    or, after the rediscount was ended without it, that one side paid the other the rest."""
     found = existing_rediscount(ctx, args.rediscount)
+    if found.state == RediscountState.FORFEITED:
+        pay_rest(ctx, found, args.cash)
+        return
     ctx.require(found.state == RediscountState.FUNDED, "E_REDISCOUNT_STATE")
-    subject = found.rediscount
-    due = found.amount
-    use_cash(ctx, args.cash, payer=found.bank, payee=found.branch, due=due, purpose="buy_back", subject=subject)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=found.bank,
+        payee=found.branch,
+        due=found.amount,
+        purpose="buy_back",
+        subject=found.rediscount,
+        command="repay_rediscount",
+        record=found.rediscount,
+    ):
+        return
     _end(ctx, found, RediscountState.REPAID)
     ctx.emit(RediscountRepaid(rediscount=found.rediscount, amount=found.amount))
 

@@ -21,7 +21,7 @@ from dawan_node.modules.receivable.assets import (
     keep_declaration,
     lock_of,
 )
-from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
+from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, ConfirmedCash, use_cash
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
     existing_financing,
@@ -49,8 +49,10 @@ from dawan_node.modules.receivable.entities import (
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
+from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.supervised import MovablesRegistration
-from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
+from dawan_node.modules.receivable.surplus import PROCEEDS, owe_surplus
+from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured, sell
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
 YEAR_DAYS: Final = 365
@@ -77,7 +79,8 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
-    use_cash(
+    require_asset_unfrozen(ctx, financing)
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.financier,
@@ -85,7 +88,10 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
         due=financing.principal,
         purpose="fund",
         subject=financing.financing,
-    )
+        command="fund_financing",
+        record=financing.financing,
+    ):
+        return
     if is_on_declaration(financing):
         keep_declaration(ctx, financing)
         outstanding = _with_interest(ctx, financing)
@@ -113,7 +119,10 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
     # The financier has the goods, perhaps sold already: nobody could hand the title back for this money.
     ctx.require(not is_taken(ctx, financing.financing), "E_FINANCING_STATE")
-    use_cash(
+    if not is_on_declaration(financing):
+        # The asset would go back to the borrower. Of a declaration nothing moves: a part of it is open again.
+        require_asset_unfrozen(ctx, financing)
+    if not use_cash(
         ctx,
         args.cash,
         payer=financing.borrower,
@@ -121,12 +130,56 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
         due=Money(financing.principal.currency, financing.outstanding_minor),
         purpose="repay",
         subject=financing.financing,
-    )
+        command="repay_financing",
+        record=financing.financing,
+    ):
+        return
     _give_back(ctx, financing)
     end_security(ctx, financing.financing)
     state = FinancingState.CLOSED if in_recourse else FinancingState.REPAID
     ctx.put(replace(financing, state=state, outstanding_minor=0))
     ctx.emit(FinancingRepaid(financing=financing.financing))
+
+
+@module.command("account_title", args=PayFinancing, roles=SETTLEMENT_ROLES)
+def account_title(ctx: Context, args: PayFinancing) -> None:
+    """The settlement bank attests what somebody paid the financier for the goods whose title it took, once: it pays the
+    debt, and what is more is the borrower's."""
+    financing = existing_financing(ctx, args.financing)
+    ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
+    # A price that the financier makes with itself would say nothing of what the goods are worth.
+    ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
+    # Nor does its own house say how little they brought; what another house announced it may confirm.
+    financier = ctx.identity(financing.financier)
+    own_house = financier is not None and financier.org == ctx.sender.org
+    ctx.require(isinstance(args.cash, ConfirmedCash) or not own_house, "E_SELF_DEALING")
+    if not is_on_declaration(financing):
+        # As when it is repaid: the asset may go back to the borrower.
+        require_asset_unfrozen(ctx, financing)
+    proceeds = Money(financing.principal.currency, args.cash.amount.minor)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=args.cash.payer,
+        payee=financing.financier,
+        due=proceeds,
+        purpose=PROCEEDS,
+        subject=financing.financing,
+        command="account_title",
+        record=financing.financing,
+    ):
+        return
+    sell(ctx, financing.financing)
+    # Where the claim itself was paid since, nothing is owed any more and all of it is the borrower's.
+    owe_surplus(ctx, financing, "TITLE", proceeds.minor, financing.outstanding_minor)
+    if financing.state != FinancingState.RECOURSE:
+        return
+    rest = max(financing.outstanding_minor - proceeds.minor, 0)
+    if rest == 0:
+        _give_back(ctx, financing)
+        ctx.emit(FinancingRepaid(financing=financing.financing))
+    state = FinancingState.RECOURSE if rest else FinancingState.CLOSED
+    ctx.put(replace(financing, state=state, outstanding_minor=rest))
 
 
 @module.command("declare_overdue", args=OneFinancing, roles=FINANCIERS)
@@ -158,6 +211,7 @@ def claim_recourse(ctx: Context, args: OneFinancing) -> None:
         if financing.kind == FinancingKind.PLEDGE:
             collectable = ctx.business_date > financing.maturity or ctx.business_date >= voucher.due_date
             ctx.require(collectable, "E_RECOURSE")
+            require_voucher_unfrozen(ctx, voucher.voucher)
             # The pledge is enforced: the financier holds the voucher until the borrower redeems it.
             ctx.put(
                 replace(
@@ -192,10 +246,13 @@ def register_movables(ctx: Context, args: RegisterMovables) -> None:
 
 
 def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
-    """Book money that reached the financier through the asset itself; at zero the financing is over."""
+    """Book money that reached the financier through the asset itself; at zero the financing is over. What a pledge
+    brings beyond its debt is owed back to the borrower; what was bought is the financier's whole."""
     financing = existing_financing(ctx, financing_id)
     if financing.state not in OPEN_STATES:
         return
+    if financing.kind == FinancingKind.PLEDGE:
+        owe_surplus(ctx, financing, "VOUCHER", minor, financing.outstanding_minor)
     rest = max(financing.outstanding_minor - minor, 0)
     state: FinancingState = financing.state
     if rest == 0:

@@ -37,11 +37,13 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.related import is_related, shared_org
 from dawan_node.modules.receivable.supervised import (
     DeclarationState,
     EnterpriseProfile,
     ExportDeclaration,
     FilingState,
+    Forfeiture,
     Rediscount,
     RediscountState,
     TaxFiling,
@@ -103,7 +105,7 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Backing(msgspec.Struct, frozen=True, gc=False):
-    """An invoice behind a voucher and how much of it the voucher uses."""
+    """An invoice behind a voucher and how much of it the voucher uses; ``related``: one organisation enrolled both."""
 
     invoice: str
     number: str
@@ -112,6 +114,7 @@ class Backing(msgspec.Struct, frozen=True, gc=False):
     total: Money
     used_minor: int
     state: InvoiceState
+    related: bool
 
 
 class Layer(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +150,7 @@ class LendingRow(msgspec.Struct, frozen=True, gc=False):
 
     ``rate_ppm`` is the average weighted by principal, ``tenor_days`` the plain average from payment to maturity. To add
     rows up, add ``yearly_interest_minor`` (a year's interest, of each financing rounded down) and ``tenor_days_sum``.
+    ``related_minor``: principal on receivables between parties of one organisation.
     """
 
     size: str
@@ -158,6 +162,7 @@ class LendingRow(msgspec.Struct, frozen=True, gc=False):
     tenor_days: int
     yearly_interest_minor: int
     tenor_days_sum: int
+    related_minor: int
 
 
 class OverdueRow(msgspec.Struct, frozen=True, gc=False):
@@ -177,8 +182,9 @@ class MonthlyRow(msgspec.Struct, frozen=True, gc=False):
 
     FINANCING: by financier and kind; principal paid out in the month, outstanding, overdue, principal paid back so far;
     ``held``: applications held as look-alikes and not let through. REDISCOUNT: by bank and branch; amounts funded in
-    the month, outstanding, overdue, paid back. EXPORT: by exporter and state; amounts released in the month, financed,
-    none, collected. OUTBOUND: by payer and state; contract sums filed in the month, left to pay, none, paid.
+    the month, outstanding, overdue, paid back or forfeited. EXPORT: by exporter and state; amounts released in the
+    month, financed, none, collected. OUTBOUND: by payer and state; contract sums filed in the month, left to pay, none,
+    paid.
     """
 
     party: str
@@ -267,24 +273,25 @@ def group_exposure(ctx: QueryContext, params: OneGroup, limit: int, cursor: byte
 def lending(ctx: QueryContext, params: Lending, limit: int, cursor: bytes | None) -> Page[Any]:
     """How much was lent to enterprises of which size and district, at what average rate and tenor."""
     page = _financings(ctx, params.financier, limit, cursor)
-    sums: dict[tuple[str, str, str], tuple[int, int, int, int]] = {}
+    sums: dict[tuple[str, str, str], tuple[int, int, int, int, int]] = {}
     for found in page.items:
         if found.state not in PAID_OUT_STATES or not params.from_date <= found.value_date <= params.to_date:
             continue
         profile = ctx.get(EnterpriseProfile, key_of(found.borrower))
         size, district = (UNCLASSIFIED, "") if profile is None else (str(profile.size), profile.district)
         row = (size, district, found.principal.currency)
-        count, principal, yearly, tenor = sums.get(row, (0, 0, 0, 0))
+        count, principal, yearly, tenor, related = sums.get(row, (0, 0, 0, 0, 0))
         sums[row] = (
             count + 1,
             principal + found.principal.minor,
             yearly + found.principal.scaled(found.rate_ppm, PPM).minor,
             # A voucher may be paid for after the maturity agreed, until it is due itself.
             tenor + max(days_between(found.value_date, found.maturity), 0),
+            related + (found.principal.minor if is_related(ctx, found) else 0),
         )
     rows = [
-        LendingRow(*row, count, principal, yearly * PPM // principal, tenor // count, yearly, tenor)
-        for row, (count, principal, yearly, tenor) in sorted(sums.items())
+        LendingRow(*row, count, principal, yearly * PPM // principal, tenor // count, yearly, tenor, related)
+        for row, (count, principal, yearly, tenor, related) in sorted(sums.items())
     ]
     return Page(tuple(rows), page.cursor)
 
@@ -341,7 +348,8 @@ def _backing(ctx: QueryContext, found: Voucher) -> tuple[Backing, ...]:
         invoice = ctx.get(Invoice, key_of(use.invoice))
         if invoice is not None:
             about = (invoice.invoice, invoice.number, invoice.seller, invoice.buyer)
-            backing.append(Backing(*about, invoice.total, use.minor, invoice.state))
+            related = shared_org(ctx, invoice.seller, invoice.buyer) != ""
+            backing.append(Backing(*about, invoice.total, use.minor, invoice.state, related))
     return tuple(backing)
 
 
@@ -364,17 +372,20 @@ def _of_financing(ctx: QueryContext, found: Financing, month: str) -> MonthlyRow
 
 def _of_rediscount(ctx: QueryContext, found: Rediscount, month: str) -> MonthlyRow:
     amount = found.amount.minor
-    funded = found.state == RediscountState.FUNDED
-    repaid = found.state == RediscountState.REPAID
+    ended = ctx.get(Forfeiture, key_of(found.rediscount))
+    paid_out = found.value_date != ""
+    owed = amount if found.state == RediscountState.FUNDED else 0
+    if ended is not None and found.state == RediscountState.FORFEITED and ended.owed_by == found.bank:
+        owed = ended.owed_minor
     return MonthlyRow(
         party=found.bank,
         kind=found.branch,
         currency=found.amount.currency,
         records=1,
-        new_minor=amount if (funded or repaid) and found.value_date[:7] == month else 0,
-        open_minor=amount if funded else 0,
-        overdue_minor=amount if funded and found.maturity < ctx.business_date else 0,
-        settled_minor=amount if repaid else 0,
+        new_minor=amount if paid_out and found.value_date[:7] == month else 0,
+        open_minor=owed,
+        overdue_minor=owed if found.maturity < ctx.business_date else 0,
+        settled_minor=amount - owed if paid_out else 0,
         held=0,
     )
 

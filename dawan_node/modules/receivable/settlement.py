@@ -20,6 +20,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
@@ -42,7 +43,7 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
     voucher = payable_voucher(ctx, args.voucher)
     defaulted = voucher.state == VoucherState.DEFAULTED
     by_guarantor = defaulted and voucher.guarantor != "" and args.cash.payer == voucher.guarantor
-    use_cash(
+    if use_cash(
         ctx,
         args.cash,
         payer=voucher.guarantor if by_guarantor else voucher.issuer,
@@ -50,8 +51,10 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
         due=voucher.face,
         purpose="settle",
         subject=voucher.root,
-    )
-    pay_holder(ctx, voucher)
+        command="settle_voucher",
+        record=voucher.voucher,
+    ):
+        pay_holder(ctx, voucher)
 
 
 @module.command("default_voucher", args=OneVoucher, roles=HOLDERS)
@@ -75,8 +78,9 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     sold = invoice.financing != ""
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
+    require_unfrozen(ctx, invoice.invoice)
     due = invoice.total.minor if sold else invoice.total.minor - invoice.used_minor
-    use_cash(
+    if not use_cash(
         ctx,
         args.cash,
         payer=invoice.buyer,
@@ -84,7 +88,10 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
         due=Money(invoice.total.currency, due),
         purpose="settle",
         subject=invoice.invoice,
-    )
+        command="settle_invoice",
+        record=invoice.invoice,
+    ):
+        return
     settled = invoice.settled_minor + due
     done = settled == invoice.total.minor
     ctx.put(
@@ -102,7 +109,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
 
 
 def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
-    """A voucher whose holder may be paid now: due, not pledged, not reserved for somebody who would be the holder."""
+    """A voucher whose holder may be paid now: due, not pledged, not frozen, reserved for nobody who would be holder."""
     voucher = existing_voucher(ctx, voucher_id)
     payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
     ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
@@ -110,6 +117,7 @@ def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
     # A rediscounted voucher stays with its holder, and the holder at maturity is paid.
     bound = voucher.lock.is_live(ctx.time_ms) and voucher.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     return voucher
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.modules.receivable.declaration import module
-from dawan_node.modules.receivable.entities import Financing, Invoice, TitleSecurity, Voucher
+from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, Surplus, TitleSecurity, Voucher
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 module.state_machine(
@@ -20,10 +20,13 @@ module.state_machine(
         "cancel_voucher": ("PARTLY_USED -> CONFIRMED", "USED -> CONFIRMED, PARTLY_USED"),
         "fund_financing": "CONFIRMED -> USED",
         "repay_financing": "USED -> CONFIRMED",
+        "account_title": "USED -> CONFIRMED",
         "settle_invoice": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED"),
         # The last part of all that was issued on it is paid.
         "settle_voucher": "USED -> SETTLED",
         "clear_batch": "USED -> SETTLED",
+        # What was announced for settle_invoice, settle_voucher or repay_financing.
+        "confirm_receipt": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED", "USED -> CONFIRMED"),
     },
 )
 
@@ -45,6 +48,7 @@ module.state_machine(
         "settle_voucher": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
         "clear_batch": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
         "default_voucher": "ACTIVE, TRANSFERRING -> DEFAULTED",
+        "confirm_receipt": ("ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED", "PLEDGED -> ACTIVE"),
     },
 )
 
@@ -65,9 +69,28 @@ module.state_machine(
         "declare_overdue": "FUNDED -> OVERDUE",
         "repay_financing": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "claim_recourse": "FUNDED, OVERDUE -> RECOURSE",
+        "account_title": "RECOURSE -> CLOSED",
         "settle_voucher": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        "confirm_receipt": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        # What was rediscounted passes to the branch.
+        "end_rediscount": "FUNDED, OVERDUE -> REPAID",
+    },
+)
+
+module.state_machine(
+    Announcement,
+    "state",
+    {
+        # Of a payer whose organisation the settlement bank belongs to.
+        "settle_voucher": "-> ANNOUNCED",
+        "settle_invoice": "-> ANNOUNCED",
+        "clear_batch": "-> ANNOUNCED",
+        "repay_financing": "-> ANNOUNCED",
+        "collect_export": "-> ANNOUNCED",
+        "pay_filing": "-> ANNOUNCED",
+        "confirm_receipt": "ANNOUNCED -> CONFIRMED",
     },
 )
 
@@ -80,7 +103,9 @@ module.state_machine(
         "reject_rediscount": "SUBMITTED, ACCEPTED -> REJECTED",
         "withdraw_rediscount": "SUBMITTED, ACCEPTED -> WITHDRAWN",
         "fund_rediscount": "ACCEPTED -> FUNDED",
-        "repay_rediscount": "FUNDED -> REPAID",
+        "repay_rediscount": ("FUNDED -> REPAID", "FORFEITED -> CLOSED"),
+        # CLOSED at once: what passed to the branch is exactly what the bank owed.
+        "end_rediscount": "FUNDED -> FORFEITED, CLOSED",
     },
 )
 
@@ -124,6 +149,7 @@ module.state_machine(
         "apply_invoice_financing": "-> HELD",
         "apply_export_financing": "-> HELD",
         "take_title": "HELD -> TAKEN",
+        "account_title": "TAKEN -> SOLD",
         "reject_financing": "HELD -> RETURNED",
         "withdraw_financing": "HELD -> RETURNED",
         "expire_financing": "HELD -> RETURNED",
@@ -133,5 +159,19 @@ module.state_machine(
         "settle_invoice": "HELD -> RETURNED",
         # The financier sells on what it bought.
         "fund_financing": "HELD -> RETURNED",
+        "confirm_receipt": "HELD -> RETURNED",
+        "end_rediscount": "HELD -> RETURNED",
+    },
+)
+
+module.state_machine(
+    Surplus,
+    "state",
+    {
+        "settle_voucher": "-> OWED",
+        "clear_batch": "-> OWED",
+        "account_title": "-> OWED",
+        "confirm_receipt": "-> OWED",
+        "return_surplus": "OWED -> RETURNED",
     },
 )

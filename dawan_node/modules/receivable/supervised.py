@@ -19,7 +19,8 @@ from dawan_node.execution.module import Entity, Instant, Money, key_of
 
 
 class RediscountState(StrEnum):
-    """``SUBMITTED -> ACCEPTED -> FUNDED -> REPAID``; before the money moved ``REJECTED`` or ``WITHDRAWN``."""
+    """``SUBMITTED -> ACCEPTED -> FUNDED -> REPAID``; before the money moved ``REJECTED`` or ``WITHDRAWN``; not bought
+    back in time ``FORFEITED``, and ``CLOSED`` when nobody owes anything for it any more."""
 
     SUBMITTED = "SUBMITTED"
     ACCEPTED = "ACCEPTED"
@@ -27,6 +28,8 @@ class RediscountState(StrEnum):
     REPAID = "REPAID"
     REJECTED = "REJECTED"
     WITHDRAWN = "WITHDRAWN"
+    FORFEITED = "FORFEITED"
+    CLOSED = "CLOSED"
 
 
 #: The assets are locked for the rediscount.
@@ -57,6 +60,26 @@ class Rediscount(Entity, collection="rediscount", schema=1, exported=True):
         "by_bank": lambda r: [(r.bank, r.state)],
         "by_branch": lambda r: [(r.branch, r.state)],
     }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.rediscount)
+
+
+class Forfeiture(Entity, collection="forfeiture", schema=1, exported=True):
+    """How a rediscount ended that was not bought back in time.
+
+    ``passed``: the purchases whose assets became the branch's, which bring ``passed_minor`` together; ``owed_minor``:
+    what one side owes the other beside them, or owed until the rediscount was closed.
+    """
+
+    rediscount: str
+    ended_by: str
+    ended_date: str
+    passed: tuple[str, ...]
+    passed_minor: int
+    owed_by: str
+    owed_to: str
+    owed_minor: int
 
     def primary_key(self) -> bytes:
         return key_of(self.rediscount)

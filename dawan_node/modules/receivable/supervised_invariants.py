@@ -7,6 +7,7 @@ the uses and the attested payments, the locks with the rediscounts that took the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from dawan_node.execution.module import QueryContext, key_of
 from dawan_node.modules.receivable.assets import is_on_declaration, lock_of
@@ -37,6 +38,13 @@ from dawan_node.modules.receivable.supervised import (
     TaxFiling,
 )
 
+_UNFUNDED: Final = (
+    RediscountState.SUBMITTED,
+    RediscountState.ACCEPTED,
+    RediscountState.REJECTED,
+    RediscountState.WITHDRAWN,
+)
+
 
 @module.invariant("rediscounts_hold_assets")
 def rediscounts_hold_assets(ctx: QueryContext) -> Iterator[str]:
@@ -45,7 +53,7 @@ def rediscounts_hold_assets(ctx: QueryContext) -> Iterator[str]:
     for found in ctx.iterate(Rediscount, "by_bank"):
         paid = _attested(ctx, found.rediscount, "rediscount")
         back = _attested(ctx, found.rediscount, "buy_back")
-        funded = found.state in (RediscountState.FUNDED, RediscountState.REPAID)
+        funded = found.state not in _UNFUNDED
         if paid != (found.price_minor if funded else 0):
             yield f"{found.rediscount} is {found.state} with {paid} paid out"
         if back != (found.amount.minor if found.state == RediscountState.REPAID else 0):

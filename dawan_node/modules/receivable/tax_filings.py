@@ -120,9 +120,18 @@ def pay_filing(ctx: Context, args: PayFiling) -> None:
     paid = found.paid_minor + amount.minor
     all_paid = paid + _paid_before(ctx, found)
     ctx.require(all_paid <= found.contract.minor, "E_OVER_CONTRACT")
-    use_cash(
-        ctx, args.cash, payer=found.payer, payee=found.payee, due=amount, purpose="pay_filing", subject=found.filing
-    )
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=found.payer,
+        payee=found.payee,
+        due=amount,
+        purpose="pay_filing",
+        subject=found.filing,
+        command="pay_filing",
+        record=found.filing,
+    ):
+        return
     exhausted = all_paid == found.contract.minor
     ctx.put(replace(found, paid_minor=paid, state=FilingState.EXHAUSTED if exhausted else FilingState.ACCEPTED))
     ctx.emit(FilingPaid(filing=found.filing, amount=amount, paid_minor=paid, exhausted=exhausted))

@@ -1,4 +1,6 @@
-"""The limits on vouchers that policy sets: governed where the channel runs ``refdata``, else the first values.
+"""What policy sets: limits on vouchers, the grace of a rediscount; governed where the channel runs ``refdata``.
+
+Elsewhere the first values hold.
 
 domain.md 1.5. Nothing else of the module depends on ``refdata``, so a channel may run receivables without it. As long
 as the alliance votes no other value, the two give the same answer (tests compare constants and first values).
@@ -18,6 +20,11 @@ TERM_MONTHS_HARD: Final = 12
 SPLIT_DEPTH_MAX: Final = 8
 MIN_FACE_FEN: Final = 100_000
 _FEN_PER_UNIT: Final = 100
+
+#: So many days after the day of the buy-back a rediscount waits for it, as long as a pledge of titles waits.
+REDISCOUNT_GRACE_DAYS: Final = 30
+#: What is voted counts up to ten years: a later day may lie beyond the last date there is.
+GRACE_DAYS_MAX: Final = 3_650
 
 
 def soft_term_months(ctx: Context) -> int:
@@ -41,5 +48,11 @@ def min_face_minor(ctx: Context, currency: str) -> int:
     return _governed(ctx, "voucher.split.min_face", MIN_FACE_FEN) * subunits // _FEN_PER_UNIT
 
 
+def rediscount_grace_days(ctx: Context) -> int:
+    """How long after the day of the buy-back neither side may end a rediscount without it."""
+    voted = _governed(ctx, "receivable.rediscount.grace", REDISCOUNT_GRACE_DAYS)
+    return min(max(voted, 0), GRACE_DAYS_MAX)
+
+
 def _governed(ctx: Context, key: str, without_refdata: int) -> int:
-    return parameter(ctx, key) if ctx.runs("refdata") else without_refdata
+    return parameter(ctx, key, without_refdata) if ctx.runs("refdata") else without_refdata

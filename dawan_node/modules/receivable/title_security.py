@@ -111,6 +111,13 @@ def is_taken(ctx: Context, financing: str) -> bool:
     return found is not None and found.state == "TAKEN"
 
 
+def sell(ctx: Context, financing: str) -> None:
+    """The goods of the title that the financier took (``is_taken``) are sold."""
+    found = ctx.get(TitleSecurity, key_of(financing))
+    assert found is not None, "a title that is taken has its record"
+    ctx.put(replace(found, state="SOLD"))
+
+
 def end_security(ctx: Context, financing: str) -> None:
     """The financing is over: its title is free."""
     held = _held(ctx, financing)
@@ -139,20 +146,21 @@ def titles_secure_live_financings(ctx: QueryContext) -> Iterator[str]:
         found = ctx.get(TitleSecurity, key_of(financing.financing))
         if found is None:
             continue
-        if found.state != "TAKEN" and (found.state == "HELD") == (financing.state in over):
+        taken = found.state in ("TAKEN", "SOLD")
+        if not taken and (found.state == "HELD") == (financing.state in over):
             yield f"{financing.financing} is {financing.state} and its title {found.state}"
-        if found.state == "TAKEN" and financing.state not in (FinancingState.RECOURSE, FinancingState.CLOSED):
+        if taken and financing.state not in (FinancingState.RECOURSE, FinancingState.CLOSED):
             yield f"{financing.financing} is {financing.state} and its title taken"
         if found.channel == "":
             continue
-        state = {"HELD": "COMMITTED", "RETURNED": "RETURNED", "TAKEN": "PASSED"}[found.state]
+        state = {"HELD": "COMMITTED", "RETURNED": "RETURNED", "TAKEN": "PASSED", "SOLD": "PASSED"}[found.state]
         commitment = ctx.get(Commitment, key_of(found.commitment))
         if commitment is None or (commitment.process, commitment.state) != (financing.financing, state):
             yield f"{financing.financing} has {found.title} {found.state} without a commitment that is {state}"
-        if found.state == "HELD":
+        # One whose reservation is over secures nothing any more, and the title may secure another one.
+        if found.state == "HELD" and commitment is not None and ctx.time_ms < commitment.until_ms:
             other = secured.setdefault((found.channel, found.title), financing.financing)
-            live = commitment is not None and ctx.time_ms < commitment.until_ms
-            if other != financing.financing and live:
+            if other != financing.financing:
                 yield f"{found.title} secures {other} and {financing.financing}"
 
 

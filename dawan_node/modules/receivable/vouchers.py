@@ -57,7 +57,9 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import state_by_use
+from dawan_node.modules.receivable.related import AcceptsRelated, mark_if_related, require_voucher_taken
 from dawan_node.modules.receivable.terms import (
     hard_term_months,
     min_face_minor,
@@ -91,6 +93,13 @@ class IssueVoucher(Args):
 
 class OneVoucher(Args):
     voucher: VoucherRef
+
+
+class AcceptVoucher(Args):
+    """``related``: a bank or factor takes a voucher between parties of one organisation."""
+
+    voucher: VoucherRef
+    related: AcceptsRelated = False
 
 
 class SplitVoucher(Args):
@@ -133,7 +142,10 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
     active_party(ctx, args.holder)
     uses = tuple([InvoiceUse(use.invoice, use.minor) for use in args.invoices])
     _use_invoices(ctx, uses, args.holder, args.face)
+    # All of them are sold by the holder to the issuer.
+    related = mark_if_related(ctx, voucher, args.holder, issuer)
     if args.guarantor:
+        ctx.require(not related, "E_RELATED")
         _draw_credit_line(ctx, args.guarantor, args.face)
     _add_exposure(ctx, issuer, args.face.currency, issued=args.face.minor)
     ctx.put(
@@ -166,12 +178,14 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
     )
 
 
-@module.command("accept_voucher", args=OneVoucher, roles=HOLDERS)
-def accept_voucher(ctx: Context, args: OneVoucher) -> None:
+@module.command("accept_voucher", args=AcceptVoucher, roles=HOLDERS)
+def accept_voucher(ctx: Context, args: AcceptVoucher) -> None:
     """The party a voucher is offered to, newly issued or transferred, takes it and becomes its holder."""
     voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.offered_to == ctx.sender.name, "E_NOT_OFFERED")
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
+    require_voucher_unfrozen(ctx, voucher.voucher)
+    require_voucher_taken(ctx, voucher, args.related)
     first = voucher.state == VoucherState.OFFERED
     ctx.put(
         replace(
@@ -197,6 +211,7 @@ def decline_voucher(ctx: Context, args: OneVoucher) -> None:
     offering = voucher.issuer if first else voucher.holder
     ctx.require(ctx.sender.name in (voucher.offered_to, offering), "E_NOT_PARTY")
     if first:
+        require_voucher_unfrozen(ctx, voucher.voucher)
         _cancel(ctx, voucher)
     else:
         ctx.put(replace(voucher, state=VoucherState.ACTIVE, offered_to=""))
@@ -278,6 +293,7 @@ def cancel_voucher(ctx: Context, args: OneVoucher) -> None:
         and not voucher.lock.is_live(ctx.time_ms)
     )
     ctx.require(untouched, "E_IN_USE")
+    require_voucher_unfrozen(ctx, voucher.voucher)
     if voucher.cancel_consent in ("", sender):
         ctx.put(replace(voucher, cancel_consent=sender))
         return
@@ -335,6 +351,7 @@ def _use_invoices(ctx: Context, uses: tuple[InvoiceUse, ...], seller: str, face:
         used = invoice.used_minor + use.minor
         ctx.require(used <= invoice.total.minor, "E_OVERUSE")
         ctx.require(invoice.state in (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED), "E_INVOICE_STATE")
+        require_unfrozen(ctx, invoice.invoice)
         ctx.put(replace(invoice, used_minor=used, state=state_by_use(invoice, used), lock=NO_LOCK))
 
 

@@ -45,6 +45,7 @@ PARAMETERS: Final = MappingProxyType(
         "lc.presentation_days": _spec(21, "days", "presentation after shipment, UCP 600 article 14 c", 1, 366),
         "lc.tolerance.about": _spec(100_000, _PPM, '"about" or "approximately", UCP 600 article 30 a', 0, 1_000_000),
         "lc.tolerance.quantity": _spec(50_000, _PPM, "quantity without a number of units, article 30 b", 0, 1_000_000),
+        "lc.unpaid.days": _spec(7, "days", "an unpaid claim's documents can be called back after its due date", 1, 366),
         "lock.ttl": _spec(72 * HOUR_MS, "ms", "an exclusive lock ends by itself", 60_000, 366 * 24 * HOUR_MS),
         "motor.compulsory.limit": _spec(20_000_000, _FEN, "compulsory cross-border motor insurance"),
         "proof.min_life": _spec(600_000, "ms", "life a proof must have left when it is consumed", 1_000, 24 * HOUR_MS),
@@ -55,6 +56,9 @@ PARAMETERS: Final = MappingProxyType(
         "refund.resident_days": _spec(183, "days", "a stay that makes a resident", 1, 366),
         "statistics.k_min": _spec(10, "persons", "smallest group a statistic shows", 2, 10_000),
         "statuslist.min_bits": _spec(131_072, "bits", "smallest credential status list", 1, 16_777_216),
+        "title.answer.days": _spec(
+            14, "days", "a carrier answers a surrender, over the longest public holiday", 1, 366
+        ),
         "voucher.split.max_depth": _spec(8, "levels", "a voucher is split", 1, 32),
         "voucher.split.min_face": _spec(100_000, _FEN, "smallest part of a voucher", 1),
         "voucher.term.hard": _spec(12, "months", "longest term of a voucher, six-agency Notice of 2025", 1, 120),

@@ -7,10 +7,10 @@ that happens is an entry of a chain of hashes, so the history is complete and in
 a state proof. The document itself stays off chain; the chain keeps its checksum.
 
 Files by noun: ``entities``, ``trust`` (carriers and platforms by vote), ``bills``, ``drafts``, ``issues`` (issue, new
-version, back from paper), ``transfers``, ``endorsements``, ``pledges``, ``surrenders``, ``envelopes`` (what other
-platforms send) with ``foreign_chain``, ``locks`` and ``lookups`` for other modules, ``reservations`` for other
-channels, ``queries``, ``invariants``; ``chain`` appends entries, ``checks`` are what commands share, ``declaration``
-holds events and errors.
+version, back from paper), ``transfers``, ``endorsements``, ``pledges``, ``surrenders``, ``successions`` (of a revoked
+identity), ``envelopes`` (what other platforms send) with ``foreign_chain``, ``locks`` and ``lookups`` for other
+modules, ``reservations`` for other channels, ``queries``, ``invariants``; ``chain`` appends entries, ``checks`` are
+what commands share, ``declaration`` holds events and errors.
 """
 
 from dawan_node.modules.title import (
@@ -23,6 +23,7 @@ from dawan_node.modules.title import (
     pledges,
     queries,
     reservations,
+    successions,
     surrenders,
     transfers,
     trust,
@@ -48,6 +49,7 @@ __all__ = [
     "queries",
     "reservations",
     "states",
+    "successions",
     "surrenders",
     "transfers",
     "trust",

@@ -89,6 +89,19 @@ class SurrenderRejected(Event):
     why: str
 
 
+class SurrenderWithdrawn(Event):
+    """The carrier did not answer in time: ``title``, a new version where it had accepted, is its requester's again."""
+
+    title: str
+    back_to: str
+
+
+class TitleSucceeded(Event):
+    title: str
+    revoked: str
+    to: str
+
+
 class TitleVoided(Event):
     title: str
     replaced_by: str
@@ -165,6 +178,11 @@ ERRORS: Final = {
     "E_NOT_BOUND": "The title is not bound to this process, or no longer.",
     "E_MOVED_ON": "Something happened to the title since it was reserved: the reservation passes it to nobody now.",
     "E_NO_LIGHT_CLIENT": "This channel believes no other channel: it does not run the module light_client.",
+    "E_NOT_REQUESTER": "The title was surrendered by somebody else.",
+    "E_ANSWER_TIME": "The carrier still has time to answer the surrender, or to issue the amended bill.",
+    "E_OTHER_ORG": "The identity is of another organisation than the sender's.",
+    "E_NOT_REVOKED": "The identity is active and acts for itself.",
+    "E_NO_PART": "The identity neither has the title, nor surrendered it, nor has the right to it.",
     "E_REASON": "Only a surrender for amendment has a reason code.",
     "E_PAPER_NUMBER": "The number of the paper original is missing, not well formed, another one, or out of place.",
     # PINT: five of the seven answers
@@ -202,6 +220,8 @@ module: Final = Module(
         SurrenderRequested,
         SurrenderAccepted,
         SurrenderRejected,
+        SurrenderWithdrawn,
+        TitleSucceeded,
         TitleVoided,
         TitleSwitched,
         EnvelopeAnswered,
@@ -209,6 +229,6 @@ module: Final = Module(
         PlatformEnrolled,
     ),
     errors=ERRORS,
-    uses=("governance", "kernel"),
+    uses=("governance", "kernel", "refdata"),
     may_use=("light_client",),
 )

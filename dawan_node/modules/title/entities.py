@@ -45,7 +45,8 @@ PintAction = Literal[
     "SACC",
     "SREJ",
 ]
-#: Beside them what happens only here: refusing a transfer, nomination, pledge, an envelope, a version that is replaced.
+#: Beside them what happens only here: refusing a transfer, nomination, pledge, an envelope, a version that is replaced,
+#: a surrender that nobody answered, the successor of a revoked identity.
 Action = Literal[
     "ISSUE",
     "TRANSFER",
@@ -64,6 +65,8 @@ Action = Literal[
     "ENFORCE",
     "RECEIVE",
     "VOID",
+    "WITHDRAW",
+    "SUCCEED",
 ]
 #: Why a bill is surrendered for amendment: switch to paper, change of destination, switch bill. Empty: another reason.
 Reason = Literal["", "SWTP", "COD", "SWI"]

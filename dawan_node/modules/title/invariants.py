@@ -19,7 +19,7 @@ from dawan_node.modules.title.entities import ChainEntry, Title
 #: Acts after which the one named as recipient has possession.
 _GIVES_POSSESSION = (
     "ISSUE", "TRANSFER", "RETURN", "SURRENDER_FOR_DELIVERY", "SURRENDER_FOR_AMENDMENT", "SREJ", "RELEASE", "ENFORCE",
-    "RECEIVE",
+    "RECEIVE", "WITHDRAW",
 )  # fmt: skip
 _SURRENDERS = ("SURRENDER_FOR_DELIVERY", "SURRENDER_FOR_AMENDMENT")
 #: Acts for which the actor must have had possession the moment before.
@@ -40,6 +40,8 @@ def one_holder(ctx: QueryContext) -> Iterator[str]:
                 yield f"{title.title}: {entry.action} at {entry.position} by {entry.actor}, {holder} held it"
             if entry.action in _GIVES_POSSESSION:
                 holder = entry.recipient
+            elif entry.action == "SUCCEED":
+                holder = entry.recipient if entry.on_behalf_of == holder else holder
             elif entry.action == "VOID" or (entry.action == "SACC" and entry.reason == "SWTP"):
                 holder = ""
         if title.holder != holder:
@@ -50,6 +52,18 @@ def one_holder(ctx: QueryContext) -> Iterator[str]:
         surrendered = "SURRENDER" in title.state
         if surrendered != (title.holder == title.carrier):
             yield f"{title.title} is {title.state} and held by {title.holder}"
+
+
+@module.invariant("within_one_house")
+def within_one_house(ctx: QueryContext) -> Iterator[str]:
+    """A succession goes from a revoked identity to another one of its organisation."""
+    for title in ctx.iterate(Title, "by_document"):
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            if entry.action != "SUCCEED":
+                continue
+            former, heir = ctx.identity(entry.on_behalf_of), ctx.identity(entry.recipient)
+            if former is None or heir is None or former.org != heir.org or former.status == "active":
+                yield f"{title.title}: {entry.recipient} succeeded {entry.on_behalf_of} at {entry.position}"
 
 
 @module.invariant("complete_history")
@@ -65,11 +79,17 @@ def complete_history(ctx: QueryContext) -> Iterator[str]:
                 yield f"{title.title}: entry {entry.position} is not of this title and document"
             if (length == 0) != (entry.action == "ISSUE" or (length == 0 and entry.action == "RECEIVE")):
                 yield f"{title.title}: {entry.action} at {entry.position}"
-            if last in ("VOID", "SACC") and not (last == "SACC" and entry.action == "VOID"):
+            # Who surrendered it may have a successor while it waits for the carrier or for the amended bill.
+            succeeds = entry.action == "SUCCEED" and title.state != "SURRENDERED_FOR_DELIVERY"
+            if last in ("VOID", "SACC") and not (last == "SACC" and (entry.action == "VOID" or succeeds)):
                 yield f"{title.title}: {entry.action} after {last}"
-            if last in _SURRENDERS and entry.action not in ("SACC", "SREJ"):
+            if last in _SURRENDERS and entry.action not in ("SACC", "SREJ", "WITHDRAW", "SUCCEED"):
                 yield f"{title.title}: {entry.action} while surrendered"
-            previous, last, last_reason, length = entry.hash, entry.action, entry.reason, length + 1
+            if entry.action == "WITHDRAW" and last not in _SURRENDERS:
+                yield f"{title.title}: {entry.action} after {last}"
+            previous, length = entry.hash, length + 1
+            if entry.action != "SUCCEED":
+                last, last_reason = entry.action, entry.reason
         if (title.length, title.head) != (length, previous):
             yield f"{title.title} has {title.length} entries, its chain {length}"
         ends = {

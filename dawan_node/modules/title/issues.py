@@ -109,6 +109,23 @@ def restore_title(ctx: Context, args: RestoreTitle) -> None:
     ctx.emit(TitleSwitched(title=fresh.title, to_medium="ELECTRONIC", paper=args.paper))
 
 
+def issue_unchanged(ctx: Context, old: Title) -> Title:
+    """The next version of a bill that was surrendered for an amendment which never came: the same document, for the
+    party that surrendered it, with the right as it was. The old one is void."""
+    fresh = _replace_version(ctx, old, old.bill, old.checksum)
+    issued = replace(
+        fresh,
+        state="ISSUED",
+        holder=old.requester,
+        endorsee=old.endorsee,
+        negotiable=old.negotiable,
+        digest=old.digest,
+    )
+    issued = record(ctx, issued, "ISSUE", old.requester, on_behalf_of=old.carrier)
+    ctx.emit(TitleIssued(title=issued.title, holder=issued.holder, replaces=old.title))
+    return issued
+
+
 def _require_fit_to_hold(ctx: Context, bill: Bill, holder: str) -> None:
     eligible(ctx, holder)
     ctx.require(bill.to_order or holder in (bill.shipper, bill.consignee), "E_STRAIGHT")

@@ -38,9 +38,10 @@ CARRIER: Final = "carrier"
 
 
 class ReserveTitle(Args):
-    """``number``: the holder's own. ``channel``: for which source of this channel; ``purpose``: ``lc.presentation`` or
-    ``receivable.financing``; ``process``: the credit or financing there. ``recipients``: who can get the title, each of
-    another organisation. ``commit_by_ms`` 0: in the time of the parameter ``lock.ttl``."""
+    """``number``: the holder's own. ``channel``: for which source of this channel; ``purpose``: ``lc.presentation``,
+    ``lc.reimbursement`` or ``receivable.financing``; ``process``: the credit, presentation or financing there.
+    ``recipients``: who can get the title, each of another organisation. ``commit_by_ms`` 0: in the time of the
+    parameter ``lock.ttl``."""
 
     number: ShortText
     title: TitleRef

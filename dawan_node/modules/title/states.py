@@ -15,6 +15,12 @@ module.state_machine(
         "receive_envelope": "-> ISSUED",
         "surrender_title": "ISSUED -> PENDING_SURRENDER_FOR_DELIVERY, PENDING_SURRENDER_FOR_AMENDMENT",
         "reject_surrender": "PENDING_SURRENDER_FOR_DELIVERY, PENDING_SURRENDER_FOR_AMENDMENT -> ISSUED",
+        # Accepted for an amendment that never came, the old version ends all the same and a new one begins.
+        "withdraw_surrender": (
+            "PENDING_SURRENDER_FOR_DELIVERY, PENDING_SURRENDER_FOR_AMENDMENT -> ISSUED",
+            "SURRENDERED_FOR_AMENDMENT -> VOIDED",
+            "-> ISSUED",
+        ),
         "accept_surrender": (
             "PENDING_SURRENDER_FOR_DELIVERY -> SURRENDERED_FOR_DELIVERY",
             # VOIDED: the title becomes paper.

@@ -3,17 +3,22 @@
 While the carrier has not answered, nobody moves the title. Accepted for delivery it has done its work; accepted for
 amendment it waits for the new version; accepted for a switch to paper (reason SWTP) the electronic record is dead and
 the original with the recorded number is the only one. Refused, it is as it was.
+
+A carrier that stays silent keeps nothing: after the time of the parameter ``title.answer.days`` whoever surrendered
+takes the title back (``withdraw_surrender``).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from dawan_node.execution.module import Args, Context, Meta, key_of, replace
+from dawan_node.execution.module import Args, Context, Meta, add_days, business_date, key_of, replace
+from dawan_node.modules.refdata import parameter
 from dawan_node.modules.title.chain import record
 from dawan_node.modules.title.checks import (
     CARRIERS,
     HOLDERS,
+    OneTitle,
     TitleRef,
     existing_title,
     has_right,
@@ -25,11 +30,21 @@ from dawan_node.modules.title.declaration import (
     SurrenderAccepted,
     SurrenderRejected,
     SurrenderRequested,
+    SurrenderWithdrawn,
     TitleSwitched,
     module,
 )
-from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO, Action, Carrier, Reason, State, Title
-from dawan_node.modules.title.issues import PAPER_NUMBER, PaperNumber
+from dawan_node.modules.title.entities import (
+    NO_PLEDGE,
+    NO_UNDO,
+    Action,
+    Carrier,
+    ChainEntry,
+    Reason,
+    State,
+    Title,
+)
+from dawan_node.modules.title.issues import PAPER_NUMBER, PaperNumber, issue_unchanged
 from dawan_node.modules.title.lookups import current_title
 
 _PENDING: tuple[State, ...] = ("PENDING_SURRENDER_FOR_DELIVERY", "PENDING_SURRENDER_FOR_AMENDMENT")
@@ -60,8 +75,9 @@ def surrender_title(ctx: Context, args: SurrenderTitle) -> None:
     """The holder who has the right gives the title back to the carrier, which has to answer."""
     title = own_title(ctx, args.title)
     sender = ctx.sender.name
-    # The shipper that still has a straight bill may have it amended: the consignee has no right yet.
-    amends_own = args.purpose == "AMENDMENT" and not title.bill.to_order and sender == title.bill.shipper
+    # The shipper that still has a straight bill may have it amended: the consignee has no right yet. The successor of
+    # either (``successions``) must: its name is not on the bill.
+    amends_own = args.purpose == "AMENDMENT" and not title.bill.to_order
     ctx.require(has_right(title, sender) or amends_own, "E_NOT_ENDORSEE")
     ctx.require(args.reason == "" or args.purpose == "AMENDMENT", "E_REASON")
     require_movable(ctx, title)
@@ -107,6 +123,28 @@ def reject_surrender(ctx: Context, args: RejectSurrender) -> None:
     back = replace(title, state="ISSUED", holder=title.requester, requester="", reason="")
     record(ctx, back, "SREJ", title.requester, reason=title.reason)
     ctx.emit(SurrenderRejected(title=title.title, back_to=title.requester, why=args.why))
+
+
+@module.command("withdraw_surrender", args=OneTitle, roles=HOLDERS)
+def withdraw_surrender(ctx: Context, args: OneTitle) -> None:
+    """The party that surrendered takes the title back from a carrier that did not answer, or amend it, in time."""
+    title = existing_title(ctx, args.title)
+    amended = title.state == "SURRENDERED_FOR_AMENDMENT"
+    ctx.require(title.state in _PENDING or amended, "E_STATE")
+    ctx.require(title.requester == ctx.sender.name, "E_NOT_REQUESTER")
+    require_movable(ctx, title)
+    last = ctx.get(ChainEntry, key_of(title.title, title.length - 1))
+    assert last is not None, "a surrendered title has the entry of its surrender"
+    # The surrender, its acceptance, or the succession of who surrendered: from each on the carrier has its time.
+    until = add_days(business_date(last.at_ms), parameter(ctx, "title.answer.days"))
+    ctx.require(ctx.business_date > until, "E_ANSWER_TIME")
+    if amended:
+        # The old version was accepted and cannot live again (nothing follows SACC): a new one on the same terms.
+        back = issue_unchanged(ctx, title)
+    else:
+        back = replace(title, state="ISSUED", holder=title.requester, requester="", reason="")
+        back = record(ctx, back, "WITHDRAW", title.requester, reason=title.reason)
+    ctx.emit(SurrenderWithdrawn(title=back.title, back_to=back.holder))
 
 
 def _pending(ctx: Context, title: str) -> Title:

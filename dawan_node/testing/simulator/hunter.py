@@ -48,20 +48,20 @@ def twins_scenarios(hunt: Hunt, seed: int) -> str:
 
 @click.command()
 @click.argument("name")
-@click.option("--limit", "limit_s", type=float, default=120.0, show_default=True, help="Seconds to hunt for.")
+@click.option("--limit", "limit_s", type=float, default=120.0, show_default=True, help="Processor seconds to hunt.")
 def main(name: str, limit_s: float) -> None:
     """Hunt the bug called NAME, which stands in the package that this runs from."""
     hunt = bug_named(name).hunt
-    began = time.monotonic()
+    began = time.process_time()  # a machine with other work must not make a hunt shorter
     seed, text = 0, ""
     with silence():
-        while not text and time.monotonic() - began < limit_s:
+        while not text and time.process_time() - began < limit_s:
             seed += 1
             text = twins_scenarios(hunt, seed) if hunt.twins else run_plan(plan_for(hunt, seed)).violation
     found = {
         "package": str(Path(dawan_node.__file__).parent),
         "seed": seed,
-        "seconds": time.monotonic() - began,
+        "seconds": time.process_time() - began,
         "violation": text,
     }
     click.echo(json.dumps(found))

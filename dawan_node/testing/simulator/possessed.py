@@ -240,23 +240,24 @@ class Possessed(Liar):
         self,
         node: SimulatedNode,
         pool: Mempool,
-        reap: Callable[[int, int, int, Set[bytes]], list[Transaction]],
+        reap: Callable[[int, int, int, Set[bytes], int], list[Transaction]],
         txs_max: int,
         bytes_max: int,
         block_time_ms: int,
-        exclude: Set[bytes] = frozenset(),
+        exclude: Set[bytes],
+        enough: int,
     ) -> list[Transaction]:
         """The attacker chooses among all that a block could hold, not among what is next."""
         position = self._position(node)
         if position is None:
-            return reap(txs_max, bytes_max, block_time_ms, exclude)
+            return reap(txs_max, bytes_max, block_time_ms, exclude, enough)
         assert self.attacker is not None
-        there = {tx.leaf_hash: tx for tx in reap(len(pool), pool.size_bytes, block_time_ms, exclude)}
+        there = {tx.leaf_hash: tx for tx in reap(len(pool), pool.size_bytes, block_time_ms, exclude, len(pool))}
         batch: list[Transaction] = []
         for leaf in self.attacker.choose(list(there), position):
             transaction = there[leaf]
             bytes_max -= len(transaction.envelope)
-            if len(batch) == txs_max or bytes_max < 0:
+            if len(batch) == min(txs_max, enough) or bytes_max < 0:
                 break
             batch.append(transaction)
         return batch

@@ -21,7 +21,7 @@ from dawan_node.primitives.certificate import prepare_vote_bytes
 from dawan_node.primitives.transaction import Transaction, assemble_envelope
 from dawan_node.testing.simulator.node import Liar, SimulatedNode
 
-Reap = Callable[[int, int, int, Set[bytes]], list[Transaction]]
+Reap = Callable[[int, int, int, Set[bytes], int], list[Transaction]]
 
 #: How often a primary that opened a view proposes below its floor again.
 _TRIES: Final = 40
@@ -45,9 +45,10 @@ class _Chooser(Liar):
         txs_max: int,
         bytes_max: int,
         block_time_ms: int,
-        exclude: Set[bytes] = frozenset(),
+        exclude: Set[bytes],
+        enough: int,
     ) -> list[Transaction]:
-        batch = reap(txs_max, bytes_max, block_time_ms, exclude)
+        batch = reap(txs_max, bytes_max, block_time_ms, exclude, enough)
         if not batch or batch[0].is_barrier or self._random.random() < 0.5:
             return batch
         return self._spoilt(node, batch)

@@ -113,9 +113,46 @@ def _with_titles() -> Notebook:
     again = one.present(credit, title=title, replaces=corrected)
     one.desk.comply(again)
     one.desk.honour(again)
+    _handed_over(one)
     for state in ("RECEIVED", "EXAMINING", "COMPLYING", "WAIVED", "PRECLUDED"):
         _released_by_a_court(one, state)
     return notebook
+
+
+def _handed_over(one: Channels) -> None:
+    """The bank that honoured claims, calls its documents back, claims again, and is paid: sooner and later."""
+    for reference, against in (("PAY-1", "PAYMENT"), ("PAY-2", "ACCEPTANCE")):
+        title = one.title(reference, holder="seller-a")
+        presentation = one.present(one.desk.credit(), title=title)
+        one.desk.comply(presentation)
+        one.desk.honour(presentation)
+        one.desk.pay(presentation)
+        one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+        if against == "PAYMENT":
+            one.desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, findings=["not signed"])
+        one.desk.ok("bank-hk", "withdraw_reimbursement", presentation=presentation)
+        one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation, against=against)
+        one.desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
+        cash = one.desk.cash("bank-cn", "bank-hk", usd(100_000_00))
+        one.desk.ok("settle-bank", "pay_reimbursement", presentation=presentation, cash=cash)
+        one.desk.ok("bank-cn", "release_documents", presentation=presentation)
+        for holder, to in (("bank-cn", "buyer-a"), ("buyer-a", "seller-b")):
+            args = {"title": title, "kind": "ENDORSE_TO_ORDER", "to": to, "hand_over_to": to}
+            one.sea.ok(holder, "endorse_title", **args)
+    # One that the issuing bank had before the claim, and handed back.
+    had = one.title("PAY-3", holder="seller-a")
+    presentation = one.present(one.desk.credit(), title=had)
+    one.desk.comply(presentation)
+    one.desk.honour(presentation)
+    for step in (("bank-hk", "bank-cn"), ("bank-cn", "bank-hk")):
+        one.sea.ok(step[0], "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to=step[1], hand_over_to=step[1])
+        command = "claim_reimbursement" if step[0] == "bank-hk" else "withdraw_reimbursement"
+        one.desk.ok("bank-hk", command, presentation=presentation)
+    # Nobody reimburses the bank, so it sells the documents and the goods.
+    one.sea.ok("bank-hk", "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to="buyer-a", hand_over_to="buyer-a")
+    one.desk.ok("bank-hk", "sell_documents", presentation=presentation, to="buyer-a")
+    # Sold at sea, the goods are paid for once more under a credit of the next buyer.
+    one.present(one.desk.credit(beneficiary="seller-b"), title=title)
 
 
 def _released_by_a_court(one: Channels, state: str) -> None:

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from dawan_node.execution.describe import describe_module
-from dawan_node.execution.registry import load_module
+from dawan_node.execution.registry import installed_versions
+from dawan_node.node.module_refusals import refusals_of
 from dawan_node.rpc.json_schema import for_json
 from dawan_node.rpc.module_page import Example, module_page
 from tests.modules.examples import governance, kernel, lc, light_client, logistics, receivable, refdata, title
@@ -48,8 +49,8 @@ def examples_of(name: str, notebooks: list[Notebook]) -> list[Example]:
 
 
 def description_of(name: str) -> dict[str, Any]:
-    """What ``module_describe`` answers."""
-    return for_json(describe_module(load_module(name, 1)))
+    """What ``module_describe`` answers, for the newest version."""
+    return for_json(describe_module(installed_versions(name)[-1]))
 
 
 def page_of(name: str, examples: list[Example]) -> str:
@@ -60,7 +61,9 @@ def page_of(name: str, examples: list[Example]) -> str:
     )
     if (DOCS / f"{name}.md").exists():
         preface += f" What the module is for and what was decided in it: [{name}.md](../{name}.md)."
-    return module_page(description_of(name), examples, preface=preface)
+    return module_page(
+        description_of(name), examples, preface=preface, refusals=refusals_of(installed_versions(name)[-1])
+    )
 
 
 def main() -> None:

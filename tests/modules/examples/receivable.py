@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawan_node.testing.trade import Trade, cny
-from tests.modules.examples import receivable_titles
+from tests.modules.examples import receivable_strict, receivable_titles
 from tests.modules.examples.notebook import Notebook
 from tests.modules.receivable_kit import MILLION, Supervised, usd
 
@@ -22,8 +22,9 @@ def story() -> list[Notebook]:
     _clearing(trade)
     _exports(trade)
     _tax_filings(trade)
+    _enforced_pledges(trade)
     _rare_turns(trade)
-    return [notebook, receivable_titles.story()]
+    return [notebook, receivable_titles.story(), receivable_strict.story()]
 
 
 def _cash(trade: Trade, payer: str, payee: str, minor: int) -> dict[str, object]:
@@ -160,6 +161,22 @@ def _tax_filings(desk: Supervised) -> None:
     for number, accepted in (("T-2", False), ("T-3", True)):
         ended = desk.filed(number, accepted=accepted)
         desk.ok("core-1", "cancel_filing", filing=ended, reason="the contract was not signed")
+
+
+def _enforced_pledges(desk: Supervised) -> None:
+    """Loans that were not repaid: what the vouchers bring beyond the debt goes back to who pledged them."""
+    vouchers = [desk.voucher(f"V-5{number}", minor=MILLION, due_date=desk.day(10)) for number in (1, 2)]
+    loans = []
+    for number, voucher in enumerate(vouchers):
+        loan = desk.apply(f"P-{number}", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
+        desk.ok("bank-hk", "reserve_financing", financing=loan)
+        loans.append(desk.fund(loan))
+    desk.kit.pass_time(days=11)
+    for loan in loans:
+        desk.ok("bank-hk", "claim_recourse", financing=loan)
+    desk.pay("settle_voucher", "core-1", "bank-hk", cny(MILLION), voucher=vouchers[0])
+    desk.pay("return_surplus", "bank-hk", "supplier-a", cny(MILLION // 2), financing=loans[0])
+    desk.ok("settle-bank", "clear_batch", **desk.clearing(desk.batch("C-5", vouchers[1])))
 
 
 def _rare_turns(desk: Supervised) -> None:

@@ -50,14 +50,24 @@ def _on_invoices(one: Channels) -> None:
     _, invoice = _on_an_invoice(one, "A4")
     taken, _ = _on_an_invoice(one, "A5")
     repaid, _ = _on_an_invoice(one, "A6")
+    confirmed, _ = _on_an_invoice(one, "A8")
     cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION))
     _do(one, "settle-bank", "settle_invoice", invoice=invoice, cash=cash)
     one.pass_time(days=21)
-    for financing in (taken, repaid):
+    for financing in (taken, repaid, confirmed):
         _do(one, "bank-hk", "claim_recourse", financing=financing)
     _do(one, "bank-hk", "take_title", financing=taken)
+    # The goods bring more than the claim that they secured.
+    cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION + 5))
+    _do(one, "settle-bank", "account_title", financing=taken, cash=cash)
+    cash = one.factoring.cash("bank-hk", "seller-a", cny(5))
+    _do(one, "settle-bank", "return_surplus", financing=taken, cash=cash, source="TITLE")
     cash = one.factoring.cash("seller-a", "bank-hk", cny(MILLION))
     _do(one, "settle-bank", "repay_financing", financing=repaid, cash=cash)
+    # The seller's own bank only announces it.
+    cash = one.factoring.cash("seller-a", "bank-hk", cny(MILLION), "PAY A8")
+    _do(one, "settle-sz", "repay_financing", financing=confirmed, cash=cash)
+    _do(one, "bank-hk", "confirm_receipt", announcement=f"settle-sz/{BIC}/paya8")
 
 
 def _on_a_declaration(one: Channels) -> None:
@@ -70,8 +80,9 @@ def _on_a_declaration(one: Channels) -> None:
 
 
 def _on_vouchers(one: Channels) -> None:
-    vouchers = [_sold_voucher(one, number) for number in ("B1", "B2", "B3")]
+    vouchers = [_sold_voucher(one, number) for number in ("B1", "B2", "B3", "B4")]
     _sell_on(one, vouchers[2])
+    _rediscounted(one, "seller-a/B4")
     one.pass_time(days=30)
     cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION))
     _do(one, "settle-bank", "settle_voucher", voucher=vouchers[0], cash=cash)
@@ -81,6 +92,9 @@ def _on_vouchers(one: Channels) -> None:
     batch |= {"value_date": one.factoring.today}
     lines = [{"voucher": vouchers[1], "payee": "bank-hk", "minor": MILLION}]
     _do(one, "settle-bank", "clear_batch", **batch, lines=lines)
+    one.pass_time(days=2)
+    # Bought back by nobody: it passes to the branch, and the title is free.
+    _do(one, "pboc-gz", "end_rediscount", rediscount="bank-hk/R4")
 
 
 def _sold_voucher(one: Channels, number: str) -> str:
@@ -110,3 +124,11 @@ def _financed(one: Channels, borrower: str, number: str, voucher: str, financier
     found = one.factoring.kit.get(Financing, financing.encode())
     cash = one.factoring.cash(financier, borrower, cny(found.principal.minor))
     _do(one, "settle-bank", "fund_financing", financing=financing, cash=cash)
+
+
+def _rediscounted(one: Channels, financing: str) -> None:
+    offer = {"number": "R4", "branch": "pboc-gz", "financings": [financing], "amount": cny(MILLION)}
+    _do(one, "bank-hk", "submit_rediscount", **offer, rate_ppm=0, days=1)
+    _do(one, "pboc-gz", "accept_rediscount", rediscount="bank-hk/R4")
+    cash = one.factoring.cash("pboc-gz", "bank-hk", cny(MILLION))
+    _do(one, "settle-sz", "fund_rediscount", rediscount="bank-hk/R4", cash=cash)

@@ -53,9 +53,29 @@ def _surrenders(sea: Sea) -> None:
     sea.ok("liner", "accept_surrender", title=title)
     bill = sea.bill(port_of_discharge="HKHKG")
     sea.ok("liner", "reissue_title", title=title, bill=bill, checksum=DOCUMENT, document=sea.document())
+    _unanswered(sea)
     paper = sea.on_paper("HKG-4")
     again = {"title": paper, "bill": sea.bill(), "checksum": DOCUMENT, "document": sea.document()}
     sea.ok("liner", "restore_title", **again, paper="P-1", to="buyer")
+
+
+def _unanswered(sea: Sea) -> None:
+    """A carrier that stays silent, one that owes an amended bill, and a buyer's clerk who left."""
+    silent = sea.issued("HKG-5")
+    sea.ok("shipper", "surrender_title", title=silent, purpose="DELIVERY")
+    owed = sea.issued("HKG-6")
+    sea.ok("shipper", "surrender_title", title=owed, purpose="AMENDMENT", reason="COD")
+    sea.ok("liner", "accept_surrender", title=owed)
+    left = sea.issued("HKG-7")
+    hand_over = {"kind": "ENDORSE_TO_ORDER", "to": "idle-platform", "hand_over_to": "idle-platform"}
+    sea.ok("shipper", "endorse_title", title=left, **hand_over)
+    sea.ok("mo-admin", "revoke", module="governance", name="idle-platform")
+    sea.ok("mo-admin", "succeed_title", title=left, revoked="idle-platform", to="buyer")
+    sea.ok("buyer", "surrender_title", title=left, purpose="AMENDMENT")
+    sea.kit.pass_time(days=15)
+    sea.ok("shipper", "withdraw_surrender", title=silent)
+    sea.ok("shipper", "withdraw_surrender", title=owed)
+    sea.ok("buyer", "withdraw_surrender", title=left)
 
 
 def _received(sea: Sea) -> None:
