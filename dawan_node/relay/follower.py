@@ -128,7 +128,8 @@ class Follower:
         term_ms: int | None = None
         cursor: str | None = None
         while True:
-            page, cursor = self._carrier.target.binding(cursor)
+            before = cursor
+            page, cursor = self._carrier.target.binding(before)
             due, unused = self._carrier.due(page, source_ms)
             found.waiting += len(due) + len(unused)
             terms = [each.commit_by_ms for each in unused]
@@ -136,6 +137,9 @@ class Follower:
             self._settle(due, known, found)
             if cursor is None or found.unknown:
                 break
+            if cursor == before:
+                why = f"{self._carrier.target.channel} gives the same page of reservations again and again"
+                raise RelayRefused(Reason.BAD_ANSWER, why, "Ask another node.")
         self._term_ms = term_ms
         return found
 

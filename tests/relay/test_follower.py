@@ -101,6 +101,19 @@ def test_everything_that_waits_is_carried_page_by_page_in_bounded_calls(
     assert sum(sizes) == 7 and max(sizes) == 2
 
 
+def test_a_node_whose_pages_do_not_end_is_named_and_asked_later(two: Channels, node: KitNode) -> None:
+    committed(two, 1)
+    watch = Watch(two, node, KitSending(two.logistics))
+
+    def endless(channel: str, module: str, query: str, params: Any, **more: Any) -> Any:
+        answer = node._module_query(channel, module, query, params, **more)
+        return answer | {"cursor": "0x01"} if query == "binding" else answer
+
+    node.lies["module_query"] = endless
+    watch.run(nothing)
+    assert any("E_BAD_ANSWER" in told for told in watch.told) and len(watch.rests) == 2
+
+
 def test_without_a_new_block_nothing_is_looked_at_but_the_heads(two: Channels, node: KitNode) -> None:
     committed(two, 1)
     watch = Watch(two, node, KitSending(two.logistics))
