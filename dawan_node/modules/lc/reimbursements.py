@@ -154,6 +154,8 @@ def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
         # Money may be under way, and its attestation: the bank that pays in time finds the title still bound for it.
         last = add_days(max(found.due_date, found.deadline), parameter(ctx, "lc.unpaid.days"))
         ctx.require(ctx.business_date > last, "E_NOT_OVERDUE")
+        # Nor while a court stops the attestation of what may have been paid before its order.
+        handovers.require_payable(ctx, found)
     handovers.give_back(ctx, found.presentation)
     ctx.put(replace(found, state=ReimbursementState.WITHDRAWN))
     ctx.put(replace(presentation, with_party=found.claimant))
