@@ -93,14 +93,17 @@ def beginning(version: int) -> Supervised:
     desk.filed("T-S", 3 * moves.LOAN, accepted=False)
     desk.batch("C-S", "core-1/S-0")
     desk.apply("F-Z", "core-1/S-0", "supplier-a", "bank-hk", 90 * THOUSAND)
-    # Enforced on its due date and paid: what it brought beyond the loan is still owed back.
-    enforced = desk.voucher("E", minor=100 * THOUSAND, due_date=desk.day(0))
-    loan = desk.apply("A-E", enforced, "supplier-a", "bank-mo", THOUSAND, kind="PLEDGE", maturity=desk.day(0))
-    desk.ok("bank-mo", "reserve_financing", financing=loan)
-    desk.fund(loan)
-    desk.ok("bank-mo", "claim_recourse", financing=loan)
+    # Enforced on its due date and paid: what it brought beyond the loan is still owed back. The other is not paid yet.
+    for number in range(2):
+        enforced = desk.voucher(f"E-{number}", minor=100 * THOUSAND, due_date=desk.day(0))
+        loan = desk.apply(
+            f"A-E{number}", enforced, "supplier-a", "bank-mo", THOUSAND, kind="PLEDGE", maturity=desk.day(0)
+        )
+        desk.ok("bank-mo", "reserve_financing", financing=loan)
+        desk.fund(loan)
+        desk.ok("bank-mo", "claim_recourse", financing=loan)
     paid = desk.cash("core-1", "bank-mo", cny(100 * THOUSAND))
-    desk.ok(desk.attestor(1), "settle_voucher", voucher=enforced, cash=paid)
+    desk.ok(desk.attestor(1), "settle_voucher", voucher="core-1/E-0", cash=paid)
     if version > 1:
         until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
         for number in range(2):
@@ -320,6 +323,11 @@ class World:
                 pay = lambda: self.pay("fund_financing", financing, b)  # noqa: E731
                 reject = lambda: (financing.financier, "reject_financing", one)  # noqa: E731
                 return [pay, pay, reject, lambda: (financing.borrower, "expire_financing", one)]
+            if financing.state == FinancingState.RECOURSE and financing.kind == "PLEDGE" and c % 2:
+                # Whoever owes the pledged voucher pays it now, and with it the debt.
+                pledged = [each for each in self.entities(Voucher) if each.voucher == financing.asset]
+                if pledged:
+                    return [lambda: self.settle_voucher(pledged[0], b)]
             if financing.state in OPEN_STATES:
                 claim = lambda: (financing.financier, "claim_recourse", one)  # noqa: E731
                 late = lambda: (financing.financier, "declare_overdue", one)  # noqa: E731
