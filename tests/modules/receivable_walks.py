@@ -93,14 +93,16 @@ def beginning(version: int) -> Supervised:
     desk.filed("T-S", 3 * moves.LOAN, accepted=False)
     desk.batch("C-S", "core-1/S-0")
     desk.apply("F-Z", "core-1/S-0", "supplier-a", "bank-hk", 90 * THOUSAND)
-    # Enforced on its due date and paid: what it brought beyond the loan is still owed back.
-    enforced = desk.voucher("E", minor=100 * THOUSAND, due_date=desk.day(0))
-    loan = desk.apply("A-E", enforced, "supplier-a", "bank-mo", THOUSAND, kind="PLEDGE", maturity=desk.day(0))
-    desk.ok("bank-mo", "reserve_financing", financing=loan)
-    desk.fund(loan)
-    desk.ok("bank-mo", "claim_recourse", financing=loan)
+    # Two enforced on their due date, one of them paid: what it brought beyond the loan is still owed back.
+    for name in ("E", "E-1"):
+        enforced = desk.voucher(name, minor=100 * THOUSAND, due_date=desk.day(0))
+        more: dict[str, Any] = {"kind": "PLEDGE", "maturity": desk.day(0)}
+        loan = desk.apply(f"A-{name}", enforced, "supplier-a", "bank-mo", THOUSAND, **more)
+        desk.ok("bank-mo", "reserve_financing", financing=loan)
+        desk.fund(loan)
+        desk.ok("bank-mo", "claim_recourse", financing=loan)
     paid = desk.cash("core-1", "bank-mo", cny(100 * THOUSAND))
-    desk.ok(desk.attestor(1), "settle_voucher", voucher=enforced, cash=paid)
+    desk.ok(desk.attestor(1), "settle_voucher", voucher="core-1/E", cash=paid)
     if version > 1:
         until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
         for number in range(2):
@@ -291,6 +293,8 @@ class World:
         if voucher.offered_to and c % 4:
             accept = lambda: (voucher.offered_to, "accept_voucher", one | {"related": b % 2 == 0})  # noqa: E731
             return [accept, accept, lambda: (voucher.offered_to, "decline_voucher", one)]
+        if voucher.pledge and voucher.state == VoucherState.ACTIVE and c % 4:
+            return [lambda: self.settle_voucher(voucher, b)]
         if voucher.lock.owner == "bank-mo" and c % 2:
             return [lambda: ("bank-mo", "release_voucher", one)]
         return [

@@ -265,6 +265,36 @@ def test_a_frozen_title_stops_the_payment_from_being_booked(one: Channels) -> No
     one.desk.ok("settle-bank", "pay_reimbursement", **pay)
 
 
+def freeze(one: Channels, module: str, asset: str, days: int) -> None:
+    order = {"module": module, "asset": asset, "order": "HCA 5/2026", "reason": "fraud"}
+    one.logistics.ok("judge", "kernel", "freeze_asset", **order, until_ms=one.now + days * DAY_MS)
+
+
+def test_under_a_frozen_credit_no_title_passes_by_acceptance(one: Channels) -> None:
+    title, presentation = claimed(one, "ACCEPTANCE", available_by="DEFERRED", tenor_days=60)
+    freeze(one, "lc", presentation.split("#")[0], 2)
+    one.desk.expect("E_ASSET_FROZEN", "bank-cn", "accept_reimbursement", presentation=presentation)
+    assert one.holder(title) == "bank-hk"
+    one.pass_time(days=3)
+    one.desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
+    assert one.holder(title) == "bank-cn"
+
+
+@pytest.mark.parametrize("module", ["lc", "title"])
+def test_a_payment_that_an_order_keeps_from_being_booked_is_not_overdue_meanwhile(one: Channels, module: str) -> None:
+    """Or whoever was paid the day before would call the title back and sell it once more."""
+    title, presentation = claimed(one)
+    one.desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
+    pay = {"presentation": presentation, "cash": cash_of(one)}
+    freeze(one, module, presentation.split("#")[0] if module == "lc" else title, 30)
+    one.pass_time(days=20)
+    one.desk.expect("E_ASSET_FROZEN", "settle-bank", "pay_reimbursement", **pay)
+    one.desk.expect("E_ASSET_FROZEN", "bank-hk", "withdraw_reimbursement", presentation=presentation)
+    one.pass_time(days=11)
+    one.desk.ok("settle-bank", "pay_reimbursement", **pay)
+    assert one.holder(title) == "bank-cn"
+
+
 def test_a_tenor_beyond_the_longest_lock_is_against_acceptance(one: Channels) -> None:
     title, presentation = honoured(one, available_by="DEFERRED", tenor_days=400)
     one.desk.expect("E_TITLE_TIME", "bank-hk", "claim_reimbursement", presentation=presentation)

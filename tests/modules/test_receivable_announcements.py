@@ -14,6 +14,7 @@ from dawan_node.modules.refdata import module as refdata
 from dawan_node.testing.trade import BIC, Trade, cny
 from tests.modules.receivable_kit import DECLARATION, MILLION, usd
 from tests.modules.receivable_strict import Strict
+from tests.modules.test_governance import enrolment
 from tests.modules.test_receivable_terms import Governed
 
 ORDERS = [(0, 1), (1, 0)]
@@ -201,3 +202,58 @@ def test_the_invariant_sees_a_payment_without_a_witness(desk: Strict, what: str)
     desk.kit.state.values["receivable", entity.spec.collection, key] = encode_entity(entity)
     with pytest.raises(AssertionError, match=r"receivable\.payments_have_a_witness"):
         desk.kit.check_invariants()
+
+
+def test_what_a_branch_rediscounted_is_paid_by_the_word_of_a_third_house_only() -> None:
+    """Issuer, bank and settlement bank of one house cannot make the branch's security vanish; nor can the payee's."""
+    desk = Strict(staff={"bank-gz": ("gz", ["bank"])})
+    sold = []
+    for number, bank in (("F-1", "bank-gz"), ("F-2", "bank-mo")):
+        voucher = desk.voucher(f"V-{number}", due_date=desk.day(5))
+        financing = desk.apply(number, voucher, "supplier-a", bank, 9 * MILLION)
+        desk.ok(bank, "reserve_financing", financing=financing)
+        paid = desk.cash(bank, "supplier-a", cny(9 * MILLION))
+        desk.ok("settle-hq", "fund_financing", financing=financing, cash=paid)
+        sold.append(voucher)
+        desk.rediscounted(f"R-{number}", financing, bank=bank, days=5)
+    desk.kit.pass_time(days=5)
+    for voucher, banks in zip(sold, (["settle-bank"], ["settle-mo", "clearing-bank"]), strict=True):
+        for bank in banks:
+            desk.expect("E_WITNESS", bank, "settle_voucher", **desk.payment(voucher))
+    batch = desk.batch("C-1", sold[1])
+    desk.expect("E_WITNESS", "settle-mo", "clear_batch", **desk.clearing(batch))
+    # The payer's own bank announces as ever; the bank that is paid cannot confirm it alone.
+    announced = desk.announced(sold[1])
+    desk.expect("E_WITNESS", "bank-mo", "confirm_receipt", announcement=announced)
+    desk.ok("settle-hq", "settle_voucher", **desk.payment(sold[0]))
+    # Bought back, the voucher is the bank's alone, and its word is good again.
+    rediscount = desk.rediscount("bank-mo/R-F-2")
+    desk.pay("repay_rediscount", "bank-mo", "pboc-gz", cny(rediscount.amount.minor), rediscount=rediscount.rediscount)
+    desk.ok("bank-mo", "confirm_receipt", announcement=announced)
+    assert {desk.get_voucher(voucher).state for voucher in sold} == {VoucherState.SETTLED}
+
+
+def test_an_invoice_that_a_branch_rediscounted_needs_a_third_house_too() -> None:
+    desk = Strict()
+    invoice = desk.invoice(due_date=desk.day(100))
+    financing = desk.apply_invoice("F-1", invoice, "bank-mo")
+    desk.ok("bank-mo", "reserve_financing", financing=financing)
+    desk.fund(financing)
+    paid = {"invoice": invoice, "cash": desk.cash("core-1", "bank-mo", cny(10 * MILLION))}
+    desk.submitted("R-1", financing, bank="bank-mo", days=5)
+    before = desk.copy()
+    before.ok("settle-mo", "settle_invoice", **paid)
+    desk.ok("pboc-gz", "accept_rediscount", rediscount="bank-mo/R-1")
+    price = cny(desk.rediscount("bank-mo/R-1").price_minor)
+    desk.pay("fund_rediscount", "pboc-gz", "bank-mo", price, rediscount="bank-mo/R-1")
+    desk.expect("E_WITNESS", "settle-mo", "settle_invoice", **paid)
+    desk.ok("settle-hq", "settle_invoice", **paid)
+
+
+def test_a_name_abroad_that_somebody_enrols_afterwards_was_nobodys_when_it_paid(desk: Strict) -> None:
+    desk.declared()
+    desk.ok("settle-bank", "collect_export", declaration=DECLARATION, cash=desk.cash("acme", "exporter-a", usd(1)))
+    # The kit checks every invariant after it.
+    assert desk.kit.run("gz-admin", "enrol", enrolment("acme"), module="governance").code == 0
+    desk.ok("settle-bank", "collect_export", declaration=DECLARATION, cash=desk.cash("acme", "exporter-a", usd(2)))
+    assert desk.declaration().collected_minor == 1, "from now on its own house's bank only announces"

@@ -7,7 +7,8 @@ same payment quoted under another branch or in full-width digits is still the sa
 A settlement bank attests no payment of its own organisation, whoever of it pays: the payee would have only the payer's
 word. That the payee is of its organisation is no objection, for it says then that it was paid.
 
-The module ``receivable`` version 1 keeps a registry of its own, from before this one.
+The module ``receivable`` keeps a registry of its own, from before this one; under its rules of version 2 it books every
+payment here too (``book_cash``), so that no payment settles one thing there and another one here.
 """
 
 from __future__ import annotations
@@ -48,6 +49,24 @@ def use_cash(
     # Under two names it would still vouch for itself. A payer that is not on the channel belongs to nobody here.
     paying = ctx.identity(payer)
     ctx.require(paying is None or paying.org != ctx.sender.org, "E_NOT_ATTESTOR")
+    book_cash(ctx, bank, reference, payer, payee, amount, value_date, purpose, subject, ctx.sender.name)
+
+
+@module.export("book_cash")
+def book_cash(
+    ctx: Context,
+    bank: str,
+    reference: str,
+    payer: str,
+    payee: str,
+    amount: Money,
+    value_date: str,
+    purpose: str,
+    subject: str,
+    attested_by: str,
+) -> None:
+    """Book a payment as used where the calling module answers for the witness ``attested_by``, by rules of its own: the
+    reference settles nothing else then, in any module. Fails as ``use_cash``, but for E_NOT_ATTESTOR."""
     require_name(ctx, payer, payee, purpose, subject)
     bic = normalised_bic(bank)
     if bic is None:
@@ -69,6 +88,6 @@ def use_cash(
             module=ctx.caller,
             purpose=purpose,
             subject=subject,
-            attested_by=ctx.sender.name,
+            attested_by=attested_by,
         )
     )

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from dawan_node.execution.module import Context, add_days, close_of_day_ms, key_of, replace
 from dawan_node.modules.kernel.locks import LOCK_MS_MAX
 from dawan_node.modules.lc import titles
-from dawan_node.modules.lc.checks import BANKS, active_party
+from dawan_node.modules.lc.checks import BANKS, active_party, existing_credit, require_not_frozen
 from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import Against, BoundTitle, Credit, ForwardedTitle, Reimbursement
 from dawan_node.modules.light_client import Commitment
@@ -49,8 +49,11 @@ def forward(ctx: Context, credit: Credit, claim: Reimbursement, against: Against
 
 
 def take_up(ctx: Context, claim: Reimbursement) -> None:
-    """The issuing bank accepts: titles against acceptance are its own, the others are there for its payment."""
+    """The issuing bank accepts: titles against acceptance are its own, the others are there for its payment. Fails with
+    the kernel's E_ASSET_FROZEN where a title would pass under a credit whose payment a court stopped."""
     _require_there(ctx, claim)
+    if any(each.against == "ACCEPTANCE" for each in _live(ctx, claim.presentation)):
+        require_not_frozen(ctx, existing_credit(ctx, claim.credit))
     _pass(ctx, claim, claim.issuing, ("ACCEPTANCE",))
 
 
@@ -79,6 +82,14 @@ def give_back(ctx: Context, presentation: str) -> None:
         elif ctx.call("title", "is_bound", each.title, presentation):
             ctx.call("title", "unbind", each.title, presentation)
         ctx.put(replace(each, state="RETURNED"))
+
+
+def require_payable(ctx: Context, claim: Reimbursement) -> None:
+    """No court stops the payment of the claim or its titles now. Fails with the kernel's E_ASSET_FROZEN."""
+    require_not_frozen(ctx, existing_credit(ctx, claim.credit))
+    for each in _live(ctx, claim.presentation):
+        if each.channel == "":
+            ctx.call("title", "require_passable", each.title, each.presentation)
 
 
 def is_bound(ctx: Context, presentation: str) -> bool:

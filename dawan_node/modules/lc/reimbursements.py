@@ -72,9 +72,10 @@ def claim_reimbursement(ctx: Context, args: ClaimReimbursement) -> None:
     credit = existing_credit(ctx, found.credit)
     claimant = ctx.sender.name
     ctx.require(claimant == found.bank and claimant != credit.issuing.name, "E_NOT_PARTY")
-    ctx.require(found.state in DRAWN_STATES, "E_STATE")
     before = ctx.get(Reimbursement, key_of(found.presentation))
     ctx.require(before is None or before.state == ReimbursementState.WITHDRAWN, "E_DUP_REIMBURSEMENT")
+    # What it sold it cannot forward.
+    ctx.require(found.state in DRAWN_STATES and found.with_party == claimant, "E_STATE")
     received = received_date(ctx, credit.issuing.place)
     deadline = deadline_after(ctx, credit.issuing.place, received)
     claim = Reimbursement(
@@ -153,6 +154,8 @@ def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
         # Money may be under way, and its attestation: the bank that pays in time finds the title still bound for it.
         last = add_days(max(found.due_date, found.deadline), parameter(ctx, "lc.unpaid.days"))
         ctx.require(ctx.business_date > last, "E_NOT_OVERDUE")
+        # Nor while a court stops the attestation of what may have been paid before its order.
+        handovers.require_payable(ctx, found)
     handovers.give_back(ctx, found.presentation)
     ctx.put(replace(found, state=ReimbursementState.WITHDRAWN))
     ctx.put(replace(presentation, with_party=found.claimant))

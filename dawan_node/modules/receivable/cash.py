@@ -18,6 +18,7 @@ from dawan_node.modules.identifiers import normalised_bic
 from dawan_node.modules.receivable.checks import check_amount, check_date
 from dawan_node.modules.receivable.declaration import PaymentAnnounced
 from dawan_node.modules.receivable.entities import Announcement, CashReference
+from dawan_node.modules.receivable.freezes import freeze_name
 from dawan_node.modules.receivable.rules import strict
 
 SETTLEMENT_ROLES: Final = ("settlement_bank",)
@@ -87,6 +88,12 @@ def use_cash(
     if not confirmed and strict(ctx) and _is_own_organisation(ctx, payer):
         _announce(ctx, cash, institution, normalised, command, record)
         return False
+    attested_by = cash.announced_by if isinstance(cash, ConfirmedCash) else ctx.sender.name
+    if ctx.runs("kernel") and strict(ctx):
+        # The other modules' payments are booked there: without this one could settle a credit and a voucher.
+        names = (freeze_name(payer), freeze_name(payee))
+        details = (due, cash.value_date, purpose, freeze_name(subject), attested_by)
+        ctx.call("kernel", "book_cash", cash.bank, cash.reference, *names, *details)
     ctx.put(
         CashReference(
             bank=institution,
@@ -97,7 +104,7 @@ def use_cash(
             value_date=cash.value_date,
             purpose=purpose,
             subject=subject,
-            attested_by=cash.announced_by if isinstance(cash, ConfirmedCash) else ctx.sender.name,
+            attested_by=attested_by,
         )
     )
     return True

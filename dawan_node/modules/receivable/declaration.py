@@ -388,7 +388,7 @@ ERRORS: Final = {
     "E_VALUE_DATE": "The value date lies after today's business date.",
     "E_UNKNOWN_ANNOUNCEMENT": "There is no such announced payment.",
     "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed already.",
-    "E_WITNESS": "Only a settlement bank of another organisation than the payer's can show this payment.",
+    "E_WITNESS": "Only a settlement bank of a house not the payer's, nor of a payee who rediscounted, can show it.",
     # Rediscount
     "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
     "E_DUP_REDISCOUNT": "The bank already used this rediscount number.",

@@ -23,6 +23,7 @@ from dawan_node.modules.receivable.entities import (
 from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
+from dawan_node.modules.receivable.rules import strict
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 from dawan_node.modules.receivable.vouchers import OneVoucher, VoucherRef, release_guarantee
 
@@ -79,6 +80,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     open_states = (InvoiceState.CONFIRMED, InvoiceState.PARTLY_USED)
     ctx.require(invoice.state in open_states or (sold and invoice.state == InvoiceState.USED), "E_INVOICE_STATE")
     require_unfrozen(ctx, invoice.invoice)
+    _require_third_witness(ctx, invoice.lock, invoice.payee)
     due = invoice.total.minor if sold else invoice.total.minor - invoice.used_minor
     if not use_cash(
         ctx,
@@ -118,6 +120,7 @@ def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
     bound = voucher.lock.is_live(ctx.time_ms) and voucher.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
     require_voucher_unfrozen(ctx, voucher.voucher)
+    _require_third_witness(ctx, voucher.lock, voucher.holder)
     return voucher
 
 
@@ -135,10 +138,24 @@ def pay_holder(ctx: Context, voucher: Voucher) -> None:
     ctx.emit(VoucherSettled(voucher=voucher.voucher, payee=voucher.holder, amount=voucher.face))
 
 
+def _require_third_witness(ctx: Context, lock: Lock, payee: str) -> None:
+    """A rediscounted asset is the branch's security: paid, it is lost to it. So the bank's own word, or that of a
+    settlement bank of its organisation, is not enough, as it is where the payee alone would lose what was not paid."""
+    found = _rediscount_of(ctx, lock)
+    if found is None or found.state != RediscountState.FUNDED or not strict(ctx):
+        return
+    paid = ctx.identity(payee)
+    ctx.require(paid is None or paid.org != ctx.sender.org, "E_WITNESS")
+
+
 def _lock_once_paid(ctx: Context, lock: Lock) -> Lock:
     """An offer of rediscount that is not funded yet loses a paid invoice; one that is funded keeps it to its end."""
-    found = ctx.get(Rediscount, key_of(lock.owner)) if lock.purpose == LockPurpose.REDISCOUNT else None
+    found = _rediscount_of(ctx, lock)
     return lock if found is None or found.state == RediscountState.FUNDED else NO_LOCK
+
+
+def _rediscount_of(ctx: Context, lock: Lock) -> Rediscount | None:
+    return ctx.get(Rediscount, key_of(lock.owner)) if lock.purpose == LockPurpose.REDISCOUNT else None
 
 
 def _redeem(ctx: Context, leaf: Voucher) -> None:

@@ -47,6 +47,13 @@ def require_bound(ctx: Context, title: str, process: str) -> None:
     ctx.require(is_bound(ctx, title, process), "E_NOT_BOUND")
 
 
+@module.export("require_passable")
+def require_passable(ctx: Context, title: str, process: str) -> None:
+    """Fail with the kernel's E_ASSET_FROZEN, or E_LOCKED, when a title cannot pass on by a process of the calling
+    module now."""
+    ctx.call("kernel", "require_movable", title, f"{ctx.caller}:{process}")
+
+
 @module.export("unbind")
 def unbind(ctx: Context, title: str, process: str) -> None:
     """Give the lock of a process of the calling module back. Fails with the kernel's E_NOT_LOCKED."""

@@ -148,6 +148,9 @@ def _handed_over(one: Channels) -> None:
         one.sea.ok(step[0], "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to=step[1], hand_over_to=step[1])
         command = "claim_reimbursement" if step[0] == "bank-hk" else "withdraw_reimbursement"
         one.desk.ok("bank-hk", command, presentation=presentation)
+    # Nobody reimburses the bank, so it sells the documents and the goods.
+    one.sea.ok("bank-hk", "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to="buyer-a", hand_over_to="buyer-a")
+    one.desk.ok("bank-hk", "sell_documents", presentation=presentation, to="buyer-a")
     # Sold at sea, the goods are paid for once more under a credit of the next buyer.
     one.present(one.desk.credit(beneficiary="seller-b"), title=title)
 
