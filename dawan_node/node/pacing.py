@@ -40,7 +40,7 @@ def blocks_in_flight(window: int) -> int:
     than a quarter of it in use while work waits is replaced (``consensus.pace``), and what the others have in flight,
     from accepting to deciding, is less than what is in flight here, from proposing to storing.
     """
-    return max(2, window // 2)
+    return max(2, (window + 1) // 2)
 
 
 class Pacing:
