@@ -199,6 +199,25 @@ def test_under_version_2_the_branch_declares_what_passed_to_it_unpaid_and_the_gu
     assert desk.get_voucher("core-1/V-F-1").state == VoucherState.SETTLED
 
 
+def test_under_version_1_no_branch_says_default_and_the_guarantor_pays_it_from_the_day_after() -> None:
+    desk = Supervised()
+    desk.ok("bank-mo", "set_credit_line", core="core-1", limit=cny(10 * MILLION))
+    due = DAYS + REDISCOUNT_GRACE_DAYS + 2
+    sold = desk.bought("F-1", desk.voucher("V-F-1", due_date=desk.day(due), guarantor="bank-mo"))
+    rediscount = forgotten(desk, sold, amount=10 * MILLION)
+    desk.kit.pass_time(days=1)
+    desk.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.kit.pass_time(days=1)
+    cash = desk.cash("bank-mo", "pboc-gz", cny(10 * MILLION))
+    desk.expect("E_ROLE", "pboc-gz", "default_voucher", voucher="core-1/V-F-1")
+    desk.expect("E_WRONG_PAYER", "settle-bank", "settle_voucher", voucher="core-1/V-F-1", cash=cash)
+    desk.kit.pass_time(days=1)
+    desk.ok("settle-bank", "settle_voucher", voucher="core-1/V-F-1", cash=cash)
+    assert desk.get_voucher("core-1/V-F-1").state == VoucherState.SETTLED
+    (line,), _ = desk.kit.query("credit_lines", {"party": "core-1"})
+    assert line.used_minor == 0
+
+
 @pytest.mark.parametrize(("voted", "days"), [(2, 2), (0, 0), (-5, 0), (GRACE_DAYS_MAX * 2, GRACE_DAYS_MAX)])
 def test_the_grace_is_what_was_voted_within_reason(voted: int, days: int) -> None:
     desk = Supervised(refdata)
