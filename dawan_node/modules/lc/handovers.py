@@ -71,10 +71,11 @@ def hand_over(ctx: Context, claim: Reimbursement, to: str) -> None:
 
 def give_back(ctx: Context, presentation: str) -> None:
     """The claim is withdrawn: its titles are free in the hands of the bank that claimed."""
-    for each in _live(ctx, presentation):
-        if each.channel:
+    for each in _all(ctx, presentation):
+        # One that passed is the issuing bank's from before this claim, which says nothing of it any more.
+        if each.state == "BOUND" and each.channel:
             ctx.call("light_client", "conclude", each.commitment)
-        elif ctx.call("title", "is_bound", each.title, presentation):
+        elif each.state == "BOUND" and ctx.call("title", "is_bound", each.title, presentation):
             ctx.call("title", "unbind", each.title, presentation)
         ctx.put(replace(each, state="RETURNED"))
 

@@ -147,7 +147,9 @@ def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
     presentation = existing_presentation(ctx, found.presentation)
     # What the issuing bank has taken, for itself or for the applicant, cannot be called back: it owes the amount.
     ctx.require(found.state in _UNPAID and presentation.with_party == found.issuing, "E_STATE")
-    ctx.require(not handovers.is_passed(ctx, found.presentation), "E_STATE")
+    # Of a refused claim none passed by it: what the issuing bank has, it was handed before, and nobody takes that back.
+    refused = found.state == ReimbursementState.REFUSED
+    ctx.require(refused or not handovers.is_passed(ctx, found.presentation), "E_STATE")
     precluded = found.state == ReimbursementState.CLAIMED and ctx.time_ms >= close_of_day_ms(found.deadline)
     if (found.state == ReimbursementState.DUE or precluded) and not handovers.is_lapsed(ctx, found.presentation):
         # Money may be under way, and its attestation: the bank that pays in time finds the title still bound for it.

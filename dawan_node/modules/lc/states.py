@@ -87,7 +87,8 @@ module.state_machine(
         "claim_reimbursement": ("-> BOUND, PASSED", "RETURNED -> BOUND, PASSED"),
         "accept_reimbursement": "BOUND -> PASSED",
         "pay_reimbursement": "BOUND -> PASSED",
-        "withdraw_reimbursement": "BOUND -> RETURNED",
+        # PASSED: the issuing bank had it already, and refused the claim.
+        "withdraw_reimbursement": "BOUND, PASSED -> RETURNED",
     },
 )
 
