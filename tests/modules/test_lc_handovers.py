@@ -149,9 +149,26 @@ def test_a_title_that_the_issuing_bank_has_already_is_not_asked_for_again(one: C
     assert forwarded(one, presentation) == [("", title, "PASSED")]
     refusal = {"findings": ["unsigned"]}
     one.desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, **refusal)
+    one.desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
     one.desk.expect("E_STATE", "bank-hk", "withdraw_reimbursement", presentation=presentation)
+    reimburse(one, presentation)
+
+
+def test_an_issuing_bank_that_refused_keeps_no_claim_by_a_title_it_was_handed_before(one: Channels) -> None:
+    title, presentation = honoured(one)
+    endorse(one, title, "bank-hk", "bank-cn")
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    one.desk.expect("E_STATE", "bank-hk", "withdraw_reimbursement", presentation=presentation)
+    one.desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, findings=["unsigned"])
+    endorse(one, title, "bank-cn", "bank-hk")
+    one.desk.ok("bank-hk", "withdraw_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "RETURNED")]
+    assert one.holder(title) == "bank-hk"
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "BOUND")]
     one.desk.ok("bank-cn", "accept_reimbursement", presentation=presentation)
     reimburse(one, presentation)
+    assert one.holder(title) == "bank-cn"
 
 
 def test_a_title_that_the_issuing_bank_hands_back_is_the_claimants_to_sell_and_to_claim_with(one: Channels) -> None:

@@ -191,12 +191,54 @@ def test_under_version_2_the_branch_declares_what_passed_to_it_unpaid_and_the_gu
     sold = desk.bought("F-1", desk.voucher("V-F-1", due_date=desk.day(DAYS), guarantor="bank-mo"))
     rediscount = forgotten(desk, sold, amount=10 * MILLION)
     desk.kit.pass_time(days=1)
-    desk.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.ok("pboc-gz", "end_rediscount", rediscount=rediscount)
     desk.expect("E_NOT_HOLDER", "pboc-sz", "default_voucher", voucher="core-1/V-F-1")
     desk.ok("pboc-gz", "default_voucher", voucher="core-1/V-F-1")
     cash = desk.cash("bank-mo", "pboc-gz", cny(10 * MILLION))
     desk.ok("settle-bank", "settle_voucher", voucher="core-1/V-F-1", cash=cash)
     assert desk.get_voucher("core-1/V-F-1").state == VoucherState.SETTLED
+
+
+@pytest.mark.parametrize("kind", ["voucher", "invoice"])
+def test_a_bank_does_not_pay_a_branch_with_what_its_debtor_did_not_pay(desk: Supervised, kind: str) -> None:
+    if kind == "voucher":
+        sold = desk.bought("F-1", desk.voucher("V-F-1", due_date=desk.day(40)))
+    else:
+        sold = desk.apply_invoice("F-1", desk.invoice(due_date=desk.day(40)), "bank-hk", recourse=True)
+        desk.ok("bank-hk", "reserve_financing", financing=sold)
+        desk.fund(sold)
+    rediscount = desk.rediscounted("R-1", sold, amount=cny(10 * MILLION), days=DAYS)
+    desk.kit.pass_time(days=40)
+    on_the_day = desk.copy()
+    on_the_day.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.kit.pass_time(days=1)
+    desk.expect("E_MATURED", "bank-hk", "end_rediscount", rediscount=rediscount)
+    if kind == "voucher":
+        desk.ok("bank-hk", "default_voucher", voucher="core-1/V-F-1")
+        desk.expect("E_MATURED", "bank-hk", "end_rediscount", rediscount=rediscount)
+    bought_back = desk.copy()
+    bought_back.buy_back(rediscount)
+    desk.ok("pboc-gz", "end_rediscount", rediscount=rediscount)
+    assert state(desk, rediscount) == RediscountState.CLOSED
+
+
+def test_under_version_1_no_branch_says_default_and_the_guarantor_pays_it_from_the_day_after() -> None:
+    desk = Supervised()
+    desk.ok("bank-mo", "set_credit_line", core="core-1", limit=cny(10 * MILLION))
+    due = DAYS + REDISCOUNT_GRACE_DAYS + 2
+    sold = desk.bought("F-1", desk.voucher("V-F-1", due_date=desk.day(due), guarantor="bank-mo"))
+    rediscount = forgotten(desk, sold, amount=10 * MILLION)
+    desk.kit.pass_time(days=1)
+    desk.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.kit.pass_time(days=1)
+    cash = desk.cash("bank-mo", "pboc-gz", cny(10 * MILLION))
+    desk.expect("E_ROLE", "pboc-gz", "default_voucher", voucher="core-1/V-F-1")
+    desk.expect("E_WRONG_PAYER", "settle-bank", "settle_voucher", voucher="core-1/V-F-1", cash=cash)
+    desk.kit.pass_time(days=1)
+    desk.ok("settle-bank", "settle_voucher", voucher="core-1/V-F-1", cash=cash)
+    assert desk.get_voucher("core-1/V-F-1").state == VoucherState.SETTLED
+    (line,), _ = desk.kit.query("credit_lines", {"party": "core-1"})
+    assert line.used_minor == 0
 
 
 @pytest.mark.parametrize(("voted", "days"), [(2, 2), (0, 0), (-5, 0), (GRACE_DAYS_MAX * 2, GRACE_DAYS_MAX)])
@@ -205,9 +247,9 @@ def test_the_grace_is_what_was_voted_within_reason(voted: int, days: int) -> Non
     Governed(desk).set_parameter("receivable.rediscount.grace", voted, desk.day(1))
     rediscount = desk.rediscounted("R-1", desk.bought("F-1"), days=DAYS)
     desk.kit.pass_time(days=DAYS + days)
-    desk.expect("E_NOT_DUE", "bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.expect("E_NOT_DUE", "pboc-gz", "end_rediscount", rediscount=rediscount)
     desk.kit.pass_time(days=1)
-    desk.ok("bank-hk", "end_rediscount", rediscount=rediscount)
+    desk.ok("pboc-gz", "end_rediscount", rediscount=rediscount)
 
 
 @pytest.mark.parametrize("what", ["unrecorded", "wrong sum", "paid twice", "still owed", "kept"])

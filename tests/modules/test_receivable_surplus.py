@@ -11,17 +11,26 @@ from dawan_node.execution.entity import Entity, encode_entity
 from dawan_node.execution.module import Money, replace
 from dawan_node.modules.receivable import repayment
 from dawan_node.modules.receivable.entities import CashReference, Financing, FinancingState, Surplus
+from dawan_node.primitives.receipt import Receipt
 from dawan_node.testing.trade import cny
 from tests.modules.channels_kit import Channels, Place, copy_of
 from tests.modules.receivable_kit import MILLION, Supervised
+from tests.modules.receivable_strict import Strict
 
 SOLD = "seller-a/F-1"
 LOAN, VOUCHER = "supplier-a/F-1", "core-1/V-1"
 
 
+class Witnessed(Strict):
+    """Attested by a bank of nobody's house."""
+
+    def pay(self, command: str, payer: str, payee: str, amount: list[Any], **subject: str) -> Receipt:
+        return self.ok("settle-hq", command, **subject, cash=self.cash(payer, payee, amount))
+
+
 @pytest.fixture
 def desk() -> Supervised:
-    return Supervised()
+    return Witnessed()
 
 
 def enforced(desk: Supervised, principal: int = 4 * MILLION, rate_ppm: int = 0, **voucher: Any) -> None:
@@ -44,6 +53,15 @@ def owed(desk: Supervised, party: str, side: str = "borrower") -> list[tuple[int
     return [(each.amount.minor, each.proceeds_minor, each.debt_minor, each.state) for each in items]
 
 
+def test_under_the_first_rules_nothing_is_recorded_of_it_as_in_the_blocks_that_chains_of_them_keep() -> None:
+    old = Supervised()
+    enforced(old)
+    assert [event[0] for event in settle(old).events] == ["FinancingRepaid", "VoucherSettled"]
+    assert old.kit.get(Surplus, LOAN.encode()) is None
+    # Its root with the code from before anybody recorded a surplus.
+    assert old.kit.state_root.hex() == "3c051bd9e6dc9f8f314fb5badc8e80b9a20cc1f66e3f5f58b7f269c47008b1d1"
+
+
 def test_the_face_beyond_the_debt_is_owed_to_the_borrower_and_paid_back_exactly(desk: Supervised) -> None:
     # A fifth of a year at 10 %: 80,000.00 of interest on four million.
     enforced(desk, rate_ppm=100_000)
@@ -55,18 +73,18 @@ def test_the_face_beyond_the_debt_is_owed_to_the_borrower_and_paid_back_exactly(
     assert owed(desk, "supplier-a") == owed(desk, "bank-hk", "financier") == [(surplus, 10 * MILLION, debt, "OWED")]
     for minor in (surplus - 1, surplus + 1):
         wrong = desk.cash("bank-hk", "supplier-a", cny(minor))
-        desk.expect("E_AMOUNT_MISMATCH", "settle-bank", "return_surplus", financing=LOAN, cash=wrong)
+        desk.expect("E_AMOUNT_MISMATCH", "settle-hq", "return_surplus", financing=LOAN, cash=wrong)
     for reason, payer, payee in (
         ("E_WRONG_PAYER", "bank-mo", "supplier-a"),
         ("E_WRONG_PAYEE", "bank-hk", "supplier-b"),
     ):
         wrong = desk.cash(payer, payee, cny(surplus))
-        desk.expect(reason, "settle-bank", "return_surplus", financing=LOAN, cash=wrong)
+        desk.expect(reason, "settle-hq", "return_surplus", financing=LOAN, cash=wrong)
     cash = desk.cash("bank-hk", "supplier-a", cny(surplus))
     desk.expect("E_ROLE", "bank-hk", "return_surplus", financing=LOAN, cash=cash)
-    desk.ok("settle-bank", "return_surplus", financing=LOAN, cash=cash)
+    desk.ok("settle-hq", "return_surplus", financing=LOAN, cash=cash)
     assert owed(desk, "supplier-a") == [(surplus, 10 * MILLION, debt, "RETURNED")]
-    desk.expect("E_NO_SURPLUS", "settle-bank", "return_surplus", financing=LOAN, cash=cash)
+    desk.expect("E_NO_SURPLUS", "settle-hq", "return_surplus", financing=LOAN, cash=cash)
 
 
 @pytest.mark.parametrize("principal", [10 * MILLION - 1, 10 * MILLION])
@@ -92,7 +110,7 @@ def test_a_guarantor_or_a_batch_that_pays_leaves_the_same_surplus(desk: Supervis
     by_batch = desk.copy()
     settle(desk, "bank-mo")
     batch = by_batch.batch("C-1", VOUCHER)
-    by_batch.ok("settle-bank", "clear_batch", **by_batch.clearing(batch))
+    by_batch.ok("settle-hq", "clear_batch", **by_batch.clearing(batch))
     assert (
         owed(desk, "supplier-a") == owed(by_batch, "supplier-a") == [(6 * MILLION, 10 * MILLION, 4 * MILLION, "OWED")]
     )
@@ -104,7 +122,7 @@ def test_what_was_bought_leaves_no_surplus(desk: Supervised) -> None:
     desk.pay("settle_voucher", "core-1", "bank-hk", cny(10 * MILLION), voucher="core-1/V-2")
     assert owed(desk, "supplier-a") == []
     cash = desk.cash("bank-hk", "supplier-a", cny(1))
-    desk.expect("E_NO_SURPLUS", "settle-bank", "return_surplus", financing="supplier-a/F-2", cash=cash)
+    desk.expect("E_NO_SURPLUS", "settle-hq", "return_surplus", financing="supplier-a/F-2", cash=cash)
 
 
 def test_a_bank_that_bought_a_voucher_and_pledged_it_has_the_surplus_and_not_the_seller(desk: Supervised) -> None:
@@ -124,7 +142,7 @@ def test_repaying_and_settling_in_one_block_pays_the_debt_once_in_either_order(d
         one = desk.copy()
         repay = {"financing": LOAN, "cash": one.cash("supplier-a", "bank-hk", cny(4 * MILLION))}
         pay = {"voucher": VOUCHER, "cash": one.cash("core-1", "bank-hk", cny(10 * MILLION))}
-        calls = [one.call("settle-bank", "repay_financing", **repay), one.call("settle-bank", "settle_voucher", **pay)]
+        calls = [one.call("settle-hq", "repay_financing", **repay), one.call("settle-hq", "settle_voucher", **pay)]
         receipts = one.kit.block(*(calls if repays_first else reversed(calls)))
         # Redeemed, the voucher is the borrower's again and the payment to the bank is to the wrong one.
         assert [receipt.reason for receipt in receipts] == [
@@ -140,7 +158,7 @@ def test_returning_a_surplus_twice_in_one_block_pays_it_once(desk: Supervised) -
     calls = []
     for _ in range(2):
         cash = desk.cash("bank-hk", "supplier-a", cny(6 * MILLION))
-        calls.append(desk.call("settle-bank", "return_surplus", financing=LOAN, cash=cash))
+        calls.append(desk.call("settle-hq", "return_surplus", financing=LOAN, cash=cash))
     assert [receipt.reason for receipt in desk.kit.block(*calls)] == ["", "E_NO_SURPLUS"]
 
 

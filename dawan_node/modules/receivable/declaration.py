@@ -357,7 +357,7 @@ ERRORS: Final = {
     "E_LOCKED": "The voucher or invoice is locked.",
     "E_NOT_LOCKED": "There is no live lock of the sender.",
     "E_LOCK_TIME": "A lock ends later than now and at most 72 hours from now.",
-    "E_MATURED": "The due date has passed; the voucher can only be settled.",
+    "E_MATURED": "The due date has passed; what was not paid can only be settled.",
     "E_NOT_DUE": "The due date has not come.",
     "E_CREDIT_LINE": "The guarantor's credit line for this core enterprise does not cover it.",
     "E_LINE_BELOW_USE": "The limit would be less than what is in use.",

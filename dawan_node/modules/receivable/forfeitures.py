@@ -6,7 +6,8 @@ assets bound, for ever. Some days after the day of the buy-back (``terms``) bank
 - what was attested decides the money. The branch paid its price; nothing came back; ``amount`` is owed;
 - the assets that nobody paid yet pass to the branch, which paid for them, and count for what they will bring. A bank
   that does not pay never gets them back, whoever ends it; the purchases they came from are over, as when a bank sells
-  on what it bought;
+  on what it bought. But an asset that its own debtor did not pay when it was due is no payment: while there is one only
+  the branch ends it, if it wants the claim; the bank buys back;
 - what was paid meanwhile was paid to the bank and does not count;
 - the difference stands on the record as owed by one to the other, and an attested payment of exactly it closes all.
 
@@ -31,7 +32,7 @@ from dawan_node.execution.module import (
     key_of,
     replace,
 )
-from dawan_node.modules.receivable.assets import lock_of, put_lock
+from dawan_node.modules.receivable.assets import due_date_of, lock_of, put_lock
 from dawan_node.modules.receivable.cash import Cash, use_cash
 from dawan_node.modules.receivable.checks import (
     existing_financing,
@@ -172,16 +173,24 @@ def _pass_to_branch(ctx: Context, found: Rediscount, financing: Financing) -> in
         if invoice.state == InvoiceState.SETTLED:
             put_lock(ctx, financing, NO_LOCK)
             return 0
+        _require_worth_it(ctx, found, financing)
         require_unfrozen(ctx, invoice.invoice)
         ctx.put(replace(invoice, payee=found.branch, lock=NO_LOCK))
     else:
         voucher = existing_voucher(ctx, financing.asset)
+        _require_worth_it(ctx, found, financing)
         require_voucher_unfrozen(ctx, voucher.voucher)
         ctx.put(replace(voucher, holder=found.branch, discount="", transfers=voucher.transfers + 1, lock=NO_LOCK))
         ctx.emit(VoucherReleased(voucher=voucher.voucher, owner=found.rediscount))
         ctx.emit(VoucherTransferred(voucher=voucher.voucher, from_holder=found.bank, to_holder=found.branch))
     reduce_outstanding(ctx, financing.financing, worth)
     return worth
+
+
+def _require_worth_it(ctx: Context, found: Rediscount, financing: Financing) -> None:
+    """What its debtor did not pay when it was due only the branch takes for its face. Fails with E_MATURED."""
+    taken = ctx.sender.name == found.branch
+    ctx.require(taken or ctx.business_date <= due_date_of(ctx, financing), "E_MATURED")
 
 
 def _worth(ctx: QueryContext, financing_id: str) -> int:

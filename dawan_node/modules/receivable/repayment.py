@@ -50,6 +50,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
+from dawan_node.modules.receivable.rules import strict
 from dawan_node.modules.receivable.supervised import MovablesRegistration
 from dawan_node.modules.receivable.surplus import PROCEEDS, owe_surplus
 from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured, sell
@@ -247,11 +248,12 @@ def register_movables(ctx: Context, args: RegisterMovables) -> None:
 
 def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     """Book money that reached the financier through the asset itself; at zero the financing is over. What a pledge
-    brings beyond its debt is owed back to the borrower; what was bought is the financier's whole."""
+    brings beyond its debt is owed back to the borrower (under the first rules nothing was recorded of it); what was
+    bought is the financier's whole."""
     financing = existing_financing(ctx, financing_id)
     if financing.state not in OPEN_STATES:
         return
-    if financing.kind == FinancingKind.PLEDGE:
+    if financing.kind == FinancingKind.PLEDGE and strict(ctx):
         owe_surplus(ctx, financing, "VOUCHER", minor, financing.outstanding_minor)
     rest = max(financing.outstanding_minor - minor, 0)
     state: FinancingState = financing.state

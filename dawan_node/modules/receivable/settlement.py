@@ -23,7 +23,7 @@ from dawan_node.modules.receivable.entities import (
 from dawan_node.modules.receivable.freezes import require_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceRef
 from dawan_node.modules.receivable.repayment import reduce_outstanding
-from dawan_node.modules.receivable.rules import strict
+from dawan_node.modules.receivable.rules import STRICT, strict
 from dawan_node.modules.receivable.supervised import Rediscount, RediscountState
 from dawan_node.modules.receivable.vouchers import OneVoucher, VoucherRef, release_guarantee
 
@@ -42,8 +42,7 @@ class SettleInvoice(Args):
 def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
     """The settlement bank attests that the issuer, or the guarantor after default, paid the holder the face."""
     voucher = payable_voucher(ctx, args.voucher)
-    defaulted = voucher.state == VoucherState.DEFAULTED
-    by_guarantor = defaulted and voucher.guarantor != "" and args.cash.payer == voucher.guarantor
+    by_guarantor = _is_guarantors_turn(ctx, voucher) and args.cash.payer == voucher.guarantor
     if use_cash(
         ctx,
         args.cash,
@@ -136,6 +135,16 @@ def pay_holder(ctx: Context, voucher: Voucher) -> None:
         if financing:
             reduce_outstanding(ctx, financing, voucher.face.minor)
     ctx.emit(VoucherSettled(voucher=voucher.voucher, payee=voucher.holder, amount=voucher.face))
+
+
+def _is_guarantors_turn(ctx: Context, voucher: Voucher) -> bool:
+    """After default. In version 1 no branch of the central bank says that there is one, so of a voucher that a bank
+    forfeited to it the guarantor may pay from the day on which another holder could have said it."""
+    if voucher.guarantor == "" or voucher.state == VoucherState.DEFAULTED:
+        return voucher.guarantor != ""
+    holder = ctx.identity(voucher.holder)
+    mute = ctx.version < STRICT and holder is not None and not [role for role in holder.roles if role in HOLDERS]
+    return mute and ctx.business_date > voucher.due_date
 
 
 def _require_third_witness(ctx: Context, lock: Lock, payee: str) -> None:

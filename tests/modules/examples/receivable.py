@@ -164,7 +164,7 @@ def _tax_filings(desk: Supervised) -> None:
 
 
 def _enforced_pledges(desk: Supervised) -> None:
-    """Loans that were not repaid: what the vouchers bring beyond the debt goes back to who pledged them."""
+    """Loans that were not repaid. What a voucher brings beyond the debt the rules of version 2 return."""
     vouchers = [desk.voucher(f"V-5{number}", minor=MILLION, due_date=desk.day(10)) for number in (1, 2)]
     loans = []
     for number, voucher in enumerate(vouchers):
@@ -175,7 +175,6 @@ def _enforced_pledges(desk: Supervised) -> None:
     for loan in loans:
         desk.ok("bank-hk", "claim_recourse", financing=loan)
     desk.pay("settle_voucher", "core-1", "bank-hk", cny(MILLION), voucher=vouchers[0])
-    desk.pay("return_surplus", "bank-hk", "supplier-a", cny(MILLION // 2), financing=loans[0])
     desk.ok("settle-bank", "clear_batch", **desk.clearing(desk.batch("C-5", vouchers[1])))
 
 

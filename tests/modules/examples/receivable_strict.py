@@ -13,6 +13,7 @@ def story() -> Notebook:
     notebook = Notebook(desk.kit)
     _announcements(desk)
     _forfeitures(desk)
+    _surplus(desk)
     return notebook
 
 
@@ -64,3 +65,15 @@ def _forfeitures(desk: Strict) -> None:
     desk.kit.pass_time(days=32)
     desk.ok("bank-hk", "declare_overdue", financing=late)
     desk.ok("pboc-gz", "end_rediscount", rediscount=rediscount)
+
+
+def _surplus(desk: Strict) -> None:
+    """What the voucher of a loan that was not repaid brings beyond the debt goes back to who pledged it."""
+    voucher = desk.voucher("V-6", minor=MILLION, due_date=desk.day(10))
+    loan = desk.apply("P-6", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
+    desk.ok("bank-hk", "reserve_financing", financing=loan)
+    desk.fund(loan)
+    desk.kit.pass_time(days=11)
+    desk.ok("bank-hk", "claim_recourse", financing=loan)
+    desk.ok("settle-hq", "settle_voucher", **desk.payment(voucher))
+    desk.pay("return_surplus", "bank-hk", "supplier-a", cny(MILLION // 2), financing=loan)
