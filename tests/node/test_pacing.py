@@ -78,7 +78,7 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
 
 def test_a_slow_channel_has_three_small_blocks_in_flight_and_a_fast_one_a_quarter_of_a_second() -> None:
     assert Pacing().in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
-    assert Pacing().in_flight_max(20_000, 4) == 20_000 * IN_FLIGHT_MS // 1_000
+    assert Pacing().in_flight_max(21_000, 4) == 21_000 * IN_FLIGHT_MS // 1_000
 
 
 def test_where_links_are_long_more_is_in_flight_so_that_the_channel_does_not_wait_for_them() -> None:
