@@ -102,4 +102,4 @@ def test_announcements_related_parties_a_forfeiture_and_a_freeze_leave_this_root
     until_ms = desk.kit.time_ms + 86_400_000
     assert desk.kit.run("judge", "freeze_asset", freeze | {"until_ms": until_ms}, module="kernel").code == 0
     desk.expect("E_ASSET_FROZEN", "settle-hq", "settle_voucher", **desk.payment("core-1/V-2"))
-    assert desk.kit.state_root.hex() == "d049b790438fec1100158daf85bdb83e63e5e32c53d18d2b4e615f367ffe7117"
+    assert desk.kit.state_root.hex() == "bab269cbd9b2d624d127d0b15cc430f31d076cc98e12482221397091609eed06"
