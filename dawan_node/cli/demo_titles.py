@@ -34,6 +34,8 @@ BUYER: Final = "gz-core"
 BANK: Final = "hk-bank"
 LINER: Final = "hk-carrier"
 SETTLEMENT_BANK: Final = "gz-settlement"
+#: Attests what the buyer paid, because a bank of the payer's own organisation would only announce it.
+OTHER_SETTLEMENT_BANK: Final = "hk-settlement"
 #: Anybody's key does; this one has no part in the business.
 RELAY: Final = "mo-terminal"
 CARRIER: Final = "SMDG-HMM"
@@ -102,7 +104,7 @@ class TitleStory:
         target = Target(self.client, LOGISTICS if source == TRADE else TRADE)
         journal = stack.enter_context(journal_of(target, self.keys[key], f"relay from {source}", folder, None))
         sending = JournaledSending(target, self.keys[key], journal, Patience(30))
-        return Carrier(Source(self.client, source), target, sending, lambda carried: None, settles=source == TRADE)
+        return Carrier(Source(self.client, source), target, sending, lambda carried: None)
 
     def unused_number(self) -> int:
         """The first number nobody used: the story can be told again on the same network."""
@@ -178,14 +180,15 @@ class TitleStory:
 
     def fund(self, number: int, financing: str) -> None:
         """The bank takes it, and pays."""
-        self.send(TRADE, BANK, "receivable", "reserve_financing", {"financing": financing})
+        # Seller and buyer are of one organisation here, which the bank has to accept.
+        self.send(TRADE, BANK, "receivable", "reserve_financing", {"financing": financing, "related": True})
         cash = self._cash(f"FUND TALE-{number}", BANK, SELLER, PRINCIPAL)
         self.send(TRADE, SETTLEMENT_BANK, "receivable", "fund_financing", {"financing": financing, "cash": cash})
 
     def repay(self, number: int, invoice: str) -> None:
         """The buyer pays the bank what it owes."""
         cash = self._cash(f"PAY TALE-{number}", BUYER, BANK, FACE)
-        self.send(TRADE, SETTLEMENT_BANK, "receivable", "settle_invoice", {"invoice": invoice, "cash": cash})
+        self.send(TRADE, OTHER_SETTLEMENT_BANK, "receivable", "settle_invoice", {"invoice": invoice, "cash": cash})
 
     def refuse_transfer(self, title: str) -> None:
         """A bound title stays where it is."""

@@ -31,6 +31,8 @@ SECOND_TIER: Final = "gz-supplier-2"
 FIRST_BANK: Final = "hk-bank"
 SECOND_BANK: Final = "mo-bank"
 SETTLEMENT_BANK: Final = "gz-settlement"
+#: Attests what the core enterprise paid, because a bank of the payer's own organisation would only announce it.
+OTHER_SETTLEMENT_BANK: Final = "hk-settlement"
 CAST: Final = (
     SUPPLIER.identity,
     BUYER.identity,
@@ -39,6 +41,7 @@ CAST: Final = (
     FIRST_BANK,
     SECOND_BANK,
     SETTLEMENT_BANK,
+    OTHER_SETTLEMENT_BANK,
 )
 BIC: Final = "ICBKCNBJGDG"
 
@@ -179,8 +182,8 @@ class _Story:
         }
         step = await self._send(SECOND_TIER, "apply_voucher_financing", application)
         self._tell(f"{SECOND_TIER} offers {part} to {FIRST_BANK} for {_text(PRICE)}", step)
-        step = await self._send(FIRST_BANK, "reserve_financing", {"financing": financing})
-        self._tell(f"{FIRST_BANK} reserves it: locked, and the fingerprint is taken", step)
+        step = await self._send(FIRST_BANK, "reserve_financing", {"financing": financing, "related": True})
+        self._tell(f"{FIRST_BANK} reserves it, though issuer and supplier are of one organisation: locked", step)
         cash = self._cash(f"FUND-{number:03d}", FIRST_BANK, SECOND_TIER, PRICE)
         step = await self._send(SETTLEMENT_BANK, "fund_financing", {"financing": financing, "cash": cash})
         self._tell(f"{SETTLEMENT_BANK} attests the payment; {FIRST_BANK} now holds {part}", step)
@@ -216,16 +219,16 @@ class _Story:
         number = voucher.rpartition("-")[2]
         old_holder = self._cash(f"PAY-{number}-0", CORE.identity, SECOND_TIER, SECOND_PART)
         settle = {"voucher": f"{voucher}.2", "cash": old_holder}
-        step = await self._send(SETTLEMENT_BANK, "settle_voucher", settle, expected="E_WRONG_PAYEE")
+        step = await self._send(OTHER_SETTLEMENT_BANK, "settle_voucher", settle, expected="E_WRONG_PAYEE")
         self._tell(f"A payment to the former holder {SECOND_TIER} does not settle: {step.reason}", step)
         first = self._cash(f"PAY-{number}-1", CORE.identity, SUPPLIER.identity, FIRST_PART)
-        step = await self._send(SETTLEMENT_BANK, "settle_voucher", {"voucher": f"{voucher}.1", "cash": first})
+        step = await self._send(OTHER_SETTLEMENT_BANK, "settle_voucher", {"voucher": f"{voucher}.1", "cash": first})
         self._tell(f"{CORE.identity} paid {SUPPLIER.identity} {_text(FIRST_PART)}", step)
         again = {"voucher": f"{voucher}.2", "cash": first}
-        step = await self._send(SETTLEMENT_BANK, "settle_voucher", again, expected="E_CASHREF_USED")
+        step = await self._send(OTHER_SETTLEMENT_BANK, "settle_voucher", again, expected="E_CASHREF_USED")
         self._tell(f"The same payment cannot settle a second time: {step.reason}", step)
         second = self._cash(f"PAY-{number}-2", CORE.identity, FIRST_BANK, SECOND_PART)
-        step = await self._send(SETTLEMENT_BANK, "settle_voucher", {"voucher": f"{voucher}.2", "cash": second})
+        step = await self._send(OTHER_SETTLEMENT_BANK, "settle_voucher", {"voucher": f"{voucher}.2", "cash": second})
         self._tell(f"{CORE.identity} paid {FIRST_BANK} {_text(SECOND_PART)}", step)
 
     async def agree(self, voucher: str) -> None:

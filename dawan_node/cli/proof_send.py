@@ -113,7 +113,7 @@ def send(
             raise sending.no_answer()
         errand = Errand(f"{module}.{command}", module, command, {})
         if not same:
-            carrier = Carrier(carrier_source, target, sending, _mention, settles=False)
+            carrier = Carrier(carrier_source, target, sending, _mention)
             try:
                 proofs = {text: _proof(carrier, record, at, absent) for text, record in wanted.items()}
             except ChainRefused as error:

@@ -15,8 +15,10 @@ from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.import_delivery import Answer, Patience, deliver
 from dawan_node.cli.import_journal import Journal
 from dawan_node.relay.errands import Errand, Outcome
+from dawan_node.relay.refusals import understood
 from dawan_node.relay.source import head_of
 from dawan_node.rpc.client import Client, TransactionKey, build_body, sign_transaction
+from dawan_node.rpc.values import from_int
 
 if TYPE_CHECKING:
     from dawan_node.relay.target import Target
@@ -93,18 +95,22 @@ class JournaledSending:
         )
 
     def _hand_in(self, number: int, envelopes: Sequence[bytes]) -> list[Outcome]:
-        answers = deliver(self._client, self._channel, envelopes, self._patience)
+        # An answer that is none leaves everything in the journal: what it is about may be on chain.
+        with understood("tx_submitMany"):
+            answers = deliver(self._client, self._channel, envelopes, self._patience)
+            outcomes = [_outcome(answer) for answer in answers]
         left = [envelope for envelope, answer in zip(envelopes, answers, strict=True) if not answer.known]
         self._journal.set_open(number, left)
-        return [_outcome(answer) for answer in answers]
+        return outcomes
 
 
 def _outcome(answer: Answer) -> Outcome:
+    """Raises ValueError and TypeError for what a node of this version does not answer."""
     return Outcome(
         str(answer.shown.get("tx_id", "")),
         answer.known,
-        answer.code,
-        answer.reason,
-        answer.message,
-        int(answer.shown.get("height", 0)),
+        from_int(answer.code, "code"),
+        str(answer.reason),
+        str(answer.message),
+        from_int(answer.shown.get("height", 0), "height", 0),
     )

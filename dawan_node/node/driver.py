@@ -303,10 +303,11 @@ class Driver:
         waiting_bytes = self._pool.size_bytes - sum(block.bytes for block in branch)
         if waiting <= 0:
             return False
-        in_flight_max = self._pacing.in_flight_max(self._window.per_s(self._clock.monotonic_ms()))
+        per_s, window = self._window.per_s(self._clock.monotonic_ms()), self._rules.window
+        in_flight_max = self._pacing.in_flight_max(per_s, window)
         if branch and sum(block.count for block in branch) + BATCH_TXS_MIN > in_flight_max:
             return False  # the next block that is stored makes room
-        enough = min(self._rules.block_txs_max, in_flight_max // 2)
+        enough = min(self._rules.block_txs_max, self._pacing.block_txs(per_s, window))
         is_full = waiting >= enough or waiting_bytes >= self._batch_bytes
         ready_at_ms = self._pacing.ready_at_ms(in_flight=bool(branch))
         if not is_full and self._clock.monotonic_ms() < ready_at_ms:

@@ -23,15 +23,16 @@ Told = Mapping[str, tuple[tuple[str, str, str], ...]]
 
 def refusals_of(module: Module) -> Told:
     """Of every command. Raises DeclarationError when the code cannot be read, ConfigError when it is not there."""
-    return _told(module, exports=False)
+    return _told(module, False)
 
 
 def export_refusals_of(module: Module) -> Told:
     """Of every function that other modules call."""
-    return _told(module, exports=True)
+    return _told(module, True)
 
 
-def _told(module: Module, *, exports: bool) -> Told:
+@cache
+def _told(module: Module, exports: bool) -> Told:
     modules = _reach(module)
     foreign = tuple(sorted(name for name in modules if name not in BUILTIN))
     source = _source(foreign)

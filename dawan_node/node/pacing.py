@@ -33,6 +33,16 @@ TIMED_MAX: Final = 32
 IN_FLIGHT_MS: Final = 250
 
 
+def blocks_in_flight(window: int) -> int:
+    """Blocks that what may be in flight is divided into, for a window of so many heights.
+
+    Two at least, so that one is executed while the next is agreed on. And half of the window: a primary that keeps less
+    than a quarter of it in use while work waits is replaced (``consensus.pace``), and what the others have in flight,
+    from accepting to deciding, is less than what is in flight here, from proposing to storing.
+    """
+    return max(2, window // 2)
+
+
 class Pacing:
     """How long this node's proposals take, and when the next one leaves."""
 
@@ -51,10 +61,16 @@ class Pacing:
         """From when on a batch that is not full may leave."""
         return self._last_ms + (self.delay_ms if in_flight else IDLE_BATCH_DELAY_MS)
 
-    def in_flight_max(self, per_s: int) -> int:
-        """How many transactions may be in flight where the channel commits ``per_s`` a second: two blocks at least, so
-        that one is executed while the next is agreed on."""
-        return max(2 * BATCH_TXS_MIN, per_s * (IN_FLIGHT_MS + self._alone_ms) // 1_000)
+    def block_txs(self, per_s: int, window: int) -> int:
+        """With how many transactions a block ends where the channel commits ``per_s`` a second: all that may be in
+        flight, in equal parts. With a window of one nothing else is agreed on meanwhile, so one block has all of it."""
+        # Behind others a block takes at least as long as alone; an outage while one was alone must not count for ever.
+        alone_ms = min(self._alone_ms, self._took_ms)
+        return max(BATCH_TXS_MIN, per_s * (IN_FLIGHT_MS + alone_ms) // 1_000 // min(window, blocks_in_flight(window)))
+
+    def in_flight_max(self, per_s: int, window: int) -> int:
+        """How many transactions may be in flight."""
+        return blocks_in_flight(window) * self.block_txs(per_s, window)
 
     def proposed(self, block_hash: bytes, in_flight: bool, now_ms: int) -> None:
         """A batch left; ``in_flight`` as in ``ready_at_ms``."""

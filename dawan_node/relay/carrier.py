@@ -61,13 +61,8 @@ class Carried:
 class Carrier:
     """Carries what ``source`` proves to ``target``, by transactions of ``sending``."""
 
-    def __init__(
-        self, source: Source, target: Target, sending: Sending, say: Callable[[Carried], None], *, settles: bool = True
-    ) -> None:
-        """``say`` hears of every transaction. Raises RelayRefused: E_NO_MODULE when titles are to be settled on a
-        channel without them (``settles`` False: they are not), E_OTHER_CHAIN for a channel and itself."""
-        if settles:
-            target.require_module(TITLE)
+    def __init__(self, source: Source, target: Target, sending: Sending, say: Callable[[Carried], None]) -> None:
+        """``say`` hears of every transaction. Raises RelayRefused: E_OTHER_CHAIN for a channel and itself."""
         if source.chain_id == target.chain_id:
             why = f"{source.channel} and {target.channel} are one channel"
             raise RelayRefused(Reason.OTHER_CHAIN, why, "Name two: on one channel nothing needs a proof.")
@@ -159,9 +154,10 @@ class Carrier:
     def settle(self, name: str, at: int | str = "latest") -> Carried | str:
         """Bring to one reservation what became of it; its state when it has nothing to learn any more.
 
-        Raises RelayRefused: E_NO_RECORD, E_OTHER_CHAIN, E_NOTHING_YET, E_RECORD_OLD, and what ``prove`` does;
-        ChainRefused.
+        Raises RelayRefused: E_NO_MODULE, E_NO_RECORD, E_OTHER_CHAIN, E_NOTHING_YET, E_RECORD_OLD, and what ``prove``
+        does; ChainRefused.
         """
+        self.target.require_module(TITLE)
         found = self.target.reservation(name)
         if found is None:
             why = f"{self.target.channel} has no reservation {name} of a title"

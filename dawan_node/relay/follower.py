@@ -15,7 +15,7 @@ from typing import Final
 from dawan_node.relay.carrier import Carrier, ChainRefused
 from dawan_node.relay.errands import Errand
 from dawan_node.relay.refusals import Reason, RelayRefused
-from dawan_node.relay.target import KnownSource, Reservation
+from dawan_node.relay.target import TITLE, KnownSource, Reservation
 from dawan_node.rpc.client import RpcError, Unreachable
 
 #: Rest after a look, in times of what it took: a tenth of one core at most, and of the nodes' attention.
@@ -116,14 +116,20 @@ class Follower:
                 return
 
     def look(self) -> Look:
-        """One look at every reservation that is not settled; what moves is carried, a page at a time."""
+        """One look at every reservation that is not settled; what moves is carried, a page at a time.
+
+        A target without titles has its client of the source brought into each new epoch, and nothing else to learn.
+        """
         found = Look()
         known = self._carrier.advance()
+        if TITLE not in self._carrier.target.modules:
+            return found
         _, source_ms = self._carrier.source.head()
         term_ms: int | None = None
         cursor: str | None = None
         while True:
-            page, cursor = self._carrier.target.binding(cursor)
+            before = cursor
+            page, cursor = self._carrier.target.binding(before)
             due, unused = self._carrier.due(page, source_ms)
             found.waiting += len(due) + len(unused)
             terms = [each.commit_by_ms for each in unused]
@@ -131,6 +137,9 @@ class Follower:
             self._settle(due, known, found)
             if cursor is None or found.unknown:
                 break
+            if cursor == before:
+                why = f"{self._carrier.target.channel} gives the same page of reservations again and again"
+                raise RelayRefused(Reason.BAD_ANSWER, why, "Ask another node.")
         self._term_ms = term_ms
         return found
 

@@ -12,7 +12,7 @@ import pytest
 
 from dawan_node.cli import demo_trade
 from dawan_node.cli.demo_trade import CAST, DemoFailed, DemoReport, run_demo
-from dawan_node.modules.receivable import module
+from dawan_node.modules.receivable import versions
 from dawan_node.node.consortium import load_document
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import values
@@ -28,6 +28,7 @@ ROLES = {
     "hk-bank": ("hk", ["bank"]),
     "mo-bank": ("mo", ["bank"]),
     "gz-settlement": ("gz", ["settlement_bank"]),
+    "hk-settlement": ("hk", ["settlement_bank"]),
 }
 
 
@@ -38,8 +39,8 @@ TOLD = ("issue_voucher", "split_voucher", "fund_financing", "reserve_financing",
 class KitClient:
     """The part of the client that the demo uses, over a module kit whose clock is the machine's."""
 
-    def __init__(self) -> None:
-        self.kit = ModuleKit([module], ROLES, created_ms=time.time_ns() // 1_000_000 - 1_000)
+    def __init__(self, version: int = 2) -> None:
+        self.kit = ModuleKit([versions[version]], ROLES, created_ms=time.time_ns() // 1_000_000 - 1_000)
         self.document = self.kit.executor.describe("receivable")
         self.break_reason = ""
 
@@ -78,8 +79,9 @@ def tell(client: Any, folder: Path | None = None) -> tuple[DemoReport, list[str]
     return report, lines
 
 
-def test_the_story_ends_with_three_refusals_and_sums_that_agree() -> None:
-    report, lines = tell(KitClient())
+@pytest.mark.parametrize("version", sorted(versions))
+def test_the_story_ends_with_three_refusals_and_sums_that_agree(version: int) -> None:
+    report, lines = tell(KitClient(version))
     assert report.refusals == 3
     assert report.issued_minor == report.redeemed_minor == 1_000_000_000
     assert [step.reason for step in report.steps if step.command == "reserve_financing"] == ["", *["E_DUP_FINANCE"] * 3]

@@ -303,7 +303,7 @@ BAD_FOLDERS: list[tuple[str, Damage, str]] = [
         assemble_changed('roles = ["bank"]', 'roles = ["bank", "factor"]'),
         "[[identity]] gz-bank: roles is ('bank', 'factor'), agreed was ('bank',)",
     ),
-    ("changed modules", assemble_changed('"receivable@1"', '"receivable@2"'), "[[channel]] trade: modules is"),
+    ("changed modules", assemble_changed('"receivable@2"', '"receivable@1"'), "[[channel]] trade: modules is"),
     (
         "another network's name",
         assemble_changed('"dawan-devnet"', '"dawan-other"'),

@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 from network_kit import Network, running, until
 
-from dawan_node.cli.demo_titles import BANK, CARRIER, RELAY, SELLER, SHIPPER, TitleStory
+from dawan_node.cli.demo_titles import BANK, RELAY, SELLER, SHIPPER, TitleStory
 from dawan_node.cli.devnet_channels import LOGISTICS, TRADE, introduce
 from dawan_node.cli.main import cli
 from dawan_node.crypto.keystore import DEVNET, create_signing_key
@@ -309,4 +309,3 @@ def test_killed_at_any_moment_it_ends_the_same(bridge: Bridge, tmp_path: Path) -
     assert {bridge.story.reservation_state(name) for name in names} == {"CONFIRMED"}
     settled = bridge.settlements()
     assert {name: sum(settled[key] for key in settled if key[0] == name) for name in names} == dict.fromkeys(names, 1)
-    assert CARRIER

@@ -33,7 +33,7 @@ from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.testing.channel_proofs import Prover
-from dawan_node.testing.module_kit import DAY_MS, ModuleKit
+from dawan_node.testing.module_kit import DAY_MS, ModuleKit, private_key_of, seat_args
 from dawan_node.testing.trade import Trade
 from tests.modules.lc_kit import Desk
 from tests.modules.refdata_kit import Reference
@@ -50,6 +50,7 @@ TRADERS: Final = {
     "bank-hk": ("hk", ["bank"]),
     "bank-mo": ("mo", ["bank"]),
     "settle-bank": ("hq", ["settlement_bank"]),
+    "settle-hk": ("hk", ["settlement_bank"]),
     "customs-gz": ("hq", ["customs"]),
     "judge": ("hq", ["court"]),
     "relay": ("mo", ["forwarder"]),
@@ -186,6 +187,18 @@ class Place:
         """Who has the title locked now; empty for nobody."""
         found = self.kit.get(Lock, key_of("title", title))
         return found.owner if found is not None and self.kit.time_ms < found.until_ms else ""
+
+
+def rekey(place: Place, seed: str = "new") -> None:
+    """Another key for a validator of a channel: its epoch ends."""
+    kit, key = place.kit, private_key_of(f"gz1 {seed}")
+    for person, command, args in (
+        ("gz-admin", "propose_validator_key", seat_args(kit.genesis, f"key-{seed}", "gz1", key)),
+        *((f"{org}-admin", "vote", {"proposal": f"key-{seed}", "approve": True}) for org in ("gz", "hk", "mo")),
+        ("gz-admin", "enact", {"proposal": f"key-{seed}"}),
+    ):
+        assert kit.run(person, command, args, module="governance").code == 0
+    place.prover.add_key(key)
 
 
 class Channels:

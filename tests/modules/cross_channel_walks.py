@@ -15,7 +15,7 @@ import msgspec
 from dawan_node.execution.module import key_of
 from dawan_node.modules.lc.entities import DRAWN_STATES, BoundTitle, Reimbursement, ReimbursementState
 from dawan_node.modules.light_client import Commitment, Reservation, lock_owner
-from dawan_node.modules.receivable.entities import Financing
+from dawan_node.modules.receivable.entities import Financing, Surplus
 from dawan_node.testing.module_kit import DAY_MS
 from tests.modules.channels_kit import HOUR_MS, Channels, Place, seats
 from tests.modules.walk_shards import Lengths, Walks
@@ -261,6 +261,17 @@ class World:
             "FUNDED": ("settle_invoice", "claim_recourse", "take_title"),
             "RECOURSE": ("take_title", "settle_invoice"),
         }.get("" if found is None else found.state, ("take_title", "reject_financing"))
+        security = self.two.security(name)
+        if security == "TAKEN" and self.random.random() < 0.4:
+            goods = self.two.factoring.cash("core-1", "bank-hk", ["CNY", self.random.choice((1, 10**8, 2 * 10**9))])
+            self.run(self.two.trade, "settle-bank", "receivable", "account_title", financing=name, cash=goods)
+            return
+        owed = self.two.trade.kit.get(Surplus, key_of(name, "TITLE"))
+        if owed is not None and self.random.random() < 0.5:
+            back = self.two.factoring.cash("bank-hk", "seller-a", ["CNY", owed.amount.minor])
+            args = {"financing": name, "cash": back, "source": "TITLE"}
+            self.run(self.two.trade, "settle-bank", "receivable", "return_surplus", **args)
+            return
         command = self.random.choice(sensible)
         invoice = self.two.factoring.get_invoice(self.invoices[name])
         total = invoice.total.minor

@@ -150,6 +150,7 @@ class World:
                 lambda: self.pay("pay_presentation", found.presentation, found.bank, found.presenter),
                 lambda: (found.bank, "lc", "claim_reimbursement", one | against),
                 lambda: ("bank-cn", "lc", "release_documents", one),
+                lambda: (found.bank, "lc", "sell_documents", one | {"to": self.random.choice(HOLDERS)}),
             ]
         return [lambda: (found.presenter, "lc", "return_documents", one)]
 

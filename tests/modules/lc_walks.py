@@ -186,7 +186,9 @@ class World:
         if found.maturity and c % 4:
             pay = lambda: self.pay("pay_presentation", found.presentation, found.bank, found.presenter, found, b)  # noqa: E731
             claim = lambda: (found.bank, "claim_reimbursement", one)  # noqa: E731
-            return [pay, claim, lambda: ("bank-cn", "release_documents", one)]
+            sell = lambda: (found.bank, "sell_documents", one | {"to": SELLERS[b % 3]})  # noqa: E731
+            release = lambda: ("bank-cn", "release_documents", one)  # noqa: E731
+            return [pay, claim, release, sell if b % 4 == 0 else claim]
         if found.state == PresentationState.REFUSED and c % 4:
             waive = lambda: (("buyer-a", "bank-cn")[b % 2], "waive_discrepancies", one)  # noqa: E731
             return [waive, waive, lambda: (found.bank, "return_documents", one)]

@@ -141,7 +141,8 @@ def double_pledge(tag: str) -> Race:
 
     def reserve(bank: str) -> Call:
         number = f"{bank}-{tag}".upper()
-        return Call(bank, "receivable", "reserve_financing", {"financing": f"gz-supplier/{number}"})
+        # Buyer and seller are of one organisation, which a bank has to accept.
+        return Call(bank, "receivable", "reserve_financing", {"financing": f"gz-supplier/{number}", "related": True})
 
     applications = (apply("hk-bank"), apply("mo-bank"))
     return Race(
@@ -173,7 +174,7 @@ def one_payment_for_two_invoices(tag: str) -> Race:
     confirm = [Call("gz-buyer", "receivable", "confirm_invoice", {"invoice": each}) for each in (one, two)]
     paid = cash(f"PAY {tag}", "gz-buyer", "gz-supplier", ["CNY", 7_000])
     settle = [
-        Call("gz-settlement", "receivable", "settle_invoice", {"invoice": each, "cash": paid}) for each in (one, two)
+        Call("hk-settlement", "receivable", "settle_invoice", {"invoice": each, "cash": paid}) for each in (one, two)
     ]
     return Race(
         "one payment for two invoices",

@@ -62,6 +62,10 @@ class Strict(Supervised):
         cash = self.cash(found.issuer, found.holder, cny(found.face.minor), reference)
         return {"voucher": voucher, "cash": cash}
 
+    def face(self, voucher: str) -> int:
+        """In fen."""
+        return self.get_voucher(voucher).face.minor
+
     def announced(self, voucher: str, reference: str = "PAY 1") -> str:
         """The payer's own bank says that the voucher was paid; the announcement."""
         self.ok("settle-bank", "settle_voucher", **self.payment(voucher, reference))

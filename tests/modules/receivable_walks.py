@@ -54,7 +54,10 @@ def beginning(version: int) -> Supervised:
     sold = [_sold(desk, f"A-{number}", voucher, THOUSAND) for number, voucher in enumerate(forgotten)]
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
+    owed = _to_announce(desk)
     desk.kit.pass_time(days=33)
+    if isinstance(desk, Strict):
+        _announced(desk, *owed)
     paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
     desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     similar = ""
@@ -90,13 +93,16 @@ def beginning(version: int) -> Supervised:
     desk.filed("T-S", 3 * moves.LOAN, accepted=False)
     desk.batch("C-S", "core-1/S-0")
     desk.apply("F-Z", "core-1/S-0", "supplier-a", "bank-hk", 90 * THOUSAND)
-    # Enforced on its due date and paid: what it brought beyond the loan is still owed back.
-    enforced = desk.voucher("E", minor=100 * THOUSAND, due_date=desk.day(0))
-    loan = desk.apply("A-E", enforced, "supplier-a", "bank-mo", THOUSAND, kind="PLEDGE", maturity=desk.day(0))
-    desk.ok("bank-mo", "reserve_financing", financing=loan)
-    desk.fund(loan)
-    desk.ok("bank-mo", "claim_recourse", financing=loan)
-    desk.pay("settle_voucher", "core-1", "bank-mo", cny(100 * THOUSAND), voucher=enforced)
+    # Two enforced on their due date, one of them paid: what it brought beyond the loan is still owed back.
+    for name in ("E", "E-1"):
+        enforced = desk.voucher(name, minor=100 * THOUSAND, due_date=desk.day(0))
+        more: dict[str, Any] = {"kind": "PLEDGE", "maturity": desk.day(0)}
+        loan = desk.apply(f"A-{name}", enforced, "supplier-a", "bank-mo", THOUSAND, **more)
+        desk.ok("bank-mo", "reserve_financing", financing=loan)
+        desk.fund(loan)
+        desk.ok("bank-mo", "claim_recourse", financing=loan)
+    paid = desk.cash("core-1", "bank-mo", cny(100 * THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher="core-1/E", cash=paid)
     if version > 1:
         until_ms = desk.kit.time_ms + 360 * 24 * 3_600_000
         for number in range(2):
@@ -105,6 +111,30 @@ def beginning(version: int) -> Supervised:
             assert desk.kit.run("judge", "freeze_asset", args, module="kernel").code == 0
     desk.kit.check_what_changes()
     return desk
+
+
+def _to_announce(desk: Supervised) -> tuple[str, str, str]:
+    """A voucher that is offered on when it falls due, an invoice of which one half is a voucher, one that was sold."""
+    offered = desk.voucher("N-1", minor=THOUSAND, due_date=desk.day(2))
+    desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
+    halved = desk.invoice("INV-N-2", minor=2 * THOUSAND)
+    desk.voucher("N-2", halved, minor=THOUSAND, due_date=desk.day(2))
+    sold = desk.invoice("INV-N-3", seller="supplier-b", due_date=desk.day(2))
+    sale = desk.apply_invoice("F-N", sold, "bank-mo", recourse=True)
+    desk.ok("bank-mo", "reserve_financing", financing=sale, related=True)
+    return offered, halved, desk.fund(sale)
+
+
+def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:
+    """Payments that only the payer's own bank speaks of: the payee confirms each of them, or does not."""
+    desk.ok("settle-bank", "settle_voucher", **desk.payment(offered))
+    desk.ok("settle-mo", "settle_voucher", **desk.payment("core-1/N-2"))
+    rest = desk.cash("core-1", "supplier-a", cny(THOUSAND))
+    desk.ok("settle-bank", "settle_invoice", invoice=halved, cash=rest)
+    desk.ok("bank-mo", "claim_recourse", financing=sale)
+    found = desk.financing(sale)
+    cash = desk.cash(found.borrower, "bank-mo", ["CNY", found.outstanding_minor])
+    desk.ok("settle-bank", "repay_financing", financing=sale, cash=cash)
 
 
 def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
@@ -166,7 +196,7 @@ class World:
         financings: list[Financing] = self.entities(Financing)
         makers: list[Maker] = [self.record]
         subject = what % 26
-        if subject == 25:
+        if subject == 25 or (subject in (15, 24) and c % 2 and self.entities(Announcement)):
             makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
         elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))
@@ -263,6 +293,8 @@ class World:
         if voucher.offered_to and c % 4:
             accept = lambda: (voucher.offered_to, "accept_voucher", one | {"related": b % 2 == 0})  # noqa: E731
             return [accept, accept, lambda: (voucher.offered_to, "decline_voucher", one)]
+        if voucher.pledge and voucher.state == VoucherState.ACTIVE and c % 4:
+            return [lambda: self.settle_voucher(voucher, b)]
         if voucher.lock.owner == "bank-mo" and c % 2:
             return [lambda: ("bank-mo", "release_voucher", one)]
         return [

@@ -150,11 +150,46 @@ def test_while_anybody_who_paid_waits_the_bill_is_taken_whoever_holds_the_title(
     one.present(credit, title=title)
 
 
-def test_a_bank_that_sold_what_nobody_reimbursed_frees_no_bill(one: Channels) -> None:
+def test_a_bank_that_nobody_reimburses_sells_documents_and_titles_and_claims_no_more(one: Channels) -> None:
     title, presentation = honoured(one)
     one.desk.pay(presentation)
-    endorse(one, title, "bank-hk", "buyer-a", "seller-b")
-    expect_double(one, "E_DUP_FINANCE", second_credit(one), title)
+    sell = {"presentation": presentation, "to": "seller-b"}
+    one.desk.expect("E_TITLE_KEPT_BACK", "bank-hk", "sell_documents", **sell)
+    endorse(one, title, "bank-hk", "seller-b")
+    credit = second_credit(one)
+    expect_double(one, "E_DUP_FINANCE", credit, title)
+    for reason, person, to in (
+        ("E_NOT_PARTY", "bank-cn", "seller-b"),
+        ("E_SELF_DEALING", "bank-hk", "bank-hk"),
+        ("E_UNKNOWN_PARTY", "bank-hk", "nobody"),
+    ):
+        one.desk.expect(reason, person, "sell_documents", presentation=presentation, to=to)
+    one.desk.ok("bank-hk", "sell_documents", **sell)
+    one.desk.expect("E_STATE", "bank-hk", "sell_documents", **sell)
+    one.desk.expect("E_STATE", "bank-hk", "claim_reimbursement", presentation=presentation)
+    one.present(credit, title=title)
+
+
+def test_what_is_claimed_for_is_not_sold_until_the_claim_is_withdrawn(one: Channels) -> None:
+    title, presentation = honoured(one)
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    sell = {"presentation": presentation, "to": "buyer-a"}
+    one.desk.expect("E_STATE", "bank-hk", "sell_documents", **sell)
+    one.desk.ok("bank-hk", "withdraw_reimbursement", presentation=presentation)
+    one.sea.ok("bank-hk", "surrender_title", title=title, purpose="AMENDMENT")
+    one.desk.expect("E_TITLE_KEPT_BACK", "bank-hk", "sell_documents", **sell)
+    one.sea.ok("liner", "reject_surrender", title=title, why="?")
+    endorse(one, title, "bank-hk", "buyer-a")
+    one.desk.ok("bank-hk", "sell_documents", **sell)
+
+
+def test_selling_and_claiming_in_one_block_is_one_of_them_in_either_order() -> None:
+    desk = Desk()
+    presentation = desk.honoured(desk.credit())
+    sell = desk.call("bank-hk", "sell_documents", presentation=presentation, to="buyer-a")
+    claim = desk.call("bank-hk", "claim_reimbursement", presentation=presentation)
+    for order in ((sell, claim), (claim, sell)):
+        assert desk.copy().race(*order) == ["", "E_STATE"]
 
 
 def test_a_bill_that_was_named_and_not_bound_stays_taken_for_ever() -> None:

@@ -171,6 +171,18 @@ def test_an_issuing_bank_that_refused_keeps_no_claim_by_a_title_it_was_handed_be
     assert one.holder(title) == "bank-cn"
 
 
+def test_a_title_that_the_issuing_bank_hands_back_is_the_claimants_to_sell_and_to_claim_with(one: Channels) -> None:
+    title, presentation = honoured(one)
+    endorse(one, title, "bank-hk", "bank-cn")
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    one.desk.ok("bank-cn", "refuse_reimbursement", presentation=presentation, findings=["unsigned"])
+    endorse(one, title, "bank-cn", "bank-hk")
+    one.desk.ok("bank-hk", "withdraw_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "RETURNED")]
+    one.desk.ok("bank-hk", "claim_reimbursement", presentation=presentation)
+    assert forwarded(one, presentation) == [("", title, "BOUND")]
+
+
 def test_claiming_and_selling_in_one_block_is_one_of_them_in_either_order(one: Channels) -> None:
     title, presentation = honoured(one)
     for claims_first in (True, False):

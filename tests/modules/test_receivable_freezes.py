@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dawan_node.modules.kernel import module as kernel
+from dawan_node.modules.receivable.clearing import LINES_MAX
 from dawan_node.modules.receivable.entities import VoucherState
 from dawan_node.modules.receivable.freezes import freeze_name
 from dawan_node.modules.refdata import module as refdata
@@ -256,6 +257,19 @@ def test_an_identifier_that_the_kernel_cannot_hold_is_frozen_by_its_hash(desk: S
     assert freeze_name("core-1/V-1") == "core-1/V-1"
     assert desk.kit.block(frozen(desk, name))[0].code == 0
     desk.expect("E_ASSET_FROZEN", "supplier-a", "cancel_invoice", invoice=invoice)
+
+
+def test_the_largest_batch_of_parts_asks_the_court_within_the_budget(desk: Strict) -> None:
+    """Three levels down, so each line asks for four names."""
+    whole = desk.due("V-1")
+    for _ in range(2):
+        desk.ok("supplier-a", "split_voucher", voucher=whole, parts=[cny(MILLION), cny(desk.face(whole) - MILLION)])
+        whole += ".2"
+    rest = desk.face(whole) - (LINES_MAX - 1) * 100_000
+    parts = [cny(100_000)] * (LINES_MAX - 1) + [cny(rest)]
+    desk.ok("supplier-a", "split_voucher", voucher=whole, parts=parts)
+    batch = desk.batch("C-1", *[f"{whole}.{number}" for number in range(1, LINES_MAX + 1)])
+    desk.ok("settle-hq", "clear_batch", **desk.clearing(batch))
 
 
 def test_a_channel_without_the_kernel_and_the_first_rules_ask_no_court() -> None:

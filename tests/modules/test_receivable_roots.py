@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 
+from dawan_node.modules.kernel import module as kernel
+from dawan_node.modules.refdata import module as refdata
 from dawan_node.testing.trade import Trade, cny
 from tests.modules.receivable_kit import DECLARATION, MILLION, Supervised
+from tests.modules.receivable_strict import Strict
 
 
 def test_the_first_commands_leave_the_root_they_left_before_others_were_added() -> None:
@@ -83,3 +86,20 @@ def test_rediscount_loan_filing_and_clearing_leave_this_root() -> None:
     desk.buy_back(rediscount)
     desk.ok("settle-bank", "clear_batch", **desk.clearing(batch))
     assert desk.kit.state_root.hex() == "5632f772ec2f60d8a7e3af49778bfe4afdee4ea33481826f6bcf3900e49a5b23"
+
+
+def test_announcements_related_parties_a_forfeiture_and_a_freeze_leave_this_root_under_version_2() -> None:
+    desk = Strict(kernel, refdata, staff={"judge": ("hq", ["court"])})
+    desk.ok("supplier-a", "confirm_receipt", announcement=desk.announced(desk.due("V-1")))
+    desk.announced(desk.due("V-2"), "PAY 2")
+    related = desk.apply("F-1", desk.among_relatives("V-3"), "supplier-b", "bank-hk", 9 * MILLION)
+    desk.ok("bank-hk", "reserve_financing", financing=related, related=True)
+    desk.fund(related)
+    ended = desk.rediscounted("R-1", desk.bought("F-2"), amount=cny(4 * MILLION), days=1)
+    desk.kit.pass_time(days=32)
+    desk.ok("bank-hk", "end_rediscount", rediscount=ended)
+    freeze = {"module": "receivable", "asset": "core-1/V-2", "order": "O-1", "reason": "?"}
+    until_ms = desk.kit.time_ms + 86_400_000
+    assert desk.kit.run("judge", "freeze_asset", freeze | {"until_ms": until_ms}, module="kernel").code == 0
+    desk.expect("E_ASSET_FROZEN", "settle-hq", "settle_voucher", **desk.payment("core-1/V-2"))
+    assert desk.kit.state_root.hex() == "bab269cbd9b2d624d127d0b15cc430f31d076cc98e12482221397091609eed06"

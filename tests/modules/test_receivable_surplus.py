@@ -10,12 +10,14 @@ import pytest
 from dawan_node.execution.entity import Entity, encode_entity
 from dawan_node.execution.module import Money, replace
 from dawan_node.modules.receivable import repayment
-from dawan_node.modules.receivable.entities import CashReference, FinancingState, Surplus
+from dawan_node.modules.receivable.entities import CashReference, Financing, FinancingState, Surplus
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.testing.trade import cny
+from tests.modules.channels_kit import Channels, Place, copy_of
 from tests.modules.receivable_kit import MILLION, Supervised
 from tests.modules.receivable_strict import Strict
 
+SOLD = "seller-a/F-1"
 LOAN, VOUCHER = "supplier-a/F-1", "core-1/V-1"
 
 
@@ -55,7 +57,7 @@ def test_under_the_first_rules_nothing_is_recorded_of_it_as_in_the_blocks_that_c
     old = Supervised()
     enforced(old)
     assert [event[0] for event in settle(old).events] == ["FinancingRepaid", "VoucherSettled"]
-    assert old.kit.get(Surplus, LOAN.encode()) is None
+    assert old.kit.query("surpluses", {"party": "supplier-a"})[0] == ()
     # Its root with the code from before anybody recorded a surplus.
     assert old.kit.state_root.hex() == "3c051bd9e6dc9f8f314fb5badc8e80b9a20cc1f66e3f5f58b7f269c47008b1d1"
 
@@ -160,6 +162,109 @@ def test_returning_a_surplus_twice_in_one_block_pays_it_once(desk: Supervised) -
     assert [receipt.reason for receipt in desk.kit.block(*calls)] == ["", "E_NO_SURPLUS"]
 
 
+# -- goods whose title the financier took ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one() -> Channels:
+    """Receivables and titles on one channel: ``seller-a`` sold its invoice of ten million with recourse and a title."""
+    one = Channels(one=True)
+    args = one.application("F-1", one.factoring.invoice(seller="seller-a"), title=one.title(holder="seller-a"))
+    one.trade.ok("seller-a", "receivable", "apply_invoice_financing", **args)
+    one.trade.ok("bank-hk", "receivable", "reserve_financing", financing=SOLD)
+    one.fund(SOLD)
+    one.pass_time(days=181)
+    one.trade.ok("bank-hk", "receivable", "claim_recourse", financing=SOLD)
+    return one
+
+
+def taken(one: Channels) -> Channels:
+    one.trade.ok("bank-hk", "receivable", "take_title", financing=SOLD)
+    return one
+
+
+def account(one: Channels, minor: int, payer: str = "buyer") -> dict[str, Any]:
+    return {"financing": SOLD, "cash": one.factoring.cash(payer, "bank-hk", cny(minor))}
+
+
+def standing(one: Channels) -> tuple[str, int, str, list[tuple[str, int, int, int, str]]]:
+    """State, what is outstanding, the title, and what is owed back."""
+    found = one.trade.kit.get(Financing, SOLD.encode())
+    assert found is not None
+    items, _ = one.trade.kit.query("surplus", {"financing": SOLD}, module="receivable")
+    rows = [(each.source, each.amount.minor, each.proceeds_minor, each.debt_minor, each.state) for each in items]
+    return found.state.value, found.outstanding_minor, one.security(SOLD), rows
+
+
+def test_goods_that_bring_more_than_the_debt_pay_it_and_the_rest_is_the_borrowers(one: Channels) -> None:
+    one.trade.expect("E_TITLE", "settle-bank", "receivable", "account_title", **account(one, 1))
+    taken(one)
+    for reason, payer in (("E_SELF_DEALING", "bank-hk"), ("E_SELF_DEALING", "settle-bank")):
+        one.trade.expect(reason, "settle-bank", "receivable", "account_title", **account(one, 5, payer))
+    # The financier's own house would say how little the goods brought.
+    one.trade.expect("E_SELF_DEALING", "settle-hk", "receivable", "account_title", **account(one, 1))
+    one.trade.ok("settle-bank", "receivable", "account_title", **account(one, 12 * MILLION))
+    row = ("TITLE", 2 * MILLION, 12 * MILLION, 10 * MILLION)
+    assert standing(one) == ("CLOSED", 0, "SOLD", [(*row, "OWED")])
+    # The claim on the buyer, which the bank bought, is the seller's again: it has paid for it with its goods.
+    (invoice,), _ = one.trade.kit.query("invoices", {"party": "seller-a", "side": "seller"}, module="receivable")
+    assert (invoice.state, invoice.payee) == ("CONFIRMED", "seller-a")
+    one.trade.expect("E_TITLE", "settle-bank", "receivable", "account_title", **account(one, 1))
+    back = {"financing": SOLD, "cash": one.factoring.cash("bank-hk", "seller-a", cny(2 * MILLION))}
+    one.trade.expect("E_NO_SURPLUS", "settle-bank", "receivable", "return_surplus", **back)
+    one.trade.ok("settle-bank", "receivable", "return_surplus", **back, source="TITLE")
+    assert standing(one)[3] == [(*row, "RETURNED")]
+
+
+def test_goods_that_bring_less_leave_a_debt_that_can_be_repaid(one: Channels) -> None:
+    taken(one)
+    one.trade.ok("settle-bank", "receivable", "account_title", **account(one, 7 * MILLION))
+    assert standing(one) == ("RECOURSE", 3 * MILLION, "SOLD", [])
+    repay = {"financing": SOLD, "cash": one.factoring.cash("seller-a", "bank-hk", cny(3 * MILLION))}
+    one.trade.ok("settle-bank", "receivable", "repay_financing", **repay)
+    assert standing(one) == ("CLOSED", 0, "SOLD", [])
+
+
+def test_a_financier_that_was_paid_in_full_and_sold_the_goods_owes_all_they_brought(one: Channels) -> None:
+    taken(one)
+    (invoice,), _ = one.trade.kit.query("invoices", {"party": "seller-a", "side": "seller"}, module="receivable")
+    cash = one.factoring.cash("core-1", "bank-hk", cny(10 * MILLION))
+    one.trade.ok("settle-bank", "receivable", "settle_invoice", invoice=invoice.invoice, cash=cash)
+    assert standing(one) == ("CLOSED", 0, "TAKEN", [])
+    one.trade.ok("settle-bank", "receivable", "account_title", **account(one, 4 * MILLION))
+    assert standing(one)[3] == [("TITLE", 4 * MILLION, 4 * MILLION, 0, "OWED")]
+
+
+def test_the_goods_and_the_claim_paid_in_one_block_pay_the_debt_once_in_either_order(one: Channels) -> None:
+    taken(one)
+    (invoice,), _ = one.trade.kit.query("invoices", {"party": "seller-a", "side": "seller"}, module="receivable")
+    cash = one.factoring.cash("core-1", "bank-hk", cny(10 * MILLION))
+    goods = ("account_title", account(one, 12 * MILLION))
+    claim = ("settle_invoice", {"invoice": invoice.invoice, "cash": cash})
+    for order, reasons, owed_back in (
+        ((goods, claim), ["", "E_WRONG_PAYEE"], 2 * MILLION),
+        ((claim, goods), ["", ""], 12 * MILLION),
+    ):
+        place = Place(copy_of(one.trade.kit))
+        calls = [place.call("settle-bank", "receivable", command, **args) for command, args in order]
+        assert place.race(*calls) == reasons
+        items, _ = place.kit.query("surpluses", {"party": "seller-a"}, module="receivable")
+        assert [each.amount.minor for each in items] == [owed_back]
+
+
+@pytest.mark.parametrize("wrong", [0, 11 * MILLION])
+def test_the_invariant_sees_proceeds_of_goods_that_nobody_accounts_for(
+    one: Channels, wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(one)
+    monkeypatch.setattr(repayment, "owe_surplus" if wrong else "sell", lambda *_: None)
+    with pytest.raises(AssertionError, match=r"receivable\.surplus_is_the_pledgors"):
+        one.trade.ok("settle-bank", "receivable", "account_title", **account(one, wrong or MILLION))
+
+
+# -- the invariant -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "corrupt",
     [
@@ -177,7 +282,7 @@ def test_the_invariant_sees_a_cent_that_is_missing(
     enforced(desk)
     settle(desk)
     desk.pay("return_surplus", "bank-hk", "supplier-a", cny(6 * MILLION), financing=LOAN)
-    each = desk.find(Surplus, LOAN)
+    (each,), _ = desk.kit.query("surplus", {"financing": LOAN})
     payments, _ = desk.kit.query("cash_references", {"subject": LOAN})
     cash = next(found for found in payments if found.purpose == "surplus")
     entity = corrupt(each, cash)

@@ -55,6 +55,10 @@ def test_the_story_of_a_small_module_makes_every_move_it_declares(name: str) -> 
 
 #: Modules that the walks must complete.
 WALKED = ("lc", "logistics", "receivable", "title")
+#: No walk has a title that secures what is discharged so: it takes version 2, or a rediscount, beside titles.
+NOT_WALKED = frozenset(
+    f"receivable.title_security: HELD -> RETURNED by {command}" for command in ("confirm_receipt", "end_rediscount")
+)
 #: So many walks of forty blocks at most; most moves are met in the first ten.
 WALKS_MAX = 400
 
@@ -62,7 +66,7 @@ WALKS_MAX = 400
 @pytest.mark.extended
 @pytest.mark.parametrize("name", WALKED)
 def test_random_commands_make_every_move_that_is_declared(name: str) -> None:
-    left = {str(move) for move in declared_moves(load_module(name, 1)) - met_by_story(name)}
+    left = {str(move) for move in declared_moves(load_module(name, 1)) - met_by_story(name)} - NOT_WALKED
     WALKS[name].prepare()
     for seed in range(2_000_000, 2_000_000 + WALKS_MAX):
         with counted(Tally()) as tally:

@@ -28,7 +28,7 @@ NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "settle_title": _ELSEWHERE,
         },
         "logistics": {"prove_surrender": "takes another channel: test_logistics_titles"},
-        "receivable": {"take_title": _ELSEWHERE},
+        "receivable": {"account_title": _ELSEWHERE, "take_title": _ELSEWHERE},
         "light_client": {
             "advance_client": "takes another set of validators: test_light_client",
         },
@@ -37,7 +37,7 @@ NOT_SENT: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 #: States that a module's own walks do not reach, and why.
 NOT_REACHED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "receivable": {f"title_security {state}": _ELSEWHERE for state in ("HELD", "RETURNED", "TAKEN")},
+        "receivable": {f"title_security {state}": _ELSEWHERE for state in ("HELD", "RETURNED", "SOLD", "TAKEN")},
     }
 )
 

@@ -14,6 +14,7 @@ from dawan_node.node.pacing import (
     IN_FLIGHT_MS,
     TIMED_MAX,
     Pacing,
+    blocks_in_flight,
 )
 
 
@@ -72,17 +73,17 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
         else:
             pacing.stored(name(number), now_ms)
         assert BATCH_DELAY_MS <= pacing.delay_ms <= BATCH_DELAY_MAX_MS
-        assert pacing.in_flight_max(number) >= 2 * BATCH_TXS_MIN
+        assert pacing.in_flight_max(number, 1 + number % 16) >= 2 * BATCH_TXS_MIN
 
 
 def test_a_slow_channel_has_two_small_blocks_in_flight_and_a_fast_one_a_quarter_of_a_second() -> None:
-    assert Pacing().in_flight_max(600) == 2 * BATCH_TXS_MIN
-    assert Pacing().in_flight_max(20_000) == 20_000 * IN_FLIGHT_MS // 1_000
+    assert Pacing().in_flight_max(600, 4) == 2 * BATCH_TXS_MIN
+    assert Pacing().in_flight_max(20_000, 4) == 20_000 * IN_FLIGHT_MS // 1_000
 
 
 def test_where_links_are_long_more_is_in_flight_so_that_the_channel_does_not_wait_for_them() -> None:
     far = taking(700)
-    assert far.in_flight_max(3_000) > 3_000 * 700 // 1_000
+    assert far.in_flight_max(3_000, 4) > 3_000 * 700 // 1_000
 
 
 def test_blocks_that_queue_behind_others_do_not_make_the_queue_longer() -> None:
@@ -91,4 +92,36 @@ def test_blocks_that_queue_behind_others_do_not_make_the_queue_longer() -> None:
     for number in range(100, 200):
         busy.proposed(name(number), True, number * 1_000)
         busy.stored(name(number), number * 1_000 + 5_000)
-    assert busy.in_flight_max(10_000) < 10_000 * (IN_FLIGHT_MS + 41) // 1_000
+    assert busy.in_flight_max(10_000, 4) < 10_000 * (IN_FLIGHT_MS + 41) // 1_000
+
+
+@pytest.mark.parametrize("window", range(2, 17))
+@pytest.mark.parametrize("per_s", [0, 600, 4_000, 20_000])
+def test_of_any_window_at_least_half_can_be_in_use(window: int, per_s: int) -> None:
+    """Whoever keeps less than a quarter of it in use while work waits is replaced."""
+    pacing = taking(40)
+    txs = pacing.block_txs(per_s, window)
+    assert txs >= BATCH_TXS_MIN, "a block that ends with fewer leaves somebody out"
+    blocks = 1
+    while blocks * txs + BATCH_TXS_MIN <= pacing.in_flight_max(per_s, window):
+        blocks += 1
+    assert blocks >= max(2, window // 2) == blocks_in_flight(window)
+
+
+def test_with_a_window_of_one_a_block_holds_what_the_channel_commits_while_it_takes() -> None:
+    """Half of it would halve the speed that is measured, and so the next block, until the smallest is reached."""
+    per_s, took_ms = 400, 1_000
+    far = taking(took_ms)
+    for _ in range(20):
+        per_s = min(1_000, far.block_txs(per_s, 1)) * 1_000 // took_ms
+    assert per_s == 1_000
+
+
+def test_an_outage_while_a_block_was_alone_does_not_lift_the_bound() -> None:
+    pacing = taking(40)
+    pacing.proposed(name(99), False, 100_000)
+    pacing.stored(name(99), 160_000)
+    for number in range(100, 140):
+        pacing.proposed(name(number), True, number * 10_000)
+        pacing.stored(name(number), number * 10_000 + 200)
+    assert pacing.in_flight_max(10_000, 4) <= 10_000 * (IN_FLIGHT_MS + 210) // 1_000

@@ -88,6 +88,7 @@ def test_a_member_reads_its_channel_and_is_an_outsider_once_the_channel_says_so(
     run_with_tls(devnet, scenario)
 
 
+@pytest.mark.extended
 def test_what_members_hand_in_is_on_the_account_of_their_organisation_until_its_signature_is_checked(
     devnet: Devnet,
 ) -> None:

@@ -15,8 +15,7 @@ from dawan_node.relay.source import Source
 from dawan_node.relay.target import Target, require_allowed
 from dawan_node.rpc.client import Client, RpcError
 from dawan_node.rpc.values import to_hex
-from dawan_node.testing.module_kit import private_key_of, seat_args
-from tests.modules.channels_kit import Channels
+from tests.modules.channels_kit import Channels, rekey
 from tests.relay.kit_node import KitNode, KitSending, not_found
 
 
@@ -86,24 +85,12 @@ def test_a_term_that_nobody_used_frees_the_title_by_a_block_behind_it(two: Chann
     assert two.reservation(reservation).state == "RELEASED"
 
 
-def rekeyed(two: Channels, seed: str = "new") -> None:
-    """Another key for a validator of trade: its epoch ends."""
-    kit, key = two.trade.kit, private_key_of(f"gz1 {seed}")
-    for person, command, args in (
-        ("gz-admin", "propose_validator_key", seat_args(kit.genesis, f"key-{seed}", "gz1", key)),
-        *((f"{org}-admin", "vote", {"proposal": f"key-{seed}", "approve": True}) for org in ("gz", "hk", "mo")),
-        ("gz-admin", "enact", {"proposal": f"key-{seed}"}),
-    ):
-        assert kit.run(person, command, args, module="governance").code == 0
-    two.trade.prover.add_key(key)
-
-
 def test_each_epoch_that_ended_is_carried_by_its_last_block_and_no_other_is_fetched(
     two: Channels, node: KitNode
 ) -> None:
     reservation, _ = presented(two)
-    rekeyed(two, "one")
-    rekeyed(two, "two")
+    rekey(two.trade, "one")
+    rekey(two.trade, "two")
     two.trade.tick()
     sending = KitSending(two.logistics)
     carrier = node.carrier("trade", "logistics", sending)
@@ -117,9 +104,7 @@ def test_each_epoch_that_ended_is_carried_by_its_last_block_and_no_other_is_fetc
 
 def test_a_record_is_proven_for_any_command(two: Channels, node: KitNode) -> None:
     reservation = two.reserve(two.title(), two.desk.credit())
-    proven, said = node.carrier("logistics", "trade", settles=False).prove(
-        "light_client", "reservation", key_of(reservation)
-    )
+    proven, said = node.carrier("logistics", "trade").prove("light_client", "reservation", key_of(reservation))
     assert (said.key, said.value is not None, proven.value["state"]) == (key_of(reservation), True, "RESERVED")
 
 
@@ -131,7 +116,7 @@ def test_a_channel_that_is_not_there_or_lacks_the_module_is_named(two: Channels,
     refused(Reason.NO_CHANNEL, lambda: Source(client, "elsewhere"))
     refused(Reason.NO_CHANNEL, lambda: Target(client, "elsewhere"))
     # Credits are there, titles are not.
-    refused(Reason.NO_MODULE, lambda: node.carrier("logistics", "trade"))
+    refused(Reason.NO_MODULE, lambda: node.carrier("logistics", "trade").settle("shipper/R-1"))
     refused(Reason.OTHER_CHAIN, lambda: node.carrier("logistics", "logistics"))
 
 
@@ -220,7 +205,7 @@ def test_certificates_of_keys_whose_time_is_over_are_stale(two: Channels, node: 
     reservation, _ = presented(two)
     carrier = node.carrier("trade", "logistics")
     old = to_hex(two.trade.prover.state(Commitment, two.commitment_key(reservation)))
-    rekeyed(two)
+    rekey(two.trade)
     two.trade.tick()
     carrier.advance()
     # Proven by the epoch before, within its time: it counts.
@@ -323,6 +308,6 @@ def test_another_relay_that_was_first_is_no_failure(two: Channels, node: KitNode
 
 def test_a_missing_record_is_an_error_of_the_channel_not_of_the_relay(two: Channels, node: KitNode) -> None:
     with pytest.raises(RelayRefused) as caught:
-        node.carrier("logistics", "trade", settles=False).prove("nothing", "title", b"x")
+        node.carrier("logistics", "trade").prove("nothing", "title", b"x")
     assert caught.value.reason is Reason.NO_MODULE
     assert not_found("module", "nothing").message in caught.value.why

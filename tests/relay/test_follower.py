@@ -14,7 +14,7 @@ from dawan_node.relay.follower import Follower
 from dawan_node.relay.refusals import Reason, RelayRefused
 from dawan_node.rpc.client import RpcError, Unreachable
 from dawan_node.rpc.values import to_hex
-from tests.modules.channels_kit import HOUR_MS, Channels
+from tests.modules.channels_kit import HOUR_MS, Channels, rekey
 from tests.relay.kit_node import KitNode, KitSending
 
 
@@ -22,13 +22,20 @@ class Watch:
     """A follower whose rests are counted, and whose clock stands still but for them. ``acts`` run at each rest; with
     the last one it stops."""
 
-    def __init__(self, two: Channels, node: KitNode, sending: KitSending, **options: Any) -> None:
+    def __init__(
+        self,
+        two: Channels,
+        node: KitNode,
+        sending: KitSending,
+        way: tuple[str, str] = ("trade", "logistics"),
+        **options: Any,
+    ) -> None:
         self.rests: list[float] = []
         self.told: list[str] = []
         self.now_s = 0.0
         self.acts: list[Callable[[], None]] = []
         self.ticks = 0
-        carrier = node.carrier("trade", "logistics", sending)
+        carrier = node.carrier(*way, sending)
         self.follower = Follower(
             carrier,
             interval_s=2,
@@ -92,6 +99,19 @@ def test_everything_that_waits_is_carried_page_by_page_in_bounded_calls(
     Watch(two, node, Counting(two.logistics)).run()
     assert {two.reservation(name).state for name in names} == {"CONFIRMED"}
     assert sum(sizes) == 7 and max(sizes) == 2
+
+
+def test_a_node_whose_pages_do_not_end_is_named_and_asked_later(two: Channels, node: KitNode) -> None:
+    committed(two, 1)
+    watch = Watch(two, node, KitSending(two.logistics))
+
+    def endless(channel: str, module: str, query: str, params: Any, **more: Any) -> Any:
+        answer = node._module_query(channel, module, query, params, **more)
+        return answer | {"cursor": "0x01"} if query == "binding" else answer
+
+    node.lies["module_query"] = endless
+    watch.run(nothing)
+    assert any("E_BAD_ANSWER" in told for told in watch.told) and len(watch.rests) == 2
 
 
 def test_without_a_new_block_nothing_is_looked_at_but_the_heads(two: Channels, node: KitNode) -> None:
@@ -257,3 +277,10 @@ def test_a_proof_that_cannot_be_had_is_told_once_and_holds_up_nobody_else(two: C
     watch.run(two.logistics.tick, two.logistics.tick)
     assert (two.reservation(first).state, two.reservation(second).state) == ("RESERVED", "CONFIRMED")
     assert len([text for text in watch.told if first in text]) == 1
+
+
+def test_a_channel_without_titles_is_kept_in_the_others_newest_epoch(two: Channels, node: KitNode) -> None:
+    sending = KitSending(two.trade)
+    Watch(two, node, sending, ("logistics", "trade")).run(lambda: rekey(two.logistics), nothing)
+    assert [each.command for each in sending.sent] == ["advance_client"]
+    assert two.client(two.trade, "logistics").epoch == 1

@@ -54,6 +54,7 @@ def points(folder: Path, shard: int, shards: int, every: int, kinds: Sequence[st
             period = every * (8 if point.call == "write" else 4)  # most calls are writes, and alike
             if "errors" in kinds and (every == 1 or number % period == turn * period // 2):
                 table.add(error, point, known.of(f"{error} {key}", partial(_tried, lives.fail, point, error)))
+    lives.close()
     return table.report()
 
 

@@ -142,7 +142,8 @@ def live(home: Path, up_to: int | None, witness: Witness, between: Between = _no
     """Open everything, decide blocks until ``up_to`` is acknowledged (None: one more than there is), close. ``between``
     is called when all is open and every thread is there. Ends like ``node.process.run_node``: by an exception, or exit
     code 74."""
-    logging.getLogger("dawan_node.node.fail_stop").addHandler(_LastWords(witness))
+    last_words, logger = _LastWords(witness), logging.getLogger("dawan_node.node.fail_stop")
+    logger.addHandler(last_words)
     leveldb.WRITE_BUFFER_BYTES = WRITE_BUFFER_BYTES
     registry._load_versions = _load_versions
     try:
@@ -153,6 +154,8 @@ def live(home: Path, up_to: int | None, witness: Witness, between: Between = _no
     except* OperatorError as group:
         witness.say("refused", repr(str(first_of(group))))
         raise SystemExit(1) from None
+    finally:
+        logger.removeHandler(last_words)
 
 
 async def _live(home: Path, up_to: int | None, witness: Witness, between: Between) -> None:

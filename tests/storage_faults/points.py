@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dawan_node.node.fail_stop import EXIT_STORAGE
 from tests.storage_faults import chain, life
-from tests.storage_faults.forks import CALLS, Ended, copy, in_child, run_life
+from tests.storage_faults.forks import CALLS, Answering, Ended, copy, run_life
 from tests.storage_faults.reopening import Told, broken_promises, lost_blocks
 
 #: Fail-stop: from the failed call to the end of the process (issue 5, I8).
@@ -88,7 +88,12 @@ class Lives:
         self._length = length
         self._work = folder / "work"
         self._checked: dict[tuple[bytes, Told], tuple[int, tuple[str, ...]]] = {}
+        self._checker = Answering(lambda asked: _found(self._work, Told.of(asked[0]), asked[1]))
         self.points: list[Point] = []
+
+    def close(self) -> None:
+        """No more points are tried."""
+        self._checker.end()
 
     def home(self, first: int) -> Path:
         return self._folder / f"before-{first + 1}"
@@ -156,7 +161,9 @@ class Lives:
         # What a disk is worth follows from what is on it and what was told; many points leave the same.
         left = disk_digest(self._work), told
         if left not in self._checked:
-            lost, found = in_child(lambda: _found(self._work, told, point.first))
+            lost, found = self._checker.ask([told.plain(), point.first])
+            if found:
+                self._checker.end()  # the next one is asked of a child that has met nothing broken
             self._checked[left] = lost, tuple(found)
         lost, found = self._checked[left]
         broken = (*verdict.broken, *found)

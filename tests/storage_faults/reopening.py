@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dawan_node.consensus.messages import Commit, Prepare, PrePrepare, decode_message
 from dawan_node.consensus.signer import Statement, VoteKind
@@ -34,6 +35,16 @@ class Told:
 
     def __hash__(self) -> int:
         return hash((tuple(self.decided.items()), self.sent, self.first))
+
+    def plain(self) -> list[Any]:
+        """As JSON has it."""
+        return [list(self.decided.items()), [payload.hex() for payload in self.sent], self.first]
+
+    @classmethod
+    def of(cls, plain: list[Any]) -> Told:
+        """What ``plain`` gave."""
+        decided, sent, first = plain
+        return cls(dict(decided), tuple([bytes.fromhex(payload) for payload in sent]), first)
 
     @classmethod
     def parse(cls, lines: Sequence[str], first: int = 0) -> Told:
@@ -64,9 +75,11 @@ def broken_promises(home: Path, told: Told, *, first: int = 0, deep: bool = Fals
     try:
         life.live(home, None, life.Witness(writing), look)
     except SystemExit:
+        os.set_blocking(reading, False)
+        broken.append(f"the node does not start: {os.read(reading, 65536).decode()[-400:]}")
+    finally:
+        os.close(reading)
         os.close(writing)
-        with os.fdopen(reading) as pipe:
-            broken.append(f"the node does not start: {pipe.read()[-400:]}")
     return broken
 
 

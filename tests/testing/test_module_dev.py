@@ -95,12 +95,14 @@ def test_a_saved_rule_is_at_once_the_rule_of_every_command_so_far(dev: Dev, proj
     dev.until("0 lines played")
     dev.type('anna register_item {"number": "A-1", "quantity": 5}')
     assert 'ItemRegistered {"number": "A-1", "owner": "gz", "quantity": 5}' in dev.until("ItemRegistered")
+    dev.type("ben sing {}")
+    assert "not understood" in dev.until("has no command sing")
     dev.type('ben transfer_item {"number": "A-1", "receiver": "mo"}')
     assert "E_NOT_OWNER: The item belongs to another organisation." in dev.until("E_NOT_OWNER")
     edit(commands, '    ctx.require(item.owner == ctx.sender.org, "E_NOT_OWNER")\n', "")
     shown = dev.until('+ {"number": "A-1", "owner": "mo"')
     assert "commands.py: loaded, 2 lines played in" in shown
-    assert '   2  ben transfer_item {"number": "A-1", "receiver": "mo"}' in shown
+    assert '   2  ben transfer_item {"number": "A-1", "receiver": "mo"}' in shown, "what says nothing is forgotten"
     assert "      - refused, code 3 E_NOT_OWNER" in shown and "      + done" in shown
     assert "register_item" not in shown, "what came out as before is not shown"
     assert dev.end() == 0
@@ -134,24 +136,36 @@ def test_a_violated_invariant_is_told_and_what_follows_is_not_played(dev: Dev, p
     assert "A-1 has owner 'gz' and quantity 0" in shown
 
 
-def test_a_line_that_says_nothing_is_told_and_forgotten(dev: Dev) -> None:
-    dev.until("0 lines played")
-    for line, told in (
-        ("anna sing {}", "greetings has no command sing: register_item, transfer_item"),
-        ("carl register_item {}", "nobody here is called carl (there are anna, ben)"),
-        ('anna register_item {"number"', "no JSON"),
-        ('anna register_item {"number": 7, "quantity": 1}', "args.number"),
-        ("? everything", "greetings has no query everything: items"),
-        ("after a while", "after NUMBER ms|seconds|minutes|hours|days"),
-        ("anna", "has no command"),
-    ):
-        dev.type(line)
-        assert "not understood" in dev.until(told)
-    dev.type('anna register_item {"number": "A-1", "quantity": 5}')
-    assert dev.until("ItemRegistered").splitlines()[0].startswith("   1  anna"), "it is the first command"
-    dev.type("after 2 days")
-    dev.type('? items {"owner": "gz"}')
-    assert '"quantity": 5' in dev.until('"moved_ms"')
+def once(project: Path, commands: str) -> subprocess.CompletedProcess[str]:
+    """The lines of a file, played once."""
+    file = project.parent / "try.txt"
+    file.write_text(commands)
+    line = [sys.executable, "-m", "dawan_node", "module", "dev", str(project), "--commands", str(file), "--once"]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+#: What cannot be played, and what is said of it.
+MISTAKES = {
+    "anna sing {}": "greetings has no command sing: register_item, transfer_item",
+    "anna": "greetings has no command : register_item",
+    "carl register_item {}": "nobody here is called carl (there are anna, ben)",
+    'anna register_item {"number"': "the arguments are no JSON",
+    'anna register_item {"number": "A-9", "quantity": 1} soon': "behind the arguments stands 'soon'",
+    'anna register_item {"number": 7, "quantity": 1}': "args.number",
+    "? everything": "greetings has no query everything: items",
+    "?": "a question is ? QUERY",
+    "after a while": "after NUMBER ms|seconds|minutes|hours|days",
+}
+
+
+def test_a_line_that_says_nothing_is_told_and_the_others_are_played(project: Path) -> None:
+    sound = 'anna register_item {"number": "A-1", "quantity": 5}  # the first'
+    done = once(project, "\n".join([*MISTAKES, "# a remark", sound, "? items"]))
+    assert done.returncode == 0, done.stderr
+    steps = dict(re.findall(r"^ {1,3}\d+  (.*)\n((?: {6}.*\n)*)", done.stdout, re.M))
+    for line, told in MISTAKES.items():
+        assert "not understood" in steps[line] and told in steps[line], line
+    assert "ItemRegistered" in steps[sound] and '"number": "A-1"' in steps["? items"]
 
 
 @pytest.mark.extended
@@ -170,17 +184,18 @@ def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, p
     assert done.stdout == "it did not end within 0.5 s: a pattern that backtracks, or too many commands\n"
 
 
-def test_the_session_of_the_documentation_gives_what_it_says(project: Path, tmp_path: Path) -> None:
-    """Once, from a file; exit code 1 when the code does not load."""
-    commands, expected = re.search(r"```commands\n(.*?)```.*?```played\n(.*?)```", PAGE, re.DOTALL).groups()  # type: ignore[union-attr]
-    file = tmp_path / "try.txt"
-    file.write_text(commands)
-    line = [sys.executable, "-m", "dawan_node", "module", "dev", str(project), "--commands", str(file), "--once"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_session_of_the_documentation_gives_what_it_says(project: Path) -> None:
+    found = re.search(r"```commands\n(.*?)```.*?```played\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    done = once(project, found[1])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1:] == expected.splitlines()
+    assert done.stdout.splitlines()[1:] == found[2].splitlines()
+
+
+@pytest.mark.extended
+def test_code_that_does_not_load_is_exit_code_one(project: Path) -> None:
     edit(project / "dawan_greetings" / "commands.py", "args.quantity, ctx.time_ms", "args.quantity * 1.0, ctx.time_ms")
-    failed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    failed = once(project, "")
     assert failed.returncode == 1 and "M102" in failed.stdout, failed.stdout
 
 

@@ -2,10 +2,10 @@
 
 A bill has a tag, made of its carrier and number in one spelling, whatever it is presented as. The tag is the
 presentation's from receipt on and free again when the documents go back. Once honoured it stays taken until the
-financing is over: the presenter paid, the bank that honoured reimbursed, the documents released to the applicant. Even
-then it does not become free by itself: it is given up only to a presentation that has the bill's *title*, bound for it
-by the party who holds it now. A bill that was presented by its name alone is never given up, because nobody here could
-say who has it.
+financing is over: the presenter paid, the bank that honoured reimbursed and the documents released to the applicant, or
+sold by the bank that nobody reimbursed. Even then it does not become free by itself: it is given up only to a
+presentation that has the bill's *title*, bound for it by the party who holds it now. A bill that was presented by its
+name alone is never given up, because nobody here could say who has it.
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ def _title_of(ctx: Context, found: Presentation, tag: bytes) -> BoundTitle | Non
 
 def _is_over(ctx: Context, found: Presentation) -> bool:
     """Whether everybody who paid for these documents has what it paid for: the presenter its money, the bank that
-    honoured its reimbursement, the applicant the documents."""
+    honoured its reimbursement or the price for which it sold them, and whoever paid last the documents."""
     credit = existing_credit(ctx, found.credit)
-    if found.state != PresentationState.PAID or found.with_party != credit.applicant:
-        return False
     claim = ctx.get(Reimbursement, key_of(found.presentation))
-    reimbursed = claim is not None and claim.state == ReimbursementState.PAID
-    return reimbursed or found.bank == credit.issuing.name
+    # Without a claim the issuing bank honoured itself, or the documents were sold: neither can be claimed for.
+    claims = claim is not None and claim.state not in (ReimbursementState.PAID, ReimbursementState.WITHDRAWN)
+    let_go = found.with_party not in (found.bank, credit.issuing.name)
+    return found.state == PresentationState.PAID and let_go and not claims
 
 
 def _require_passed(ctx: Context, before: BoundTitle, former: Presentation, proof: bytes) -> None:

@@ -241,6 +241,7 @@ ERRORS: Final = {
     "E_TITLE_RECIPIENT": "The title was not reserved for this bank.",
     "E_TITLE_TIME": "The title is not reserved for as long as the bank may take to examine and a proof to arrive.",
     "E_TITLE_FORMER": "The bill was honoured before: a proof is needed that its title passed to the bank then.",
+    "E_TITLE_KEPT_BACK": "The bank has a title of the documents still: who sells documents hands their titles over.",
     "E_TITLE_NOT_PASSED": "A title of the documents is not the issuing bank's yet: it passes when the claim is paid.",
     "E_NO_TITLES": "This channel keeps no titles, or believes no other channel.",
     "E_SUBSTITUTION": "The first beneficiary substitutes its invoice once, for a live presentation of a transferee.",

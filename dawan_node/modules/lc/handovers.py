@@ -72,10 +72,14 @@ def hand_over(ctx: Context, claim: Reimbursement, to: str) -> None:
 def give_back(ctx: Context, presentation: str) -> None:
     """The claim is withdrawn: its titles are free in the hands of the bank that claimed."""
     for each in _all(ctx, presentation):
-        # One that passed is the issuing bank's from before this claim, which says nothing of it any more.
-        if each.state == "BOUND" and each.channel:
+        if each.state == "PASSED":
+            ctx.put(replace(each, state="RETURNED"))
+            continue
+        if each.state == "RETURNED":
+            continue
+        if each.channel:
             ctx.call("light_client", "conclude", each.commitment)
-        elif each.state == "BOUND" and ctx.call("title", "is_bound", each.title, presentation):
+        elif ctx.call("title", "is_bound", each.title, presentation):
             ctx.call("title", "unbind", each.title, presentation)
         ctx.put(replace(each, state="RETURNED"))
 
@@ -93,9 +97,15 @@ def is_bound(ctx: Context, presentation: str) -> bool:
     return _live(ctx, presentation) != []
 
 
-def is_passed(ctx: Context, presentation: str) -> bool:
-    """Whether a forwarded title is the issuing bank's."""
-    return any(each.state == "PASSED" for each in _all(ctx, presentation))
+def is_kept_from(ctx: Context, claim: Reimbursement) -> bool:
+    """Whether a forwarded title is the issuing bank's, and not in the hands of the bank that claims again."""
+    for each in _all(ctx, claim.presentation):
+        if each.state != "PASSED":
+            continue
+        title = ctx.get(Title, key_of(each.title)) if each.channel == "" else None
+        if title is None or title.holder != claim.claimant:
+            return True
+    return False
 
 
 def is_lapsed(ctx: Context, presentation: str) -> bool:

@@ -14,6 +14,7 @@ from dawan_node.modules.lc import bills, handovers, titles
 from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
+    active_party,
     existing_credit,
     existing_presentation,
     require_not_frozen,
@@ -48,6 +49,13 @@ class Cash(Args):
     payee: ShortText
     amount: Money
     value_date: Date
+
+
+class SellDocuments(Args):
+    """``to``: who bought them, and has their titles."""
+
+    presentation: PresentationRef
+    to: ShortText
 
 
 class PayPresentation(Args):
@@ -93,6 +101,22 @@ def pay_presentation(ctx: Context, args: PayPresentation) -> None:
     ctx.emit(PresentationPaid(presentation=found.presentation, payee=found.presenter, amount=found.amount))
     if closed:
         ctx.emit(CreditClosed(credit=credit.credit))
+
+
+@module.command("sell_documents", args=SellDocuments, roles=BANKS)
+def sell_documents(ctx: Context, args: SellDocuments) -> None:
+    """The bank that honoured sells documents and goods that nobody reimburses it for; it cannot claim for them then."""
+    found = existing_presentation(ctx, args.presentation)
+    ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    # Forwarded with a claim they are with the issuing bank: it withdraws the claim first.
+    ctx.require(found.state in DRAWN_STATES and found.with_party == found.bank, "E_STATE")
+    credit = existing_credit(ctx, found.credit)
+    require_not_frozen(ctx, credit)
+    active_party(ctx, args.to)
+    ctx.require(args.to != found.bank, "E_SELF_DEALING")
+    ctx.require(not titles.has_kept(ctx, found.presentation, found.bank), "E_TITLE_KEPT_BACK")
+    ctx.put(replace(found, with_party=args.to))
+    ctx.emit(DocumentsReleased(presentation=found.presentation, to=args.to))
 
 
 @module.command("release_documents", args=OnePresentation, roles=BANKS)

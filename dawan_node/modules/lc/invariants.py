@@ -155,13 +155,16 @@ def one_bill_one_presentation(ctx: QueryContext) -> Iterator[str]:
 
 
 def _is_paid_and_released(ctx: QueryContext, found: Presentation, position: int) -> bool:
-    """By the attested payments and where documents and title are."""
+    """By the attested payments, and where documents and title are."""
     bound = ctx.get(BoundTitle, key_of(found.presentation, position))
     credit = ctx.get(Credit, key_of(found.credit))
-    if bound is None or bound.state != "PASSED" or credit is None or found.with_party != credit.applicant:
+    if bound is None or bound.state != "PASSED" or credit is None:
         return False
-    needed = ("honour",) if found.bank == credit.issuing.name else ("honour", "reimburse")
-    for purpose in needed:
+    if found.with_party in (found.bank, credit.issuing.name):
+        return False
+    claim = ctx.get(Reimbursement, key_of(found.presentation))
+    claimed = claim is not None and claim.state != ReimbursementState.WITHDRAWN
+    for purpose in ("honour", "reimburse") if claimed else ("honour",):
         payments = ctx.iterate(CashReference, "by_subject", ("lc", found.presentation, purpose))
         if sum([cash.amount.minor for cash in payments]) != found.amount.minor:
             return False

@@ -72,9 +72,10 @@ def claim_reimbursement(ctx: Context, args: ClaimReimbursement) -> None:
     credit = existing_credit(ctx, found.credit)
     claimant = ctx.sender.name
     ctx.require(claimant == found.bank and claimant != credit.issuing.name, "E_NOT_PARTY")
-    ctx.require(found.state in DRAWN_STATES, "E_STATE")
     before = ctx.get(Reimbursement, key_of(found.presentation))
     ctx.require(before is None or before.state == ReimbursementState.WITHDRAWN, "E_DUP_REIMBURSEMENT")
+    # What it sold it cannot forward.
+    ctx.require(found.state in DRAWN_STATES and found.with_party == claimant, "E_STATE")
     received = received_date(ctx, credit.issuing.place)
     deadline = deadline_after(ctx, credit.issuing.place, received)
     claim = Reimbursement(
@@ -147,9 +148,7 @@ def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
     presentation = existing_presentation(ctx, found.presentation)
     # What the issuing bank has taken, for itself or for the applicant, cannot be called back: it owes the amount.
     ctx.require(found.state in _UNPAID and presentation.with_party == found.issuing, "E_STATE")
-    # Of a refused claim none passed by it: what the issuing bank has, it was handed before, and nobody takes that back.
-    refused = found.state == ReimbursementState.REFUSED
-    ctx.require(refused or not handovers.is_passed(ctx, found.presentation), "E_STATE")
+    ctx.require(not handovers.is_kept_from(ctx, found), "E_STATE")
     precluded = found.state == ReimbursementState.CLAIMED and ctx.time_ms >= close_of_day_ms(found.deadline)
     if (found.state == ReimbursementState.DUE or precluded) and not handovers.is_lapsed(ctx, found.presentation):
         # Money may be under way, and its attestation: the bank that pays in time finds the title still bound for it.

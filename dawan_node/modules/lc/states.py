@@ -87,7 +87,7 @@ module.state_machine(
         "claim_reimbursement": ("-> BOUND, PASSED", "RETURNED -> BOUND, PASSED"),
         "accept_reimbursement": "BOUND -> PASSED",
         "pay_reimbursement": "BOUND -> PASSED",
-        # PASSED: the issuing bank had it already, and refused the claim.
+        # PASSED: the issuing bank handed back by itself what it had before the claim.
         "withdraw_reimbursement": "BOUND, PASSED -> RETURNED",
     },
 )

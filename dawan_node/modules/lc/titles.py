@@ -18,7 +18,7 @@ from dawan_node.modules.lc.entities import BoundTitle, Credit, DocumentKind
 from dawan_node.modules.light_client import Commitment
 from dawan_node.modules.refdata import parameter
 from dawan_node.modules.title.entities import Title
-from dawan_node.modules.title.lookups import is_kept
+from dawan_node.modules.title.lookups import current_title, is_kept
 from dawan_node.modules.title.reservations import CARRIER, DOCUMENT
 
 #: In a reservation: ``lc.presentation``.
@@ -102,6 +102,17 @@ def pass_on(ctx: Context, presentation: str, bank: str) -> None:
         else:
             ctx.call("title", "pass_on", bound.title, presentation, bank)
         ctx.put(replace(bound, state="PASSED"))
+
+
+def has_kept(ctx: Context, presentation: str, bank: str) -> bool:
+    """Whether a title that passed to the bank is still in its hands, in whichever version; what another channel's
+    register says is proven when such a bill is presented again."""
+    for bound in ctx.scan(BoundTitle, "by_presentation", (presentation,), limit=DOCUMENTS_MAX):
+        first = ctx.get(Title, key_of(bound.title)) if bound.state == "PASSED" and bound.channel == "" else None
+        title = None if first is None else current_title(ctx, first.document)
+        if title is not None and bank in (title.holder, title.requester):
+            return True
+    return False
 
 
 def is_lapsed(ctx: Context, presentation: str) -> bool:

@@ -17,11 +17,11 @@ from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Meta, Page, Params, QueryContext, key_of, replace
 from dawan_node.modules.receivable.cash import Cash, ConfirmedCash
-from dawan_node.modules.receivable.checks import existing
+from dawan_node.modules.receivable.checks import existing_announcement
 from dawan_node.modules.receivable.declaration import ReceiptConfirmed, module
 from dawan_node.modules.receivable.declarations import CollectExport, collect_export
 from dawan_node.modules.receivable.entities import Announcement, CashReference
-from dawan_node.modules.receivable.repayment import PayFinancing, repay_financing
+from dawan_node.modules.receivable.repayment import PayFinancing, account_title, repay_financing
 from dawan_node.modules.receivable.rules import STRICT
 from dawan_node.modules.receivable.settlement import SettleInvoice, SettleVoucher, settle_invoice, settle_voucher
 
@@ -29,6 +29,7 @@ AnnouncementRef = Annotated[str, Meta(min_length=1, max_length=200, description=
 
 _DISCHARGES: Final[Mapping[str, Callable[[Context, str, Cash], None]]] = MappingProxyType(
     {
+        "account_title": lambda ctx, record, cash: account_title(ctx, PayFinancing(financing=record, cash=cash)),
         "collect_export": lambda ctx, record, cash: collect_export(ctx, CollectExport(declaration=record, cash=cash)),
         "repay_financing": lambda ctx, record, cash: repay_financing(ctx, PayFinancing(financing=record, cash=cash)),
         "settle_invoice": lambda ctx, record, cash: settle_invoice(ctx, SettleInvoice(invoice=record, cash=cash)),
@@ -51,7 +52,7 @@ class AnnouncementsOf(Params):
 @module.command("confirm_receipt", args=ConfirmReceipt, roles=())
 def confirm_receipt(ctx: Context, args: ConfirmReceipt) -> None:
     """The payee says that an announced payment came: it settles now what it was announced for."""
-    found = existing(ctx, Announcement, args.announcement)
+    found = existing_announcement(ctx, args.announcement)
     ctx.require(found.state == "ANNOUNCED", "E_ANNOUNCEMENT_STATE")
     ctx.require(found.payee == ctx.sender.name, "E_NOT_PARTY")
     discharge = _DISCHARGES.get(found.command)

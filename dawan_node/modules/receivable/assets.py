@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dawan_node.execution.module import Context, QueryContext, key_of, replace, start_of_day_ms
-from dawan_node.modules.receivable.checks import existing
+from dawan_node.modules.receivable.checks import existing_declaration, existing_invoice, existing_voucher
 from dawan_node.modules.receivable.entities import (
     NO_LOCK,
     Financing,
@@ -19,7 +19,7 @@ from dawan_node.modules.receivable.entities import (
     LockPurpose,
     Voucher,
 )
-from dawan_node.modules.receivable.supervised import DeclarationState, DeclarationUse, ExportDeclaration
+from dawan_node.modules.receivable.supervised import DeclarationState, DeclarationUse
 
 #: domain.md 1.5: an exclusive lock ends by itself after three days.
 LOCK_MS_MAX: Final = 72 * 3_600_000
@@ -65,14 +65,14 @@ def holds_lock(ctx: Reader, financing: Financing) -> bool:
 def put_lock(ctx: Context, financing: Financing, lock: Lock) -> None:
     """Set the lock of its voucher or invoice."""
     if financing.presented:
-        ctx.put(replace(existing(ctx, Invoice, financing.asset), lock=lock))
+        ctx.put(replace(existing_invoice(ctx, financing.asset), lock=lock))
     else:
-        ctx.put(replace(existing(ctx, Voucher, financing.asset), lock=lock))
+        ctx.put(replace(existing_voucher(ctx, financing.asset), lock=lock))
 
 
 def take_declaration(ctx: Context, financing: Financing, until_ms: int) -> None:
     """Set a part of the declaration aside for this financing. Fails when less than its principal is open."""
-    declaration = existing(ctx, ExportDeclaration, financing.asset)
+    declaration = existing_declaration(ctx, financing.asset)
     ctx.require(declaration.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     minor = financing.principal.minor
     ctx.require(minor <= declaration.residual_minor, "E_RESIDUAL")
@@ -82,7 +82,7 @@ def take_declaration(ctx: Context, financing: Financing, until_ms: int) -> None:
 
 def keep_declaration(ctx: Context, financing: Financing) -> None:
     """The money moved: from now on the part is taken until it is repaid. Not while SAFE blocks the declaration."""
-    declaration = existing(ctx, ExportDeclaration, financing.asset)
+    declaration = existing_declaration(ctx, financing.asset)
     ctx.require(declaration.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     ctx.put(DeclarationUse(financing.financing, financing.asset, financing.principal.minor, 0))
 
@@ -90,6 +90,6 @@ def keep_declaration(ctx: Context, financing: Financing) -> None:
 def give_back_declaration(ctx: Context, financing: Financing) -> None:
     """What the financing took of the declaration is open again; nothing when it took nothing."""
     if ctx.delete(DeclarationUse, key_of(financing.financing)):
-        declaration = existing(ctx, ExportDeclaration, financing.asset)
+        declaration = existing_declaration(ctx, financing.asset)
         left = declaration.financed_minor - financing.principal.minor
         ctx.put(replace(declaration, financed_minor=left))

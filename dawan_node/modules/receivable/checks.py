@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, TypeVar
 
 from dawan_node.execution.module import Context, Entity, Identity, Money, is_date, key_of
@@ -22,20 +20,6 @@ _REFERENCE: Final = re.compile("[A-Z0-9][A-Z0-9-]{0,39}")
 #: Who may hold vouchers and act as a holder.
 HOLDERS: Final = ("bank", "core_enterprise", "exporter", "factor", "seller", "supplier")
 FINANCIERS: Final = ("bank", "factor")
-
-#: What each kind of record is missed with.
-_UNKNOWN: Final[Mapping[type[Entity], str]] = MappingProxyType(
-    {
-        Announcement: "E_UNKNOWN_ANNOUNCEMENT",
-        ClearingBatch: "E_UNKNOWN_BATCH",
-        ExportDeclaration: "E_UNKNOWN_DECLARATION",
-        Financing: "E_UNKNOWN_FINANCING",
-        Invoice: "E_UNKNOWN_INVOICE",
-        Rediscount: "E_UNKNOWN_REDISCOUNT",
-        TaxFiling: "E_UNKNOWN_FILING",
-        Voucher: "E_UNKNOWN_VOUCHER",
-    }
-)
 
 
 def check_amount(ctx: Context, amount: Money) -> None:
@@ -74,28 +58,68 @@ def active_party_with(ctx: Context, name: str, role: str) -> Identity:
     return identity
 
 
-def existing(ctx: Context, kind: type[E], identifier: str) -> E:
-    """The record of that kind and identifier; fails with the kind's own reason where there is none."""
-    found = ctx.get(kind, key_of(identifier))
-    if found is None:
-        ctx.fail(_UNKNOWN[kind])
-    return found
+def existing_invoice(ctx: Context, invoice: str) -> Invoice:
+    """The invoice of that identifier."""
+    return _existing(ctx, Invoice, invoice, "E_UNKNOWN_INVOICE")
+
+
+def existing_voucher(ctx: Context, voucher: str) -> Voucher:
+    """The voucher of that identifier."""
+    return _existing(ctx, Voucher, voucher, "E_UNKNOWN_VOUCHER")
+
+
+def existing_financing(ctx: Context, financing: str) -> Financing:
+    """The financing of that identifier."""
+    return _existing(ctx, Financing, financing, "E_UNKNOWN_FINANCING")
+
+
+def existing_rediscount(ctx: Context, rediscount: str) -> Rediscount:
+    """The rediscount of that identifier."""
+    return _existing(ctx, Rediscount, rediscount, "E_UNKNOWN_REDISCOUNT")
+
+
+def existing_declaration(ctx: Context, declaration: str) -> ExportDeclaration:
+    """The export declaration of that number."""
+    return _existing(ctx, ExportDeclaration, declaration, "E_UNKNOWN_DECLARATION")
+
+
+def existing_filing(ctx: Context, filing: str) -> TaxFiling:
+    """The tax filing of that identifier."""
+    return _existing(ctx, TaxFiling, filing, "E_UNKNOWN_FILING")
+
+
+def existing_batch(ctx: Context, batch: str) -> ClearingBatch:
+    """The clearing batch of that identifier."""
+    return _existing(ctx, ClearingBatch, batch, "E_UNKNOWN_BATCH")
+
+
+def existing_announcement(ctx: Context, announcement: str) -> Announcement:
+    """The announced payment of that identifier."""
+    return _existing(ctx, Announcement, announcement, "E_UNKNOWN_ANNOUNCEMENT")
 
 
 def financing_of_sender(ctx: Context, financing: str) -> Financing:
     """The financing of that identifier, of which the sender is the financier."""
-    found = existing(ctx, Financing, financing)
+    found = existing_financing(ctx, financing)
     ctx.require(found.financier == ctx.sender.name, "E_NOT_FINANCIER")
     return found
 
 
 def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:
     """A voucher the sender holds and may still move: active, not locked, due date not passed, not frozen."""
-    found = existing(ctx, Voucher, voucher)
+    found = existing_voucher(ctx, voucher)
     ctx.require(found.holder == ctx.sender.name, "E_NOT_HOLDER")
     # A pledge that was enforced must stay where it is until the borrower redeems it or the issuer pays it.
     ctx.require(not found.lock.is_live(ctx.time_ms) and found.pledge == "", "E_LOCKED")
     ctx.require(found.state == VoucherState.ACTIVE, "E_VOUCHER_STATE")
     ctx.require(ctx.business_date <= found.due_date, "E_MATURED")
     require_voucher_unfrozen(ctx, found.voucher)
+    return found
+
+
+def _existing(ctx: Context, kind: type[E], identifier: str, reason: str) -> E:
+    """The one look-up behind them all; each names its own reason, so that a command is refused with no other."""
+    found = ctx.get(kind, key_of(identifier))
+    if found is None:
+        ctx.fail(reason)
     return found

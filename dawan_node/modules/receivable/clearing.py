@@ -16,9 +16,9 @@ from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, key_of, replace
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import check_date, existing, reference
+from dawan_node.modules.receivable.checks import check_date, existing_batch, existing_voucher, reference
 from dawan_node.modules.receivable.declaration import BatchCancelled, BatchCleared, BatchOpened, module
-from dawan_node.modules.receivable.entities import HELD_STATES, Voucher
+from dawan_node.modules.receivable.entities import HELD_STATES
 from dawan_node.modules.receivable.settlement import pay_holder, payable_voucher
 from dawan_node.modules.receivable.supervised import BatchState, ClearingBatch, ClearingLine
 from dawan_node.modules.receivable.vouchers import VoucherRef
@@ -69,7 +69,7 @@ def open_clearing(ctx: Context, args: OpenClearing) -> None:
     ctx.require(ctx.get(ClearingBatch, key_of(batch)) is None, "E_DUP_BATCH")
     check_date(ctx, args.due_date)
     ctx.require(len(dict.fromkeys(args.vouchers)) == len(args.vouchers), "E_CLEARING_LINES")
-    vouchers = [existing(ctx, Voucher, each) for each in args.vouchers]
+    vouchers = [existing_voucher(ctx, each) for each in args.vouchers]
     currency = vouchers[0].face.currency
     for voucher in vouchers:
         ctx.require(voucher.issuer == core, "E_NOT_ISSUER")
@@ -84,7 +84,7 @@ def open_clearing(ctx: Context, args: OpenClearing) -> None:
 @module.command("clear_batch", args=ClearBatch, roles=SETTLEMENT_ROLES)
 def clear_batch(ctx: Context, args: ClearBatch) -> None:
     """The settlement bank attests one payment with a line for each voucher; every holder is paid or nobody."""
-    found = existing(ctx, ClearingBatch, args.batch)
+    found = existing_batch(ctx, args.batch)
     ctx.require(found.state == BatchState.OPEN, "E_BATCH_STATE")
     ctx.require([line.voucher for line in args.lines] == [line.voucher for line in found.lines], "E_CLEARING_LINES")
     ctx.require(sum([line.minor for line in args.lines]) == args.amount.minor, "E_CLEARING_LINES")
@@ -116,7 +116,7 @@ def clear_batch(ctx: Context, args: ClearBatch) -> None:
 @module.command("cancel_clearing", args=OneBatch, roles=("core_enterprise",))
 def cancel_clearing(ctx: Context, args: OneBatch) -> None:
     """The core enterprise takes back a batch that was not paid; its vouchers were never bound by it."""
-    found = existing(ctx, ClearingBatch, args.batch)
+    found = existing_batch(ctx, args.batch)
     ctx.require(found.core == ctx.sender.name, "E_NOT_PARTY")
     ctx.require(found.state == BatchState.OPEN, "E_BATCH_STATE")
     ctx.put(replace(found, state=BatchState.CANCELLED))

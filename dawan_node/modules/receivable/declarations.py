@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from dawan_node.execution.module import Args, Context, Date, Meta, Money, ShortText, key_of, replace
 from dawan_node.modules.identifiers import normalised_uscc
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import active_party, check_amount, check_date, existing
+from dawan_node.modules.receivable.checks import active_party, check_amount, check_date, existing_declaration
 from dawan_node.modules.receivable.declaration import (
     DeclarationAmended,
     DeclarationBlocked,
@@ -125,7 +125,7 @@ def revoke_declaration(ctx: Context, args: DecideDeclaration) -> None:
 @module.command("block_declaration", args=DecideDeclaration, roles=("safe",))
 def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE stops further financing of a declaration; loans paid out already and payments from abroad go on."""
-    found = existing(ctx, ExportDeclaration, args.declaration)
+    found = existing_declaration(ctx, args.declaration)
     _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.RELEASED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.BLOCKED, args.reason)
@@ -135,7 +135,7 @@ def block_declaration(ctx: Context, args: DecideDeclaration) -> None:
 @module.command("clear_declaration", args=DecideDeclaration, roles=("safe",))
 def clear_declaration(ctx: Context, args: DecideDeclaration) -> None:
     """SAFE lets a blocked declaration be financed again."""
-    found = existing(ctx, ExportDeclaration, args.declaration)
+    found = existing_declaration(ctx, args.declaration)
     _require_other_house(ctx, found)
     ctx.require(found.state == DeclarationState.BLOCKED, "E_DECLARATION_STATE")
     _decide(ctx, found, DeclarationState.RELEASED, args.reason)
@@ -179,7 +179,7 @@ def is_listed(ctx: Context, table: str, code: str) -> bool:
 
 
 def _live(ctx: Context, declaration: str) -> ExportDeclaration:
-    found = existing(ctx, ExportDeclaration, declaration)
+    found = existing_declaration(ctx, declaration)
     ctx.require(found.state != DeclarationState.REVOKED, "E_DECLARATION_STATE")
     return found
 

@@ -355,12 +355,14 @@ class Tag(Entity, collection="tag", schema=1):
 
 
 class Surplus(Entity, collection="surplus", schema=1, exported=True):
-    """What an enforced pledge brought beyond the debt: the pledgor's money, ``amount``, in the financier's hands.
+    """What security brought beyond the debt: the borrower's money, ``amount``, in the financier's hands.
 
-    ``proceeds_minor`` is what was paid on the voucher, ``debt_minor`` what of it the financier was still owed.
+    ``source``: the voucher of an enforced pledge, or the goods whose title the financier took. ``proceeds_minor`` is
+    what was paid for it, ``debt_minor`` what of that the financier was still owed.
     """
 
     financing: str
+    source: Literal["VOUCHER", "TITLE"]
     financier: str
     borrower: str
     amount: Money
@@ -369,12 +371,13 @@ class Surplus(Entity, collection="surplus", schema=1, exported=True):
     state: Literal["OWED", "RETURNED"]
 
     indexes = {  # noqa: RUF012
-        "by_financier": lambda s: [(s.financier, s.state, s.financing)],
-        "by_borrower": lambda s: [(s.borrower, s.state, s.financing)],
+        "by_financing": lambda s: [(s.financing, s.source)],
+        "by_financier": lambda s: [(s.financier, s.state, s.financing, s.source)],
+        "by_borrower": lambda s: [(s.borrower, s.state, s.financing, s.source)],
     }
 
     def primary_key(self) -> bytes:
-        return key_of(self.financing)
+        return key_of(self.financing, self.source)
 
 
 class TitleSecurity(Entity, collection="title_security", schema=1, exported=True):
@@ -385,7 +388,7 @@ class TitleSecurity(Entity, collection="title_security", schema=1, exported=True
     title: str
     channel: str
     commitment: str
-    state: Literal["HELD", "RETURNED", "TAKEN"]
+    state: Literal["HELD", "RETURNED", "TAKEN", "SOLD"]
 
     def primary_key(self) -> bytes:
         return key_of(self.financing)

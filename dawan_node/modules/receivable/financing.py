@@ -45,7 +45,10 @@ from dawan_node.modules.receivable.checks import (
     active_party,
     check_amount,
     check_date,
-    existing,
+    existing_declaration,
+    existing_financing,
+    existing_invoice,
+    existing_voucher,
     financing_of_sender,
     reference,
 )
@@ -74,7 +77,6 @@ from dawan_node.modules.receivable.fingerprints import invoice_id, normalised_nu
 from dawan_node.modules.receivable.freezes import require_asset_unfrozen
 from dawan_node.modules.receivable.invoices import InvoiceNumber, is_taken
 from dawan_node.modules.receivable.related import AcceptsRelated, require_taken
-from dawan_node.modules.receivable.supervised import ExportDeclaration
 from dawan_node.modules.receivable.title_security import TitleName, TitleProof, end_security, secure
 from dawan_node.modules.receivable.vouchers import VoucherRef
 
@@ -157,7 +159,7 @@ class ApproveSimilar(Args):
 def apply_voucher_financing(ctx: Context, args: ApplyVoucherFinancing) -> None:
     """The holder of a voucher asks a financier to buy it or to lend against it."""
     ctx.require(args.kind in (FinancingKind.DISCOUNT, FinancingKind.PLEDGE), "E_FINANCING_KIND")
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.holder == ctx.sender.name, "E_NOT_HOLDER")
     check_date(ctx, args.maturity)
     ctx.require(ctx.business_date <= args.maturity <= voucher.due_date, "E_MATURITY")
@@ -172,7 +174,7 @@ def apply_invoice_financing(ctx: Context, args: ApplyInvoiceFinancing) -> None:
     number = normalised_number(args.invoice_number)
     if number is None:
         ctx.fail("E_INVOICE_NUMBER")
-    invoice = existing(ctx, Invoice, invoice_id(ctx.sender.name, args.buyer, number, args.issue_date, args.total))
+    invoice = existing_invoice(ctx, invoice_id(ctx.sender.name, args.buyer, number, args.issue_date, args.total))
     # What is bought à forfait never comes back to the seller.
     ctx.require(not (args.kind == "FORFAIT" and args.recourse), "E_FINANCING_KIND")
     kind = FinancingKind.FACTORING if args.recourse or args.kind == "FACTORING" else FinancingKind.FORFAIT
@@ -182,7 +184,7 @@ def apply_invoice_financing(ctx: Context, args: ApplyInvoiceFinancing) -> None:
 @module.command("apply_export_financing", args=ApplyExportFinancing, roles=("exporter",))
 def apply_export_financing(ctx: Context, args: ApplyExportFinancing) -> None:
     """An exporter asks for a loan on goods that customs released, up to what is neither financed nor collected."""
-    declaration = existing(ctx, ExportDeclaration, args.declaration)
+    declaration = existing_declaration(ctx, args.declaration)
     ctx.require(declaration.exporter == ctx.sender.name, "E_NOT_EXPORTER")
     check_date(ctx, args.maturity)
     latest = add_months(ctx.business_date, EXPORT_TERM_MONTHS_MAX)
@@ -226,7 +228,7 @@ def reserve_financing(ctx: Context, args: ReserveFinancing) -> None:
 @module.command("approve_similar", args=ApproveSimilar, roles=FINANCIERS)
 def approve_similar(ctx: Context, args: ApproveSimilar) -> None:
     """A second person of the financier's organisation lets a held financing through and says why."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(financing.state == FinancingState.HELD, "E_FINANCING_STATE")
     financier = active_party(ctx, financing.financier)
     ctx.require(ctx.sender.org == financier.org and ctx.sender.name != financing.reviewed_by, "E_FOUR_EYES")
@@ -250,7 +252,7 @@ def reject_financing(ctx: Context, args: OneFinancing) -> None:
 @module.command("withdraw_financing", args=OneFinancing, roles=HOLDERS)
 def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
     """The borrower withdraws an application that is not reserved yet."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(financing.borrower == ctx.sender.name, "E_NOT_BORROWER")
     _end(ctx, financing, FinancingState.WITHDRAWN, (FinancingState.APPLIED, FinancingState.HELD))
 
@@ -258,7 +260,7 @@ def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
 @module.command("expire_financing", args=OneFinancing, roles=())
 def expire_financing(ctx: Context, args: OneFinancing) -> None:
     """Borrower or financier records that a reservation ran out; the asset was free from that moment."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(ctx.sender.name in (financing.borrower, financing.financier), "E_NOT_PARTY")
     ctx.require(not holds_lock(ctx, financing), "E_LOCK_LIVE")
     _end(ctx, financing, FinancingState.EXPIRED, (FinancingState.RESERVED,))
@@ -316,7 +318,7 @@ def _register_tag(ctx: Context, tag: bytes, financing: str) -> None:
 
 
 def _require_free_invoice(ctx: Context, invoice_ref: str) -> Invoice:
-    invoice = existing(ctx, Invoice, invoice_ref)
+    invoice = existing_invoice(ctx, invoice_ref)
     ctx.require(not is_taken(invoice, ctx.time_ms), "E_DUP_FINANCE")
     ctx.require(invoice.state not in (InvoiceState.RECORDED, InvoiceState.DISPUTED), "E_NOT_CONFIRMED")
     ctx.require(invoice.state == InvoiceState.CONFIRMED, "E_INVOICE_STATE")
@@ -325,7 +327,7 @@ def _require_free_invoice(ctx: Context, invoice_ref: str) -> Invoice:
 
 
 def _require_free_voucher(ctx: Context, financing: Financing) -> Voucher:
-    voucher = existing(ctx, Voucher, financing.asset)
+    voucher = existing_voucher(ctx, financing.asset)
     if voucher.lock.is_live(ctx.time_ms):
         ctx.fail("E_LOCKED" if voucher.lock.purpose == LockPurpose.OTHER else "E_DUP_FINANCE")
     ctx.require(voucher.pledge == "", "E_DUP_FINANCE")

@@ -34,7 +34,12 @@ from dawan_node.execution.module import (
 )
 from dawan_node.modules.receivable.assets import due_date_of, lock_of, put_lock
 from dawan_node.modules.receivable.cash import Cash, use_cash
-from dawan_node.modules.receivable.checks import existing
+from dawan_node.modules.receivable.checks import (
+    existing_financing,
+    existing_invoice,
+    existing_rediscount,
+    existing_voucher,
+)
 from dawan_node.modules.receivable.declaration import (
     RediscountForfeited,
     RediscountRepaid,
@@ -68,11 +73,11 @@ class ForfeitureOf(Params):
 @module.command("end_rediscount", args=EndRediscount, roles=("bank", "pboc"))
 def end_rediscount(ctx: Context, args: EndRediscount) -> None:
     """Bank or branch ends a rediscount that was not bought back in time; unpaid assets pass to the branch."""
-    found = existing(ctx, Rediscount, args.rediscount)
+    found = existing_rediscount(ctx, args.rediscount)
     ctx.require(ctx.sender.name in (found.bank, found.branch), "E_NOT_PARTY")
     ctx.require(found.state == RediscountState.FUNDED, "E_REDISCOUNT_STATE")
     ctx.require(ctx.business_date > add_days(found.maturity, rediscount_grace_days(ctx)), "E_NOT_DUE")
-    worth = [(each, _pass_to_branch(ctx, found, existing(ctx, Financing, each))) for each in found.financings]
+    worth = [(each, _pass_to_branch(ctx, found, existing_financing(ctx, each))) for each in found.financings]
     passed = sum([minor for _, minor in worth])
     short = found.amount.minor - passed
     debtor, creditor = (found.bank, found.branch) if short > 0 else (found.branch, found.bank)
@@ -164,7 +169,7 @@ def _pass_to_branch(ctx: Context, found: Rediscount, financing: Financing) -> in
         return 0
     worth = financing.outstanding_minor
     if financing.presented:
-        invoice = existing(ctx, Invoice, financing.asset)
+        invoice = existing_invoice(ctx, financing.asset)
         if invoice.state == InvoiceState.SETTLED:
             put_lock(ctx, financing, NO_LOCK)
             return 0
@@ -172,7 +177,7 @@ def _pass_to_branch(ctx: Context, found: Rediscount, financing: Financing) -> in
         require_unfrozen(ctx, invoice.invoice)
         ctx.put(replace(invoice, payee=found.branch, lock=NO_LOCK))
     else:
-        voucher = existing(ctx, Voucher, financing.asset)
+        voucher = existing_voucher(ctx, financing.asset)
         _require_worth_it(ctx, found, financing)
         require_voucher_unfrozen(ctx, voucher.voucher)
         ctx.put(replace(voucher, holder=found.branch, discount="", transfers=voucher.transfers + 1, lock=NO_LOCK))

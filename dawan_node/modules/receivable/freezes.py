@@ -42,8 +42,8 @@ def require_asset_unfrozen(ctx: Context, financing: Financing) -> None:
 
 
 def freeze_name(asset: str) -> str:
-    """What a court writes into ``freeze_asset`` for the voucher, invoice or declaration of this identifier; and so
-    the kernel call parties and subject of a payment."""
+    """What a court writes into ``freeze_asset`` for the voucher, invoice or declaration of this identifier; the kernel
+    calls parties and subject of a payment so, too."""
     data = asset.encode()
     fits = len(data) <= NAME_BYTES_MAX and b"\x00" not in data and b"\x01" not in data
     return asset if fits else sha256(data).hex()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Date, Hash32, Meta, Money, ShortText, add_days, key_of, replace
-from dawan_node.modules.receivable.checks import check_amount, check_date, existing
+from dawan_node.modules.receivable.checks import check_amount, check_date, existing_invoice
 from dawan_node.modules.receivable.declaration import (
     InvoiceCancelled,
     InvoiceConfirmed,
@@ -138,7 +138,7 @@ def dispute_invoice(ctx: Context, args: DisputeInvoice) -> None:
 @module.command("cancel_invoice", args=OneInvoice, roles=("exporter", "seller", "supplier"))
 def cancel_invoice(ctx: Context, args: OneInvoice) -> None:
     """The seller withdraws the invoice (a red-letter invoice), only while none of it is used."""
-    invoice = existing(ctx, Invoice, args.invoice)
+    invoice = existing_invoice(ctx, args.invoice)
     ctx.require(invoice.seller == ctx.sender.name, "E_NOT_SELLER")
     _require_unused(ctx, invoice)
     ctx.require(
@@ -162,7 +162,7 @@ def state_by_use(invoice: Invoice, used_minor: int) -> InvoiceState:
 
 
 def _of_buyer(ctx: Context, invoice: str) -> Invoice:
-    found = existing(ctx, Invoice, invoice)
+    found = existing_invoice(ctx, invoice)
     ctx.require(found.buyer == ctx.sender.name, "E_NOT_BUYER")
     return found
 

@@ -33,7 +33,9 @@ from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
 from dawan_node.modules.receivable.checks import (
     active_party_with,
     check_amount,
-    existing,
+    existing_financing,
+    existing_rediscount,
+    existing_voucher,
     financing_of_sender,
     reference,
 )
@@ -54,7 +56,6 @@ from dawan_node.modules.receivable.entities import (
     FinancingState,
     Lock,
     LockPurpose,
-    Voucher,
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, Rate
@@ -157,7 +158,7 @@ def accept_rediscount(ctx: Context, args: AcceptRediscount) -> None:
     found = _of_branch(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.SUBMITTED, "E_REDISCOUNT_STATE")
     for each in found.financings:
-        require_taken(ctx, existing(ctx, Financing, each), args.related)
+        require_taken(ctx, existing_financing(ctx, each), args.related)
     ctx.put(replace(found, state=RediscountState.ACCEPTED))
     ctx.emit(RediscountAccepted(rediscount=found.rediscount, price=Money(found.amount.currency, found.price_minor)))
 
@@ -174,7 +175,7 @@ def reject_rediscount(ctx: Context, args: RejectRediscount) -> None:
 @module.command("withdraw_rediscount", args=OneRediscount, roles=("bank",))
 def withdraw_rediscount(ctx: Context, args: OneRediscount) -> None:
     """The bank takes its offer back before it is paid; the assets are free again."""
-    found = existing(ctx, Rediscount, args.rediscount)
+    found = existing_rediscount(ctx, args.rediscount)
     ctx.require(found.bank == ctx.sender.name, "E_NOT_PARTY")
     ctx.require(found.state in _UNFUNDED, "E_REDISCOUNT_STATE")
     _end(ctx, found, RediscountState.WITHDRAWN)
@@ -187,12 +188,12 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
 
     Refused when an asset was paid meanwhile: the bank withdraws the offer, or the branch rejects it.
     """
-    found = existing(ctx, Rediscount, args.rediscount)
+    found = existing_rediscount(ctx, args.rediscount)
     ctx.require(found.state == RediscountState.ACCEPTED, "E_REDISCOUNT_STATE")
     maturity = add_days(ctx.business_date, found.days)
     worth = 0
     for each in found.financings:
-        financing = existing(ctx, Financing, each)
+        financing = existing_financing(ctx, each)
         # Whoever owes on the asset may have paid since the offer: then there is nothing left to sell.
         ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
         ctx.require(lock_of(ctx, financing).owner == found.rediscount, "E_LOCK_EXPIRED")
@@ -222,7 +223,7 @@ def fund_rediscount(ctx: Context, args: PayRediscount) -> None:
 def repay_rediscount(ctx: Context, args: PayRediscount) -> None:
     """The settlement bank attests that the bank paid the branch back, and what is not settled yet is the bank's again;
     or, after the rediscount was ended without it, that one side paid the other the rest."""
-    found = existing(ctx, Rediscount, args.rediscount)
+    found = existing_rediscount(ctx, args.rediscount)
     if found.state == RediscountState.FORFEITED:
         pay_rest(ctx, found, args.cash)
         return
@@ -253,7 +254,7 @@ def _of_bank(ctx: Context, financing: str, currency: str) -> Financing:
 
 
 def _of_branch(ctx: Context, rediscount: str) -> Rediscount:
-    found = existing(ctx, Rediscount, rediscount)
+    found = existing_rediscount(ctx, rediscount)
     ctx.require(found.branch == ctx.sender.name, "E_NOT_BRANCH")
     return found
 
@@ -262,7 +263,7 @@ def _require_free(ctx: Context, financing: Financing, maturity: str) -> None:
     """The bank has the asset to itself, and it falls due no sooner than the rediscount."""
     ctx.require(not lock_of(ctx, financing).is_live(ctx.time_ms), "E_LOCKED")
     if not financing.presented:
-        voucher = existing(ctx, Voucher, financing.asset)
+        voucher = existing_voucher(ctx, financing.asset)
         ctx.require(voucher.holder == financing.financier and voucher.pledge == "", "E_NOT_HOLDER")
         ctx.require(voucher.state == VoucherState.ACTIVE, "E_VOUCHER_STATE")
     ctx.require(maturity <= due_date_of(ctx, financing), "E_MATURITY")
@@ -271,7 +272,7 @@ def _require_free(ctx: Context, financing: Financing, maturity: str) -> None:
 def _end(ctx: Context, found: Rediscount, state: RediscountState) -> None:
     """Give up the locks that the rediscount still has; a voucher that was paid meanwhile has none."""
     for each in found.financings:
-        financing = existing(ctx, Financing, each)
+        financing = existing_financing(ctx, each)
         if lock_of(ctx, financing).owner == found.rediscount:
             put_lock(ctx, financing, NO_LOCK)
             if not financing.presented:

@@ -21,10 +21,12 @@ from dawan_node.modules.receivable.assets import (
     keep_declaration,
     lock_of,
 )
-from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
+from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, ConfirmedCash, use_cash
 from dawan_node.modules.receivable.checks import (
     FINANCIERS,
-    existing,
+    existing_financing,
+    existing_invoice,
+    existing_voucher,
     financing_of_sender,
     reference,
 )
@@ -42,18 +44,16 @@ from dawan_node.modules.receivable.entities import (
     Financing,
     FinancingKind,
     FinancingState,
-    Invoice,
     InvoiceState,
     LockPurpose,
-    Voucher,
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
 from dawan_node.modules.receivable.rules import strict
 from dawan_node.modules.receivable.supervised import MovablesRegistration
-from dawan_node.modules.receivable.surplus import owe_surplus
-from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured
+from dawan_node.modules.receivable.surplus import PROCEEDS, owe_surplus
+from dawan_node.modules.receivable.title_security import end_security, is_taken, require_secured, sell
 
 #: Interest is simple, on actual days over 365, as money markets count in yuan, Hong Kong dollars and patacas.
 YEAR_DAYS: Final = 365
@@ -76,7 +76,7 @@ class RegisterMovables(Args):
 @module.command("fund_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
 def fund_financing(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests that the financier paid the borrower; the asset changes hands or is pledged."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(financing.state == FinancingState.RESERVED, "E_FINANCING_STATE")
     ctx.require(holds_lock(ctx, financing), "E_LOCK_EXPIRED")
     require_secured(ctx, financing.financing)
@@ -114,7 +114,7 @@ def fund_financing(ctx: Context, args: PayFinancing) -> None:
 @module.command("repay_financing", args=PayFinancing, roles=SETTLEMENT_ROLES)
 def repay_financing(ctx: Context, args: PayFinancing) -> None:
     """The settlement bank attests that the borrower paid back a loan or a recourse claim."""
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     in_recourse = financing.state == FinancingState.RECOURSE
     lent = financing.state in (FinancingState.FUNDED, FinancingState.OVERDUE)
     ctx.require(in_recourse or (lent and financing.kind == FinancingKind.PLEDGE), "E_FINANCING_STATE")
@@ -142,6 +142,47 @@ def repay_financing(ctx: Context, args: PayFinancing) -> None:
     ctx.emit(FinancingRepaid(financing=financing.financing))
 
 
+@module.command("account_title", args=PayFinancing, roles=SETTLEMENT_ROLES)
+def account_title(ctx: Context, args: PayFinancing) -> None:
+    """The settlement bank attests what somebody paid the financier for the goods whose title it took, once: it pays the
+    debt, and what is more is the borrower's."""
+    financing = existing_financing(ctx, args.financing)
+    ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
+    # A price that the financier makes with itself would say nothing of what the goods are worth.
+    ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
+    # Nor does its own house say how little they brought; what another house announced it may confirm.
+    financier = ctx.identity(financing.financier)
+    own_house = financier is not None and financier.org == ctx.sender.org
+    ctx.require(isinstance(args.cash, ConfirmedCash) or not own_house, "E_SELF_DEALING")
+    if not is_on_declaration(financing):
+        # As when it is repaid: the asset may go back to the borrower.
+        require_asset_unfrozen(ctx, financing)
+    proceeds = Money(financing.principal.currency, args.cash.amount.minor)
+    if not use_cash(
+        ctx,
+        args.cash,
+        payer=args.cash.payer,
+        payee=financing.financier,
+        due=proceeds,
+        purpose=PROCEEDS,
+        subject=financing.financing,
+        command="account_title",
+        record=financing.financing,
+    ):
+        return
+    sell(ctx, financing.financing)
+    # Where the claim itself was paid since, nothing is owed any more and all of it is the borrower's.
+    owe_surplus(ctx, financing, "TITLE", proceeds.minor, financing.outstanding_minor)
+    if financing.state != FinancingState.RECOURSE:
+        return
+    rest = max(financing.outstanding_minor - proceeds.minor, 0)
+    if rest == 0:
+        _give_back(ctx, financing)
+        ctx.emit(FinancingRepaid(financing=financing.financing))
+    state = FinancingState.RECOURSE if rest else FinancingState.CLOSED
+    ctx.put(replace(financing, state=state, outstanding_minor=rest))
+
+
 @module.command("declare_overdue", args=OneFinancing, roles=FINANCIERS)
 def declare_overdue(ctx: Context, args: OneFinancing) -> None:
     """The financier states that a loan, or what it bought, was not paid by the day it was due."""
@@ -164,10 +205,10 @@ def claim_recourse(ctx: Context, args: OneFinancing) -> None:
     if is_on_declaration(financing):
         ctx.require(ctx.business_date > financing.maturity, "E_RECOURSE")
     elif financing.presented:
-        invoice = existing(ctx, Invoice, financing.asset)
+        invoice = existing_invoice(ctx, financing.asset)
         ctx.require(financing.recourse and ctx.business_date > invoice.due_date, "E_RECOURSE")
     else:
-        voucher = existing(ctx, Voucher, financing.asset)
+        voucher = existing_voucher(ctx, financing.asset)
         if financing.kind == FinancingKind.PLEDGE:
             collectable = ctx.business_date > financing.maturity or ctx.business_date >= voucher.due_date
             ctx.require(collectable, "E_RECOURSE")
@@ -209,11 +250,11 @@ def reduce_outstanding(ctx: Context, financing_id: str, minor: int) -> None:
     """Book money that reached the financier through the asset itself; at zero the financing is over. What a pledge
     brings beyond its debt is owed back to the borrower (under the first rules nothing was recorded of it); what was
     bought is the financier's whole."""
-    financing = existing(ctx, Financing, financing_id)
+    financing = existing_financing(ctx, financing_id)
     if financing.state not in OPEN_STATES:
         return
     if financing.kind == FinancingKind.PLEDGE and strict(ctx):
-        owe_surplus(ctx, financing, minor)
+        owe_surplus(ctx, financing, "VOUCHER", minor, financing.outstanding_minor)
     rest = max(financing.outstanding_minor - minor, 0)
     state: FinancingState = financing.state
     if rest == 0:
@@ -234,7 +275,7 @@ def _with_interest(ctx: Context, financing: Financing) -> int:
 
 
 def _buy_invoice(ctx: Context, financing: Financing) -> int:
-    invoice = existing(ctx, Invoice, financing.asset)
+    invoice = existing_invoice(ctx, financing.asset)
     ctx.require(ctx.business_date <= invoice.due_date, "E_MATURED")
     ctx.put(
         replace(
@@ -251,7 +292,7 @@ def _buy_invoice(ctx: Context, financing: Financing) -> int:
 
 def _take_voucher(ctx: Context, financing: Financing) -> int:
     """Move or pledge the voucher; what the financier will receive in the end, in minor units."""
-    voucher = existing(ctx, Voucher, financing.asset)
+    voucher = existing_voucher(ctx, financing.asset)
     # The lock keeps others out, but the due date may have passed since, and the holder may have declared default.
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
     if financing.kind == FinancingKind.PLEDGE:
@@ -278,11 +319,11 @@ def _give_back(ctx: Context, financing: Financing) -> None:
         give_back_declaration(ctx, financing)
         return
     if financing.presented:
-        invoice = existing(ctx, Invoice, financing.asset)
+        invoice = existing_invoice(ctx, financing.asset)
         unpaid = replace(invoice, state=InvoiceState.CONFIRMED, used_minor=0, payee=financing.borrower, financing="")
         ctx.put(unpaid)
         return
-    voucher = existing(ctx, Voucher, financing.asset)
+    voucher = existing_voucher(ctx, financing.asset)
     if financing.kind == FinancingKind.PLEDGE:
         state = VoucherState.ACTIVE if voucher.state == VoucherState.PLEDGED else voucher.state
         ctx.put(replace(voucher, state=state, holder=financing.borrower, pledge=""))

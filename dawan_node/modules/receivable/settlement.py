@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dawan_node.execution.module import Args, Context, Money, key_of, replace
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import HOLDERS, existing
+from dawan_node.modules.receivable.checks import HOLDERS, existing_invoice, existing_voucher
 from dawan_node.modules.receivable.declaration import InvoiceSettled, VoucherDefaulted, VoucherSettled, module
 from dawan_node.modules.receivable.entities import (
     NO_LOCK,
     Exposure,
-    Invoice,
     InvoiceState,
     Lock,
     LockPurpose,
@@ -61,7 +60,7 @@ def settle_voucher(ctx: Context, args: SettleVoucher) -> None:
 @module.command("default_voucher", args=OneVoucher, roles=HOLDERS)
 def default_voucher(ctx: Context, args: OneVoucher) -> None:
     """The holder declares that the voucher was not paid on its due date."""
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.holder == ctx.sender.name, "E_NOT_HOLDER")
     ctx.require(voucher.state in (VoucherState.ACTIVE, VoucherState.TRANSFERRING), "E_VOUCHER_STATE")
     ctx.require(ctx.business_date > voucher.due_date, "E_NOT_DUE")
@@ -73,7 +72,7 @@ def default_voucher(ctx: Context, args: OneVoucher) -> None:
 @module.command("settle_invoice", args=SettleInvoice, roles=SETTLEMENT_ROLES)
 def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
     """The settlement bank attests that the buyer paid what no voucher covers, to the seller or the claim's buyer."""
-    invoice = existing(ctx, Invoice, args.invoice)
+    invoice = existing_invoice(ctx, args.invoice)
     bound = invoice.lock.is_live(ctx.time_ms) and invoice.lock.purpose != LockPurpose.REDISCOUNT
     ctx.require(not bound, "E_LOCKED")
     sold = invoice.financing != ""
@@ -112,7 +111,7 @@ def settle_invoice(ctx: Context, args: SettleInvoice) -> None:
 
 def payable_voucher(ctx: Context, voucher_id: str) -> Voucher:
     """A voucher whose holder may be paid now: due, not pledged, not frozen, reserved for nobody who would be holder."""
-    voucher = existing(ctx, Voucher, voucher_id)
+    voucher = existing_voucher(ctx, voucher_id)
     payable = (VoucherState.ACTIVE, VoucherState.TRANSFERRING, VoucherState.DEFAULTED)
     ctx.require(voucher.state in payable, "E_VOUCHER_STATE")
     ctx.require(ctx.business_date >= voucher.due_date, "E_NOT_DUE")
@@ -170,13 +169,13 @@ def _rediscount_of(ctx: Context, lock: Lock) -> Rediscount | None:
 
 def _redeem(ctx: Context, leaf: Voucher) -> None:
     """Count the leaf at its root; when the whole root is redeemed, its invoices are paid as far as it used them."""
-    root = existing(ctx, Voucher, leaf.root)
+    root = existing_voucher(ctx, leaf.root)
     root = replace(root, redeemed_minor=root.redeemed_minor + leaf.face.minor)
     ctx.put(root)
     if root.redeemed_minor < root.face.minor:
         return
     for use in root.invoices:
-        invoice = existing(ctx, Invoice, use.invoice)
+        invoice = existing_invoice(ctx, use.invoice)
         settled = invoice.settled_minor + use.minor
         state = InvoiceState.SETTLED if settled == invoice.total.minor else invoice.state
         ctx.put(replace(invoice, settled_minor=settled, state=state))

@@ -20,6 +20,7 @@ module.state_machine(
         "cancel_voucher": ("PARTLY_USED -> CONFIRMED", "USED -> CONFIRMED, PARTLY_USED"),
         "fund_financing": "CONFIRMED -> USED",
         "repay_financing": "USED -> CONFIRMED",
+        "account_title": "USED -> CONFIRMED",
         "settle_invoice": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED"),
         # The last part of all that was issued on it is paid.
         "settle_voucher": "USED -> SETTLED",
@@ -68,6 +69,7 @@ module.state_machine(
         "declare_overdue": "FUNDED -> OVERDUE",
         "repay_financing": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "claim_recourse": "FUNDED, OVERDUE -> RECOURSE",
+        "account_title": "RECOURSE -> CLOSED",
         "settle_voucher": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
@@ -147,6 +149,7 @@ module.state_machine(
         "apply_invoice_financing": "-> HELD",
         "apply_export_financing": "-> HELD",
         "take_title": "HELD -> TAKEN",
+        "account_title": "TAKEN -> SOLD",
         "reject_financing": "HELD -> RETURNED",
         "withdraw_financing": "HELD -> RETURNED",
         "expire_financing": "HELD -> RETURNED",
@@ -167,6 +170,7 @@ module.state_machine(
     {
         "settle_voucher": "-> OWED",
         "clear_batch": "-> OWED",
+        "account_title": "-> OWED",
         "confirm_receipt": "-> OWED",
         "return_surplus": "OWED -> RETURNED",
     },

@@ -1,10 +1,10 @@
-"""Surplus: what an enforced pledge brings beyond the debt is the pledgor's, and the financier owes it back.
+"""Surplus: what security brings beyond the debt is the borrower's, and the financier owes it back.
 
-A pledge secures a debt and nothing more. The financier that enforced it holds the voucher and is paid its whole face;
-as soon as that is more than was outstanding, the difference stands here, to the cent, until a settlement bank attests
-that the borrower was paid exactly that (Civil Code of the PRC, articles 438 and 446; Hong Kong and Macau say the same
-[K]). What was bought, with recourse or without, is the buyer's own and leaves no surplus; nor can one be computed for a
-title to goods, whose worth nobody attests here.
+A pledge secures a debt and nothing more. The financier that enforced it holds the voucher and is paid its whole face,
+or it sells the goods whose title it took; as soon as that is more than was outstanding, the difference stands here, to
+the cent, until a settlement bank attests that the borrower was paid exactly that (Civil Code of the PRC, articles 438
+and 446; Hong Kong and Macau say the same [K]). What was bought, with recourse or without, is the buyer's own and leaves
+no surplus.
 """
 
 from __future__ import annotations
@@ -30,21 +30,30 @@ from dawan_node.modules.receivable.declaration import SurplusOwed, SurplusReturn
 from dawan_node.modules.receivable.entities import (
     CashReference,
     Financing,
+    FinancingKind,
     FinancingState,
+    Invoice,
     Surplus,
+    TitleSecurity,
     Voucher,
     VoucherState,
 )
 from dawan_node.modules.receivable.financing import FinancingRef
 from dawan_node.modules.receivable.rules import STRICT
 
-#: In the register of payments, with the financing as subject.
-PURPOSE: Final = "surplus"
+Source = Literal["VOUCHER", "TITLE"]
+
+#: In the register of payments, with the financing as subject: what is returned, and what goods brought.
+PURPOSES: Final[dict[Source, str]] = {"VOUCHER": "surplus", "TITLE": "surplus_title"}
+PROCEEDS: Final = "proceeds"
 
 
 class ReturnSurplus(Args):
+    """``source``: of the pledged voucher, or of the title that the financier took."""
+
     financing: FinancingRef
     cash: Cash
+    source: Source = "VOUCHER"
 
 
 class SurplusOf(Params):
@@ -60,9 +69,8 @@ class SurplusesOf(Params):
 
 @module.command("return_surplus", args=ReturnSurplus, roles=SETTLEMENT_ROLES)
 def return_surplus(ctx: Context, args: ReturnSurplus) -> None:
-    """The settlement bank attests that the financier paid the borrower what an enforced pledge brought beyond the
-    debt."""
-    found = ctx.get(Surplus, key_of(args.financing))
+    """The settlement bank attests that the financier paid the borrower what its security brought beyond the debt."""
+    found = ctx.get(Surplus, key_of(args.financing, args.source))
     if found is None or found.state != "OWED":
         ctx.fail("E_NO_SURPLUS")
     if not use_cash(
@@ -71,7 +79,7 @@ def return_surplus(ctx: Context, args: ReturnSurplus) -> None:
         payer=found.financier,
         payee=found.borrower,
         due=found.amount,
-        purpose=PURPOSE,
+        purpose=PURPOSES[args.source],
         subject=found.financing,
         command="return_surplus",
         record=found.financing,
@@ -83,26 +91,25 @@ def return_surplus(ctx: Context, args: ReturnSurplus) -> None:
 
 @module.query("surplus", params=SurplusOf, item=Surplus)
 def surplus(ctx: QueryContext, params: SurplusOf, limit: int, cursor: bytes | None) -> Page[Surplus]:
-    """What the pledge of one financing brought beyond its debt."""
-    found = ctx.get(Surplus, key_of(params.financing)) if params.financing else None
-    return Page(() if found is None else (found,), None)
+    """What the security of one financing brought beyond its debt."""
+    return ctx.page(Surplus, "by_financing", (params.financing,), limit=limit, cursor=cursor)
 
 
 @module.query("surpluses", params=SurplusesOf, item=Surplus)
 def surpluses(ctx: QueryContext, params: SurplusesOf, limit: int, cursor: bytes | None) -> Page[Surplus]:
-    """What enforced pledges brought beyond their debts, of one party on either side."""
+    """What security brought beyond the debts, of one party on either side."""
     return ctx.page(Surplus, f"by_{params.side}", (params.party,), limit=limit, cursor=cursor)
 
 
-def owe_surplus(ctx: Context, financing: Financing, proceeds_minor: int) -> None:
-    """Record what the financier of a pledge received beyond its claim, if it did; the claim is as it was before."""
-    debt_minor = financing.outstanding_minor
+def owe_surplus(ctx: Context, financing: Financing, source: Source, proceeds_minor: int, debt_minor: int) -> None:
+    """Record what the financier received beyond what it was owed before, if it did."""
     if proceeds_minor <= debt_minor:
         return
     amount = Money(financing.principal.currency, proceeds_minor - debt_minor)
     ctx.put(
         Surplus(
             financing=financing.financing,
+            source=source,
             financier=financing.financier,
             borrower=financing.borrower,
             amount=amount,
@@ -120,38 +127,50 @@ def owe_surplus(ctx: Context, financing: Financing, proceeds_minor: int) -> None
 
 @module.invariant("surplus_is_the_pledgors")
 def surplus_is_the_pledgors(ctx: QueryContext) -> Iterator[str]:
-    """Of every pledged voucher that was paid to its financier, debt and surplus are the face to the cent, and a surplus
-    is returned by exactly one attested payment of it. One that was paid under the first rules left no record."""
-    explained: dict[str, int] = {}
+    """Of every pledged voucher that was paid to its financier, and of all goods that it sold, debt and surplus are the
+    proceeds to the cent; a surplus is returned by exactly one attested payment of it."""
+    brought: dict[tuple[str, str], int] = {}
     for voucher in ctx.iterate(Voucher, "by_root"):
-        financing = ctx.get(Financing, key_of(voucher.pledge)) if voucher.pledge else None
-        if financing is None or voucher.state != VoucherState.SETTLED:
-            continue
-        most = _debt_at_most(financing)
-        found = ctx.get(Surplus, financing.primary_key())
-        if found is None:
-            if voucher.face.minor > most and ctx.version >= STRICT:
-                yield f"{financing.financing} is owed {most} at most and keeps {voucher.face.minor}"
-            continue
-        explained[found.financing] = voucher.face.minor
-        if not financing.principal.minor <= found.debt_minor <= most:
-            yield f"{found.financing}: a debt of {found.debt_minor}, {financing.principal.minor} to {most} by its terms"
-        if financing.state != FinancingState.CLOSED or financing.outstanding_minor:
-            yield f"{found.financing} is {financing.state} and has a surplus"
-        if (found.financier, found.borrower) != (financing.financier, financing.borrower):
-            yield f"{found.financing}: a surplus of others"
+        if voucher.pledge and voucher.state == VoucherState.SETTLED:
+            brought[voucher.pledge, "VOUCHER"] = voucher.face.minor
+    for financing in ctx.iterate(Financing, "by_asset"):
+        sold = [cash.amount.minor for cash in ctx.iterate(CashReference, "by_subject", (financing.financing, PROCEEDS))]
+        security = ctx.get(TitleSecurity, financing.primary_key())
+        if (len(sold) == 1) != (security is not None and security.state == "SOLD") or len(sold) > 1:
+            yield f"{financing.financing}: {len(sold)} payments for goods that are not sold, or none for sold ones"
+        brought |= {(financing.financing, "TITLE"): sum(sold)} if sold else {}
+        most = _debt_at_most(ctx, financing)
+        for source in PURPOSES:
+            proceeds = brought.get((financing.financing, source), 0)
+            found = ctx.get(Surplus, key_of(financing.financing, source))
+            if found is None:
+                # A voucher that was paid under the first rules left no record.
+                if proceeds > most and (ctx.version >= STRICT or source == "TITLE"):
+                    yield f"{financing.financing} is owed {most} at most and keeps {proceeds}"
+                continue
+            # Goods that were sold before leave less of a loan than was lent.
+            least = 0 if sold else financing.principal.minor
+            if found.proceeds_minor != proceeds or not least <= found.debt_minor <= most:
+                yield f"{financing.financing}: a surplus over {found.debt_minor} of {most}, from {proceeds}"
+            if (found.financier, found.borrower) != (financing.financier, financing.borrower):
+                yield f"{financing.financing}: a surplus of others"
+            if financing.state != FinancingState.CLOSED or financing.outstanding_minor:
+                yield f"{financing.financing} is {financing.state} and has a surplus"
     for found in ctx.iterate(Surplus, "by_financier"):
-        total = found.debt_minor + found.amount.minor
-        if not explained.get(found.financing) == found.proceeds_minor == total or found.amount.minor <= 0:
+        if found.debt_minor + found.amount.minor != found.proceeds_minor or found.amount.minor <= 0:
             yield f"{found.financing}: {found.debt_minor} and {found.amount.minor} of {found.proceeds_minor}"
-        payments = ctx.iterate(CashReference, "by_subject", (found.financing, PURPOSE))
+        payments = ctx.iterate(CashReference, "by_subject", (found.financing, PURPOSES[found.source]))
         paid = [(cash.payer, cash.payee, cash.amount) for cash in payments]
         due = [(found.financier, found.borrower, found.amount)] if found.state == "RETURNED" else []
         if paid != due:
             yield f"{found.financing}: the surplus is {found.state} with {len(paid)} payments"
 
 
-def _debt_at_most(financing: Financing) -> int:
-    """Principal and interest from the value date: the debt counts from the block that funded it, never earlier."""
-    days = days_between(financing.value_date, financing.maturity)
+def _debt_at_most(ctx: QueryContext, financing: Financing) -> int:
+    """What the financier can be owed: a loan's principal and interest from the value date (it counts from the block
+    that funded it, never earlier); of what was bought the face."""
+    if financing.kind != FinancingKind.PLEDGE:
+        invoice, voucher = ctx.get(Invoice, key_of(financing.asset)), ctx.get(Voucher, key_of(financing.asset))
+        return invoice.total.minor if invoice is not None else voucher.face.minor if voucher is not None else 0
+    days = days_between(financing.value_date, financing.maturity) if financing.value_date else 0
     return financing.principal.minor + financing.principal.minor * financing.rate_ppm * days // (PPM * 365)

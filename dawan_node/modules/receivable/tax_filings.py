@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from dawan_node.execution.module import Args, Context, Meta, Money, ShortText, key_of, replace
 from dawan_node.modules.identifiers import normalised_uscc
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, use_cash
-from dawan_node.modules.receivable.checks import active_party, check_amount, existing, reference
+from dawan_node.modules.receivable.checks import active_party, check_amount, existing_filing, reference
 from dawan_node.modules.receivable.declaration import FilingAccepted, FilingCancelled, FilingPaid, PaymentFiled, module
 from dawan_node.modules.receivable.declarations import is_listed
 from dawan_node.modules.receivable.fingerprints import normalised_number
@@ -102,7 +102,7 @@ def file_payment(ctx: Context, args: FilePayment) -> None:
 @module.command("accept_filing", args=OneFiling, roles=(TAX,))
 def accept_filing(ctx: Context, args: OneFiling) -> None:
     """The tax authority takes note of the contract; payments may follow."""
-    found = existing(ctx, TaxFiling, args.filing)
+    found = existing_filing(ctx, args.filing)
     ctx.require(found.state == FilingState.FILED, "E_FILING_STATE")
     payer = active_party(ctx, found.payer)
     ctx.require(payer.org != ctx.sender.org, "E_SELF_DEALING")
@@ -113,7 +113,7 @@ def accept_filing(ctx: Context, args: OneFiling) -> None:
 @module.command("pay_filing", args=PayFiling, roles=SETTLEMENT_ROLES)
 def pay_filing(ctx: Context, args: PayFiling) -> None:
     """The settlement bank attests a payment abroad under an accepted filing, up to the contract sum."""
-    found = existing(ctx, TaxFiling, args.filing)
+    found = existing_filing(ctx, args.filing)
     ctx.require(found.state == FilingState.ACCEPTED, "E_FILING_STATE")
     amount = args.cash.amount
     ctx.require(amount.currency == found.contract.currency, "E_CURRENCY_MISMATCH")
@@ -140,7 +140,7 @@ def pay_filing(ctx: Context, args: PayFiling) -> None:
 @module.command("cancel_filing", args=CancelFiling, roles=(*PAYERS, TAX))
 def cancel_filing(ctx: Context, args: CancelFiling) -> None:
     """The payer takes back a filing under which nothing was paid; the tax authority ends any, with a reason."""
-    found = existing(ctx, TaxFiling, args.filing)
+    found = existing_filing(ctx, args.filing)
     by_tax = TAX in ctx.sender.roles
     ctx.require(by_tax or found.payer == ctx.sender.name, "E_NOT_PAYER")
     payer = ctx.identity(found.payer)

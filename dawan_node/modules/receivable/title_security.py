@@ -26,7 +26,7 @@ from dawan_node.execution.module import (
     start_of_day_ms,
 )
 from dawan_node.modules.light_client import Commitment
-from dawan_node.modules.receivable.checks import FINANCIERS, existing
+from dawan_node.modules.receivable.checks import FINANCIERS, existing_financing
 from dawan_node.modules.receivable.declaration import TitleTaken, module
 from dawan_node.modules.receivable.entities import Financing, FinancingState, TitleSecurity
 from dawan_node.primitives.proofs import PROOF_BYTES_MAX
@@ -56,7 +56,7 @@ def take_title(ctx: Context, args: SecuredFinancing) -> None:
 
     From then on the borrower does not repay on the channel: it would pay in full for goods that it no longer has.
     """
-    financing = existing(ctx, Financing, args.financing)
+    financing = existing_financing(ctx, args.financing)
     ctx.require(financing.financier == ctx.sender.name, "E_NOT_FINANCIER")
     ctx.require(financing.state == FinancingState.RECOURSE, "E_FINANCING_STATE")
     held = _held(ctx, financing.financing)
@@ -111,6 +111,13 @@ def is_taken(ctx: Context, financing: str) -> bool:
     return found is not None and found.state == "TAKEN"
 
 
+def sell(ctx: Context, financing: str) -> None:
+    """The goods of the title that the financier took (``is_taken``) are sold."""
+    found = ctx.get(TitleSecurity, key_of(financing))
+    assert found is not None, "a title that is taken has its record"
+    ctx.put(replace(found, state="SOLD"))
+
+
 def end_security(ctx: Context, financing: str) -> None:
     """The financing is over: its title is free."""
     held = _held(ctx, financing)
@@ -139,13 +146,14 @@ def titles_secure_live_financings(ctx: QueryContext) -> Iterator[str]:
         found = ctx.get(TitleSecurity, key_of(financing.financing))
         if found is None:
             continue
-        if found.state != "TAKEN" and (found.state == "HELD") == (financing.state in over):
+        taken = found.state in ("TAKEN", "SOLD")
+        if not taken and (found.state == "HELD") == (financing.state in over):
             yield f"{financing.financing} is {financing.state} and its title {found.state}"
-        if found.state == "TAKEN" and financing.state not in (FinancingState.RECOURSE, FinancingState.CLOSED):
+        if taken and financing.state not in (FinancingState.RECOURSE, FinancingState.CLOSED):
             yield f"{financing.financing} is {financing.state} and its title taken"
         if found.channel == "":
             continue
-        state = {"HELD": "COMMITTED", "RETURNED": "RETURNED", "TAKEN": "PASSED"}[found.state]
+        state = {"HELD": "COMMITTED", "RETURNED": "RETURNED", "TAKEN": "PASSED", "SOLD": "PASSED"}[found.state]
         commitment = ctx.get(Commitment, key_of(found.commitment))
         if commitment is None or (commitment.process, commitment.state) != (financing.financing, state):
             yield f"{financing.financing} has {found.title} {found.state} without a commitment that is {state}"

@@ -28,7 +28,8 @@ from dawan_node.modules.receivable.checks import (
     active_party,
     check_amount,
     check_date,
-    existing,
+    existing_invoice,
+    existing_voucher,
     own_movable_voucher,
     reference,
 )
@@ -49,7 +50,6 @@ from dawan_node.modules.receivable.entities import (
     NO_LOCK,
     CreditLine,
     Exposure,
-    Invoice,
     InvoiceState,
     InvoiceUse,
     Lock,
@@ -181,7 +181,7 @@ def issue_voucher(ctx: Context, args: IssueVoucher) -> None:
 @module.command("accept_voucher", args=AcceptVoucher, roles=HOLDERS)
 def accept_voucher(ctx: Context, args: AcceptVoucher) -> None:
     """The party a voucher is offered to, newly issued or transferred, takes it and becomes its holder."""
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.offered_to == ctx.sender.name, "E_NOT_OFFERED")
     ctx.require(ctx.business_date <= voucher.due_date, "E_MATURED")
     require_voucher_unfrozen(ctx, voucher.voucher)
@@ -205,7 +205,7 @@ def accept_voucher(ctx: Context, args: AcceptVoucher) -> None:
 @module.command("decline_voucher", args=OneVoucher, roles=HOLDERS)
 def decline_voucher(ctx: Context, args: OneVoucher) -> None:
     """The offered party declines, or the offering one takes the offer back: a new voucher ends, a transfer does not."""
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     ctx.require(voucher.offered_to != "", "E_VOUCHER_STATE")
     first = voucher.state == VoucherState.OFFERED
     offering = voucher.issuer if first else voucher.holder
@@ -273,7 +273,7 @@ def lock_voucher(ctx: Context, args: LockVoucher) -> None:
 @module.command("release_voucher", args=OneVoucher, roles=())
 def release_voucher(ctx: Context, args: OneVoucher) -> None:
     """The owner of a lock that a holder gave it ends the lock; a financing's lock ends with the financing."""
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     owned = voucher.lock.purpose == LockPurpose.OTHER and voucher.lock.owner == ctx.sender.name
     ctx.require(owned and voucher.lock.is_live(ctx.time_ms), "E_NOT_LOCKED")
     ctx.put(replace(voucher, lock=NO_LOCK))
@@ -283,7 +283,7 @@ def release_voucher(ctx: Context, args: OneVoucher) -> None:
 @module.command("cancel_voucher", args=OneVoucher, roles=HOLDERS)
 def cancel_voucher(ctx: Context, args: OneVoucher) -> None:
     """Issuer and first holder cancel together, each by sending this, while the voucher was never moved or split."""
-    voucher = existing(ctx, Voucher, args.voucher)
+    voucher = existing_voucher(ctx, args.voucher)
     sender = ctx.sender.name
     ctx.require(sender in (voucher.issuer, voucher.holder), "E_NOT_PARTY")
     untouched = (
@@ -342,7 +342,7 @@ def _use_invoices(ctx: Context, uses: tuple[InvoiceUse, ...], seller: str, face:
         check_amount(ctx, Money(face.currency, use.minor))
     ctx.require(sum([use.minor for use in uses]) == face.minor, "E_USE_MISMATCH")
     for use in uses:
-        invoice = existing(ctx, Invoice, use.invoice)
+        invoice = existing_invoice(ctx, use.invoice)
         ctx.require(invoice.buyer == ctx.sender.name, "E_NOT_BUYER")
         ctx.require(invoice.seller == seller, "E_NOT_SELLER")
         ctx.require(invoice.total.currency == face.currency, "E_CURRENCY_MISMATCH")
@@ -365,7 +365,7 @@ def _draw_credit_line(ctx: Context, guarantor: str, face: Money) -> None:
 def _cancel(ctx: Context, voucher: Voucher) -> None:
     """End a voucher that nobody relied on: its invoices are free again."""
     for use in voucher.invoices:
-        invoice = existing(ctx, Invoice, use.invoice)
+        invoice = existing_invoice(ctx, use.invoice)
         used = invoice.used_minor - use.minor
         ctx.put(replace(invoice, used_minor=used, state=state_by_use(invoice, used)))
     release_guarantee(ctx, voucher, voucher.face.minor)

@@ -139,6 +139,18 @@ def _handed_over(one: Channels) -> None:
         for holder, to in (("bank-cn", "buyer-a"), ("buyer-a", "seller-b")):
             args = {"title": title, "kind": "ENDORSE_TO_ORDER", "to": to, "hand_over_to": to}
             one.sea.ok(holder, "endorse_title", **args)
+    # One that the issuing bank had before the claim, and handed back.
+    had = one.title("PAY-3", holder="seller-a")
+    presentation = one.present(one.desk.credit(), title=had)
+    one.desk.comply(presentation)
+    one.desk.honour(presentation)
+    for step in (("bank-hk", "bank-cn"), ("bank-cn", "bank-hk")):
+        one.sea.ok(step[0], "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to=step[1], hand_over_to=step[1])
+        command = "claim_reimbursement" if step[0] == "bank-hk" else "withdraw_reimbursement"
+        one.desk.ok("bank-hk", command, presentation=presentation)
+    # Nobody reimburses the bank, so it sells the documents and the goods.
+    one.sea.ok("bank-hk", "endorse_title", title=had, kind="ENDORSE_TO_ORDER", to="buyer-a", hand_over_to="buyer-a")
+    one.desk.ok("bank-hk", "sell_documents", presentation=presentation, to="buyer-a")
     # Sold at sea, the goods are paid for once more under a credit of the next buyer.
     one.present(one.desk.credit(beneficiary="seller-b"), title=title)
 

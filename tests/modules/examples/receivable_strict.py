@@ -36,6 +36,11 @@ def _announcements(desk: Strict) -> None:
     offered = desk.due("V-5")
     desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
     desk.ok("supplier-a", "confirm_receipt", announcement=desk.announced(offered, "PAY 5"))
+    # A pledge that was enforced on its due date brings more than the debt.
+    loan = desk.apply("F-6", desk.due("V-6"), "supplier-a", "bank-hk", MILLION, kind="PLEDGE", rate_ppm=0)
+    desk.ok("bank-hk", "reserve_financing", financing=loan)
+    desk.ok("bank-hk", "claim_recourse", financing=desk.fund(loan))
+    desk.ok("bank-hk", "confirm_receipt", announcement=desk.announced("core-1/V-6", "PAY 6"))
     # Money from a buyer abroad that is on the channel, and of the bank's organisation.
     desk.ok(
         "settle-bank", "collect_export", declaration=desk.declared(), cash=desk.cash("core-1", "exporter-a", usd(1))
@@ -64,8 +69,8 @@ def _forfeitures(desk: Strict) -> None:
 
 def _surplus(desk: Strict) -> None:
     """What the voucher of a loan that was not repaid brings beyond the debt goes back to who pledged it."""
-    voucher = desk.voucher("V-6", minor=MILLION, due_date=desk.day(10))
-    loan = desk.apply("P-6", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
+    voucher = desk.voucher("V-77", minor=MILLION, due_date=desk.day(10))
+    loan = desk.apply("P-77", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
     desk.ok("bank-hk", "reserve_financing", financing=loan)
     desk.fund(loan)
     desk.kit.pass_time(days=11)

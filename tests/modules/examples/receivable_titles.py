@@ -57,6 +57,11 @@ def _on_invoices(one: Channels) -> None:
     for financing in (taken, repaid, confirmed):
         _do(one, "bank-hk", "claim_recourse", financing=financing)
     _do(one, "bank-hk", "take_title", financing=taken)
+    # The goods bring more than the claim that they secured.
+    cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION + 5))
+    _do(one, "settle-bank", "account_title", financing=taken, cash=cash)
+    cash = one.factoring.cash("bank-hk", "seller-a", cny(5))
+    _do(one, "settle-bank", "return_surplus", financing=taken, cash=cash, source="TITLE")
     cash = one.factoring.cash("seller-a", "bank-hk", cny(MILLION))
     _do(one, "settle-bank", "repay_financing", financing=repaid, cash=cash)
     # The seller's own bank only announces it.
