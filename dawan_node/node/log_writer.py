@@ -85,17 +85,15 @@ class LogWriter:
         failpoints.reach("log.before_group")
         records, self._pending = self._pending, []
         self._group, self._waiting = self._waiting, []
-        try:
-            work = self._work(records)
-        except BaseException as error:  # noqa: BLE001 - raised by ``run``; the loop would only log it
-            self._end(error)
-            return
 
         def written(future: Future[None]) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._written, future)
 
-        self._thread.submit(work).add_done_callback(written)
+        try:
+            self._thread.submit(self._work(records)).add_done_callback(written)
+        except BaseException as error:  # noqa: BLE001 - raised by ``run``; the loop would only log it
+            self._end(error)
 
     def _work(self, records: list[WalRecord]) -> Callable[[], None]:
         if not self._wal.should_roll:

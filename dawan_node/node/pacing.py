@@ -36,11 +36,12 @@ IN_FLIGHT_MS: Final = 250
 def blocks_in_flight(window: int) -> int:
     """Blocks that what may be in flight is divided into, for a window of so many heights.
 
-    Two at least, so that one is executed while the next is agreed on. And half of the window: a primary that keeps less
-    than a quarter of it in use while work waits is replaced (``consensus.pace``), and what the others have in flight,
-    from accepting to deciding, is less than what is in flight here, from proposing to storing.
+    Two at least, so that one is executed while the next is agreed on. Then three quarters of a window of four, and half
+    of a larger one: a primary that keeps less than a quarter of it in use while work waits is replaced
+    (``consensus.pace``), and what the others have in flight, from accepting to deciding, is less than what is in flight
+    here, from proposing to storing. On a busy machine storing takes as long as agreeing.
     """
-    return max(2, window // 2)
+    return max(2, (window + 1) // 2, min(3, window - 1))
 
 
 class Pacing:

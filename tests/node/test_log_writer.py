@@ -158,6 +158,20 @@ def test_a_failure_ends_the_writers_task_with_its_reason(disk: Disk) -> None:
     asyncio.run(main())
 
 
+def test_a_group_that_no_thread_takes_is_a_failure_and_no_silence(disk: Disk) -> None:
+    """A callback that raises is logged by the loop and forgotten, and who waited for its group would wait for ever."""
+
+    async def scenario(writer: LogWriter) -> None:
+        await writer.append([record(1)])
+        writer._thread.shutdown()
+        with pytest.raises(RuntimeError):
+            await writer.append([record(2)])
+        with pytest.raises(RuntimeError):
+            await writer.append([record(3)])
+
+    run(disk, scenario)
+
+
 def test_when_the_writer_is_stopped_nobody_is_told_that_his_records_are_safe(disk: Disk) -> None:
     async def main() -> None:
         writer = LogWriter(Wal.open(FOLDER, files=disk))

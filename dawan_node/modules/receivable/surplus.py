@@ -128,7 +128,8 @@ def owe_surplus(ctx: Context, financing: Financing, source: Source, proceeds_min
 @module.invariant("surplus_is_the_pledgors")
 def surplus_is_the_pledgors(ctx: QueryContext) -> Iterator[str]:
     """Of every pledged voucher that was paid to its financier, and of all goods that it sold, debt and surplus are the
-    proceeds to the cent; a surplus is returned by exactly one attested payment of it."""
+    proceeds to the cent; a surplus is returned by exactly one attested payment of it. A voucher that was paid
+    under the first rules left no record."""
     brought: dict[tuple[str, str], int] = {}
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.pledge and voucher.state == VoucherState.SETTLED:
@@ -144,8 +145,7 @@ def surplus_is_the_pledgors(ctx: QueryContext) -> Iterator[str]:
             proceeds = brought.get((financing.financing, source), 0)
             found = ctx.get(Surplus, key_of(financing.financing, source))
             if found is None:
-                # A voucher that was paid under the first rules left no record.
-                if proceeds > most and (ctx.version >= STRICT or source == "TITLE"):
+                if proceeds > most and (source == "TITLE" or ctx.version >= STRICT):
                     yield f"{financing.financing} is owed {most} at most and keeps {proceeds}"
                 continue
             # Goods that were sold before leave less of a loan than was lent.

@@ -69,8 +69,8 @@ def _forfeitures(desk: Strict) -> None:
 
 def _surplus(desk: Strict) -> None:
     """What the voucher of a loan that was not repaid brings beyond the debt goes back to who pledged it."""
-    voucher = desk.voucher("V-77", minor=MILLION, due_date=desk.day(10))
-    loan = desk.apply("P-77", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
+    voucher = desk.voucher("V-7", minor=MILLION, due_date=desk.day(10))
+    loan = desk.apply("P-7", voucher, "supplier-a", "bank-hk", MILLION // 2, kind="PLEDGE", rate_ppm=0)
     desk.ok("bank-hk", "reserve_financing", financing=loan)
     desk.fund(loan)
     desk.kit.pass_time(days=11)
