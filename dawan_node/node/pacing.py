@@ -1,5 +1,6 @@
-"""When the primary's next batch leaves, and how much may be in flight: at once on an idle channel, seldom enough on a busy
-one (consensus.md 1.4), and no more than keeps the validators at work (issue 6).
+"""When the primary's next batch leaves, and how much may be in flight (consensus.md 1.4, issue 6).
+
+At once on an idle channel, seldom enough on a busy one, and no more than keeps the validators at work.
 
 A block costs every validator some 10 ms of processor time whatever it holds (votes and their signatures, fsyncs, the
 upper levels of the tree, a commit), and a transaction waits for the blocks before its own anyhow. So while blocks are
