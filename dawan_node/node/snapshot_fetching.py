@@ -2,7 +2,8 @@
 
 A snapshot is fetched when the node is further behind than executing blocks is worth, or when it gets no further and
 every peer that answers has pruned the next block. Block catch-up waits meanwhile, and goes on if the snapshot cannot
-be had. Parts are verified in a thread and kept as they come; a restart goes on with what was kept.
+be had; from then on it waits only for one that is there to be fetched, and a peer that comes later is asked soon.
+Parts are verified in a thread and kept as they come; a restart goes on with what was kept.
 
 When all parts are here the new database is built beside the old one. Then the write-ahead log gets a record of the
 snapshot's block, as of any block that catch-up brings, and the node opens itself anew: opening puts the new database
@@ -40,7 +41,7 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import Anchor
-from dawan_node.sync.snapshot_fetch import Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_fetch import OFFERS_MS, Chosen, SnapshotFetch
 from dawan_node.sync.snapshot_format import Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochReply,
@@ -57,6 +58,9 @@ log = logging.getLogger(__name__)
 STUCK_MS: Final = 5_000
 #: After an attempt that failed, blocks have so long before the next one.
 RETRY_MS: Final = 60_000
+#: Before it asks again because another peer has come: those that come together are asked together.
+COMPANY_MS: Final = 1_000
+_OVERTAKEN: Final = "blocks have come further than it meanwhile"
 PROGRESS_MS: Final = 5_000
 
 
@@ -109,6 +113,9 @@ class SnapshotFetching:
         self._jobs: Final[Jobs] = runtime.jobs(f"fetch-{name}", lambda: None)
         self._fetch: SnapshotFetch | None = None
         self._is_for_pruned = False
+        self._has_failed = False  # an attempt, since the node was level; blocks do not wait for the choice of the next
+        self._lacks_peers = False  # those who were here did not have what it takes
+        self._newest_peer_ms = 0
         self._is_building = False
         self._is_handing_over = False
         self._has_looked = False
@@ -128,8 +135,10 @@ class SnapshotFetching:
     def holds_blocks(self) -> bool:
         """Whether block catch-up must wait: a snapshot is being fetched, or about to be."""
         if self._fetch is not None and self._fetch.chosen is None:
-            return not self._is_for_pruned
-        return self._fetch is not None or self._is_building or self._is_handing_over or self._is_far()
+            return not (self._is_for_pruned or self._has_failed)
+        if self._fetch is not None or self._is_building or self._is_handing_over:
+            return True
+        return self._is_far() and not self._has_failed
 
     def close(self) -> None:
         """Finish what runs in the thread."""
@@ -139,9 +148,13 @@ class SnapshotFetching:
 
     def peer_up(self, peer: str) -> None:
         """A link is up."""
+        now_ms = self._newest_peer_ms = self._clock.monotonic_ms()
         if self._fetch is not None:
-            self._fetch.peer_up(peer, self._clock.monotonic_ms())
+            self._fetch.peer_up(peer, now_ms)
             self._pump()
+        elif self._lacks_peers:
+            self._lacks_peers = False
+            self._not_before_ms = min(self._not_before_ms, now_ms + COMPANY_MS)
 
     def peer_gone(self, peer: str) -> None:
         """A link is gone."""
@@ -204,9 +217,10 @@ class SnapshotFetching:
         catch_up = self._syncing.catch_up.status()
         is_far = self._is_far()
         is_stuck = catch_up.active and now_ms - self._moved_ms >= STUCK_MS
+        self._has_failed = self._has_failed and is_far
         if not is_far and not is_stuck:
             return
-        self._is_for_pruned = not is_far
+        self._is_for_pruned, self._lacks_peers = not is_far, False
         trusted = TrustedEpoch(anchor.epoch, anchor.height + 1, anchor.validators)
         fetch = SnapshotFetch(self._chain_id, anchor.height, trusted, now_ms, self._verify)
         if is_far:
@@ -230,15 +244,24 @@ class SnapshotFetching:
             return error.strerror or str(error)
         else:
             why = ""
-        try:
-            self._clear()
-        except OSError as error:
-            return error.strerror or str(error)
-        return f"an earlier attempt is dropped: {why}" if why else ""
+        failure = self._drop()
+        return failure or (f"an earlier attempt is dropped: {why}" if why else "")
 
     def _clear(self) -> None:
         if self._incoming.path.exists():
             shutil.rmtree(self._incoming.path)
+
+    def _drop(self) -> str | None:
+        """In the thread: clear away what is of no use; what the disk said against it."""
+        try:
+            self._clear()
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+
+    def _dropped(self, failure: str | None) -> None:
+        if failure is not None:
+            log.warning("snapshot_left_over", extra=fields(channel=self._name, why=failure, path=self._incoming.path))
 
     def _begun(self, fetch: SnapshotFetch, how: str) -> None:
         self._is_building = False
@@ -250,9 +273,13 @@ class SnapshotFetching:
             fetch.peer_up(peer.name, now_ms)
         self._pump()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, lacks_peers: bool = False) -> None:
         self._fetch = None
-        self._not_before_ms = self._clock.monotonic_ms() + RETRY_MS
+        now_ms = self._clock.monotonic_ms()
+        # Somebody who came towards the end of it has had no time to answer.
+        is_early = lacks_peers and now_ms - self._newest_peer_ms < OFFERS_MS
+        self._has_failed, self._lacks_peers = True, lacks_peers and not is_early
+        self._not_before_ms = now_ms + (COMPANY_MS if is_early else RETRY_MS)
         if not self._is_for_pruned:
             log.warning(
                 "snapshot_given_up", extra=fields(channel=self._name, why=why, next="blocks are fetched instead")
@@ -272,7 +299,7 @@ class SnapshotFetching:
                 goes_on = "no snapshot of that epoch or a later one is taken"
                 log.critical("epoch_ends_contradict", extra=fields(channel=self._name, why=ready.alarm, next=goes_on))
             if ready.failure:
-                self._give_up(ready.failure)
+                self._give_up(ready.failure, lacks_peers=True)
                 return
             if ready.chosen is not None and not self._choose(self._fetch, ready.chosen):
                 return
@@ -291,6 +318,9 @@ class SnapshotFetching:
             self._not_before_ms = now_ms + RETRY_MS
             return False
         height = Manifest.decode(chosen.manifest).header.height
+        if height <= self._syncing.anchor.height:
+            self._give_up(_OVERTAKEN)
+            return False
         log.info("snapshot_chosen", extra=fields(channel=self._name, height=height, parts=fetch.progress[1]))
 
         def keep() -> str | None:
@@ -380,6 +410,12 @@ class SnapshotFetching:
             log.critical("snapshot_waits", extra=fields(channel=self._name, why="this key's votes are forgotten here"))
             return
         header = Header.decode(finality.header)
+        if header.height <= self._syncing.anchor.height:
+            # What was on its way when it was chosen has been executed since. It would take the node back.
+            self._is_handing_over = False
+            self._give_up(_OVERTAKEN)
+            self._jobs.submit(self._drop, self._dropped)
+            return
         record = DecidedRecord(
             header,
             Result.decode(finality.result),

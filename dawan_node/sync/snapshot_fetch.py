@@ -55,7 +55,8 @@ PARALLEL: Final = 4
 PER_PEER: Final = 2
 #: A part of 1 MiB needs so long on a link of 0.6 Mbit/s.
 TIMEOUT_MS: Final = 15_000
-#: How long offers are waited for: several round trips on the worst link, once per snapshot.
+#: How long offers are waited for: several round trips on the worst link, once per snapshot. Who has nothing to offer
+#: may answer first, and who has may still be connecting: so nobody is given up before this is over.
 OFFERS_MS: Final = 3_000
 #: A peer that failed waits so long, doubled each time in a row.
 COOLDOWN_MS: Final = 1_000
@@ -402,7 +403,8 @@ class SnapshotFetch:
         return 0 if self._asked_ms is None else self._now_ms - self._asked_ms
 
     def _choose(self) -> None:
-        """Once all have answered or the time for it is over: what most peers offer, the newest of these."""
+        """Once all have answered or the time for it is over: what most peers offer, the newest of these. It fails only
+        when the time is over."""
         if self._chosen is not None or self._asked_ms is None:
             return
         if self._waited_ms < OFFERS_MS and any(peer.oldest is None for peer in self._peers.values()):
@@ -431,6 +433,8 @@ class SnapshotFetch:
                 self._refuse(snapshot, str(error))
                 continue
             self._begin_parts(manifest, found[snapshot].data, header, result)
+            return
+        if self._waited_ms < OFFERS_MS:
             return
         self._failure = self._walk.contradiction or self._last_drop or "no peer offers a snapshot that would help"
 

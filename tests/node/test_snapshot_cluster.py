@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dawan_node import failpoints
 from dawan_node.consensus.report import Mode
 from dawan_node.node.keeping import Keeping
 from dawan_node.node.snapshot_fetching import RETRY_MS
@@ -20,6 +21,7 @@ from dawan_node.primitives.codes import Code
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.snapshot_files import SnapshotFolders
+from dawan_node.sync import LightReply, decode_sync_message
 from dawan_node.sync.snapshot_messages import (
     EpochProof,
     EpochReply,
@@ -278,6 +280,85 @@ def test_without_any_snapshot_the_node_says_so_and_goes_on_by_blocks(folder: Pat
         assert not cluster.reopens
 
     simulate(folder, 5, scenario, observers=1, keeping=eager)
+
+
+def one_maker(folder: Path) -> Keeping:
+    """Only gz1 makes snapshots."""
+    return Keeping(folder, snapshot_every=10 if folder.name == "gz1" else 0, snapshot_behind=15)
+
+
+async def made_by_one(cluster: Cluster) -> None:
+    """Some blocks without the observer, which then starts where the maker of snapshots cannot be reached."""
+    await cluster.stop(OBSERVER)
+    while cluster.alive[0].channel.head.height < 60:
+        await cluster.commit("gz1", cluster.transaction())
+    maker = cluster.nodes["gz1"].channel
+    await until(lambda: maker.snapshots is not None and 60 in maker.snapshots.offered, 20, "snapshot of 60")
+    others = [name for name in cluster.nodes if name not in ("gz1", OBSERVER)]
+    cluster.partition(["gz1", *others], [*others, OBSERVER])
+    cluster.start(OBSERVER)
+
+
+@pytest.mark.parametrize("after_ms", [0, 100, 2_500, 3_500, 9_000])
+def test_who_makes_snapshots_may_be_connected_last(folder: Path, after_ms: int) -> None:
+    """A node that had lost everything heard of no snapshot from the first two peers, and fetched all blocks."""
+
+    async def scenario(cluster: Cluster) -> None:
+        carry = cluster.carry
+
+        def without_blocks(sender: str, receiver: str, topic: Topic, payload: bytes) -> bool:
+            is_help = receiver == OBSERVER and topic is Topic.SYNC and not is_snapshot_message(payload)
+            if is_help and isinstance(decode_sync_message(payload), LightReply):
+                return False  # blocks would be there before the maker is
+            return carry(sender, receiver, topic, payload)
+
+        cluster.carry = without_blocks  # type: ignore[method-assign]
+        await made_by_one(cluster)
+        connected_ms = cluster.clock.monotonic_ms() + after_ms
+        await until(lambda: cluster.clock.monotonic_ms() >= connected_ms, 20, "the moment")
+        cluster.partition()
+        await until(lambda: OBSERVER in cluster.reopens, 10, "snapshot", cluster.describe)
+        took_ms = cluster.clock.monotonic_ms() - connected_ms
+        assert took_ms < 5_000, "and not a minute after the first attempt"
+        cluster.carry = carry  # type: ignore[method-assign]
+        await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+        assert cluster.nodes[OBSERVER].channel.store.blocks.kept().oldest > 1
+
+    simulate(folder, 30, scenario, observers=1, keeping=one_maker)
+
+
+def test_blocks_do_not_wait_for_further_attempts_to_find_a_snapshot(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await made_by_one(cluster)
+        await level(cluster, OBSERVER)
+        channel = cluster.nodes[OBSERVER].channel
+        assert channel.store.blocks.kept().oldest == 1 and not cluster.reopens
+
+    simulate(folder, 31, scenario, observers=1, keeping=one_maker)
+
+
+def test_a_snapshot_that_blocks_have_overtaken_does_not_take_the_node_back(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 33)
+        cluster.start(OBSERVER)
+        channel, incoming = cluster.nodes[OBSERVER].channel, folder / OBSERVER / "incoming"
+
+        def arrived(place: str) -> None:
+            if place == "fetch.before_build":  # as if blocks that were on their way had been executed
+                channel._syncing.anchor = cluster.nodes["gz1"].channel._syncing.anchor
+
+        failpoints.watch(arrived)
+        await until(lambda: channel._syncing.anchor.height == 33, 60, "overtaking", cluster.describe)
+        await level(cluster, OBSERVER)
+        assert channel.store.blocks.kept().oldest == 1
+        assert not cluster.reopens and not incoming.exists()
+
+    try:
+        simulate(folder, 32, scenario, observers=1, keeping=eager)
+    finally:
+        failpoints.watch(None)
 
 
 def pruning(folder: Path) -> Keeping:

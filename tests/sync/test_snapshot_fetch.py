@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.sync.snapshot_fetch import Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_fetch import OFFERS_MS, Chosen, SnapshotFetch
 from dawan_node.sync.snapshot_format import Layout
 from dawan_node.sync.snapshot_messages import (
     EpochQuery,
@@ -99,6 +99,28 @@ def test_with_liars_alone_it_fails_and_says_so() -> None:
     assert "no peer" in Fetcher({}).run().failure
     below = Fetcher({"a": TRUE.answer}, height=40, trusted=TrustedEpoch(1, 11, set_of(SECOND))).run()
     assert below.failure == "no peer offers a snapshot that would help"
+
+
+def nothing(request: SnapshotRequest) -> SnapshotAnswer:
+    return SnapshotOffer(request.id, 1, ()) if isinstance(request, SnapshotQuery) else TRUE.answer(request)
+
+
+def test_peers_with_nothing_to_offer_that_answer_first_do_not_end_it() -> None:
+    """Validators that make no snapshots were connected a moment before the observer that does."""
+    fetcher = Fetcher({"x": nothing, "y": nothing})
+    fetcher.run(stop=lambda: fetcher.now_ms >= OFFERS_MS - 250)
+    assert not fetcher.failure
+    fetcher.peers["a"] = TRUE.answer
+    fetcher.fetch.peer_up("a", fetcher.now_ms)
+    while not fetcher.is_complete and not fetcher.failure and fetcher.turn():
+        continue
+    fetcher.assert_true()
+    assert fetcher.now_ms < OFFERS_MS, "what is there is taken at once"
+
+
+def test_where_nobody_has_anything_it_fails_when_the_time_for_offers_is_over() -> None:
+    fetcher = Fetcher({"x": nothing, "y": nothing}).run()
+    assert "no peer offers" in fetcher.failure and fetcher.now_ms == OFFERS_MS
 
 
 def test_what_was_fetched_is_not_fetched_again_after_a_restart() -> None:
