@@ -48,7 +48,7 @@ from dawan_node.node.snapshot_maker import make_snapshot
 from dawan_node.primitives.genesis import Genesis
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.snapshot_files import PartFolder
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 genesis = Genesis.decode(Path(sys.argv[2]).read_bytes())
 folder = PartFolder(Path(sys.argv[3]))
 folder.path.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Answers to what peers ask for: bodies of blocks in flight, leaf lists, and ranges of decided blocks.
 
-Requests are cheap and answers are not, so each peer has an allowance (a token bucket of answered bytes); what exceeds
-it is dropped, and the asker turns to somebody else.
+Requests are cheap and answers are not, so each peer has an allowance (a token bucket of answered bytes). What exceeds
+it is dropped, and the asker turns to somebody else; parts of a snapshot, which perhaps nobody else has, come later.
 """
 
 from __future__ import annotations
@@ -92,6 +92,14 @@ class Serving:
     def charge(self, peer: str, payload: bytes) -> bool:
         """Whether ``payload`` may be sent to ``peer`` now."""
         return self._allowance(peer).take(min(max(len(payload), ANSWER_BYTES_MIN), ANSWER_BYTES_BURST), self._now_ms())
+
+    def wait_ms(self, peer: str) -> int:
+        """How long the peer has to wait for the answer to its next request, where answers may be late."""
+        return self._allowance(peer).wait_ms(self._now_ms())
+
+    def charge_anyway(self, peer: str, payload: bytes) -> None:
+        """``payload`` is sent to ``peer``; what it exceeds its allowance by, later answers wait for."""
+        self._allowance(peer).spend(max(len(payload), ANSWER_BYTES_MIN), self._now_ms())
 
     def peer_gone(self, peer: str) -> None:
         """Forget a peer's allowance; a peer that reconnects too often is limited by the network."""

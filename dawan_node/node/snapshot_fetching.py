@@ -1,9 +1,9 @@
 """Catching up by snapshot: when this node needs one, fetching it, and making it the channel's database.
 
 A snapshot is fetched when the node is further behind than executing blocks is worth, or when it gets no further and
-every peer that answers has pruned the next block. Block catch-up waits meanwhile, and goes on if the snapshot cannot
-be had; from then on it waits only for one that is there to be fetched, and a peer that comes later is asked soon.
-Parts are verified in a thread and kept as they come; a restart goes on with what was kept.
+every peer that answers has pruned the next block. Block catch-up waits meanwhile (``snapshot_attempts`` says how long),
+and goes on if the snapshot cannot be had. Parts are verified in a thread and kept as they come; a restart goes on with
+what was kept.
 
 When all parts are here the new database is built beside the old one. Then the write-ahead log gets a record of the
 snapshot's block, as of any block that catch-up brings, and the node opens itself anew: opening puts the new database
@@ -14,9 +14,9 @@ in its place (``snapshot_install.adopt``) and restores everything above it as af
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 from dawan_node import failpoints
@@ -30,7 +30,8 @@ from dawan_node.node.keeping import Keeping
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.runtime import Jobs, Runtime
-from dawan_node.node.snapshot_install import build, is_built
+from dawan_node.node.snapshot_attempts import RETRY_MS, Attempts
+from dawan_node.node.snapshot_install import build, discard, is_built
 from dawan_node.node.snapshot_keeper import epoch_proofs
 from dawan_node.node.syncing import Syncing
 from dawan_node.p2p.framing import Topic
@@ -41,7 +42,8 @@ from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.wal import WalRecord
 from dawan_node.sync import Anchor
-from dawan_node.sync.snapshot_fetch import OFFERS_MS, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_chosen import Chosen
+from dawan_node.sync.snapshot_fetch import SnapshotFetch
 from dawan_node.sync.snapshot_format import Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochReply,
@@ -56,10 +58,8 @@ log = logging.getLogger(__name__)
 
 #: Behind and without a new block for so long: perhaps the blocks that are needed are not kept anywhere any more.
 STUCK_MS: Final = 5_000
-#: After an attempt that failed, blocks have so long before the next one.
-RETRY_MS: Final = 60_000
-#: Before it asks again because another peer has come: those that come together are asked together.
-COMPANY_MS: Final = 1_000
+#: What a snapshot must bring, as a part of the distance from which on one is fetched: less, and blocks are cheaper.
+GAIN_PART: Final = 4
 _OVERTAKEN: Final = "blocks have come further than it meanwhile"
 PROGRESS_MS: Final = 5_000
 
@@ -113,13 +113,12 @@ class SnapshotFetching:
         self._jobs: Final[Jobs] = runtime.jobs(f"fetch-{name}", lambda: None)
         self._fetch: SnapshotFetch | None = None
         self._is_for_pruned = False
-        self._has_failed = False  # an attempt, since the node was level; blocks do not wait for the choice of the next
-        self._lacks_peers = False  # those who were here did not have what it takes
-        self._newest_peer_ms = 0
+        self._attempts: Final = Attempts()
+        self._ids: Final = count(1)  # a late answer to one attempt must not pass for one to the next
+        self._is_taking_up = False
         self._is_building = False
         self._is_handing_over = False
         self._has_looked = False
-        self._not_before_ms = 0
         self._height = -1
         self._moved_ms = 0
         self._said_ms = 0
@@ -134,11 +133,14 @@ class SnapshotFetching:
 
     def holds_blocks(self) -> bool:
         """Whether block catch-up must wait: a snapshot is being fetched, or about to be."""
-        if self._fetch is not None and self._fetch.chosen is None:
-            return not (self._is_for_pruned or self._has_failed)
-        if self._fetch is not None or self._is_building or self._is_handing_over:
+        if self._is_building or self._is_handing_over:
             return True
-        return self._is_far() and not self._has_failed
+        fetch, attempts = self._fetch, self._attempts
+        if fetch is not None and fetch.chosen is not None:
+            return attempts.holds(self._clock.monotonic_ms(), *fetch.progress, fetch.has_holders)
+        if fetch is not None or self._is_taking_up:
+            return not (self._is_for_pruned or attempts.has_failed)
+        return self._is_far() and not attempts.has_failed
 
     def close(self) -> None:
         """Finish what runs in the thread."""
@@ -148,13 +150,11 @@ class SnapshotFetching:
 
     def peer_up(self, peer: str) -> None:
         """A link is up."""
-        now_ms = self._newest_peer_ms = self._clock.monotonic_ms()
+        now_ms = self._clock.monotonic_ms()
+        self._attempts.peer_up(now_ms, is_idle=self._fetch is None)
         if self._fetch is not None:
             self._fetch.peer_up(peer, now_ms)
             self._pump()
-        elif self._lacks_peers:
-            self._lacks_peers = False
-            self._not_before_ms = min(self._not_before_ms, now_ms + COMPANY_MS)
 
     def peer_gone(self, peer: str) -> None:
         """A link is gone."""
@@ -179,7 +179,7 @@ class SnapshotFetching:
         """Time has passed; ``anchor`` is the head of the store. Raises what must stop the node."""
         if self._jobs.failure is not None:
             raise self._jobs.failure
-        if self._is_handing_over or self._is_building:
+        if self._is_handing_over or self._is_building or self._is_taking_up:
             return
         if not self._has_looked:
             self._has_looked = True
@@ -190,6 +190,11 @@ class SnapshotFetching:
             self._height, self._moved_ms = anchor.height, now_ms
         if self._fetch is None:
             self._begin_if_needed(now_ms, anchor)
+            return
+        chosen = self._fetch.chosen
+        if chosen is not None and chosen[1].height <= anchor.height:
+            self._give_up(_OVERTAKEN)
+            self._jobs.submit(self._drop, self._dropped)
             return
         self._fetch.tick(now_ms)
         self._pump()
@@ -207,28 +212,31 @@ class SnapshotFetching:
 
     def _is_far(self) -> bool:
         """Whether it is time for a snapshot because of the distance alone."""
-        if not self._behind or self._clock.monotonic_ms() < self._not_before_ms:
+        if not self._behind or not self._attempts.may_begin(self._clock.monotonic_ms()):
             return False
         return self._syncing.catch_up.target - self._syncing.anchor.height > self._behind
 
     def _begin_if_needed(self, now_ms: int, anchor: Anchor) -> None:
-        if not self._behind or now_ms < self._not_before_ms:
+        if not self._behind or not self._attempts.may_begin(now_ms):
             return
         catch_up = self._syncing.catch_up.status()
         is_far = self._is_far()
         is_stuck = catch_up.active and now_ms - self._moved_ms >= STUCK_MS
-        self._has_failed = self._has_failed and is_far
+        if not is_far and self._syncing.catch_up.target:  # 0: too few are connected to say so
+            self._attempts.level()
         if not is_far and not is_stuck:
             return
-        self._is_for_pruned, self._lacks_peers = not is_far, False
+        self._is_for_pruned = not is_far
         trusted = TrustedEpoch(anchor.epoch, anchor.height + 1, anchor.validators)
-        fetch = SnapshotFetch(self._chain_id, anchor.height, trusted, now_ms, self._verify)
+        above = anchor.height + (self._behind // GAIN_PART if is_far else 0)
+        fetch = SnapshotFetch(self._chain_id, above, trusted, now_ms, self._verify, self._ids)
         if is_far:
             log.info(
                 "snapshot_wanted",
                 extra=fields(channel=self._name, height=anchor.height, target=catch_up.target),
             )
-        self._is_building = True  # nothing else until the thread has read what was kept
+        self._attempts.begun()
+        self._is_taking_up = True  # nothing else until the thread has read what was kept
         self._jobs.submit(lambda: self._take_up(fetch), lambda resumed: self._begun(fetch, resumed))
 
     def _take_up(self, fetch: SnapshotFetch) -> str:
@@ -244,17 +252,14 @@ class SnapshotFetching:
             return error.strerror or str(error)
         else:
             why = ""
+        said = [f"an earlier attempt is dropped: {why}"] if why else []
         failure = self._drop()
-        return failure or (f"an earlier attempt is dropped: {why}" if why else "")
-
-    def _clear(self) -> None:
-        if self._incoming.path.exists():
-            shutil.rmtree(self._incoming.path)
+        return "; ".join([*said, failure] if failure else said)
 
     def _drop(self) -> str | None:
         """In the thread: clear away what is of no use; what the disk said against it."""
         try:
-            self._clear()
+            discard(self._incoming)
         except OSError as error:
             return error.strerror or str(error)
         return None
@@ -264,22 +269,25 @@ class SnapshotFetching:
             log.warning("snapshot_left_over", extra=fields(channel=self._name, why=failure, path=self._incoming.path))
 
     def _begun(self, fetch: SnapshotFetch, how: str) -> None:
-        self._is_building = False
+        self._is_taking_up = False
         if how:
             log.info("snapshot_kept_parts", extra=fields(channel=self._name, outcome=how))
         self._fetch = fetch
         now_ms = self._clock.monotonic_ms()
+        if fetch.chosen is not None:
+            self._attempts.chose(now_ms)
         for peer in self._links.connected(self._chain_id):
             fetch.peer_up(peer.name, now_ms)
         self._pump()
 
-    def _give_up(self, why: str, lacks_peers: bool = False) -> None:
-        self._fetch = None
-        now_ms = self._clock.monotonic_ms()
-        # Somebody who came towards the end of it has had no time to answer.
-        is_early = lacks_peers and now_ms - self._newest_peer_ms < OFFERS_MS
-        self._has_failed, self._lacks_peers = True, lacks_peers and not is_early
-        self._not_before_ms = now_ms + (COMPANY_MS if is_early else RETRY_MS)
+    def _give_up(self, why: str) -> None:
+        fetch, self._fetch = self._fetch, None
+        self._attempts.failed(
+            self._clock.monotonic_ms(),
+            # One that was chosen and could not be had would be chosen again.
+            lacked_peers=fetch is not None and not fetch.has_chosen,
+            awaits_offers=fetch is not None and fetch.awaits_offers,
+        )
         if not self._is_for_pruned:
             log.warning(
                 "snapshot_given_up", extra=fields(channel=self._name, why=why, next="blocks are fetched instead")
@@ -299,7 +307,7 @@ class SnapshotFetching:
                 goes_on = "no snapshot of that epoch or a later one is taken"
                 log.critical("epoch_ends_contradict", extra=fields(channel=self._name, why=ready.alarm, next=goes_on))
             if ready.failure:
-                self._give_up(ready.failure, lacks_peers=True)
+                self._give_up(ready.failure)
                 return
             if ready.chosen is not None and not self._choose(self._fetch, ready.chosen):
                 return
@@ -315,18 +323,19 @@ class SnapshotFetching:
         if self._is_for_pruned and says_so and now_ms - self._moved_ms < RETRY_MS:
             # Somebody has the next block and is only slow. If it lies, it has sent none the next time either.
             self._fetch = None
-            self._not_before_ms = now_ms + RETRY_MS
+            self._attempts.postponed(now_ms)
             return False
         height = Manifest.decode(chosen.manifest).header.height
         if height <= self._syncing.anchor.height:
             self._give_up(_OVERTAKEN)
             return False
+        self._attempts.chose(now_ms)
         log.info("snapshot_chosen", extra=fields(channel=self._name, height=height, parts=fetch.progress[1]))
 
         def keep() -> str | None:
             below = tuple(epoch_proofs(self._blocks, 0, fetch.epoch))
             try:
-                self._clear()
+                discard(self._incoming)
                 self._incoming.path.mkdir(parents=True, mode=0o700)
                 self._incoming.write_manifest(Chosen(chosen.manifest, chosen.epochs, below).encode())
             except OSError as error:
@@ -334,11 +343,11 @@ class SnapshotFetching:
             failpoints.reach("fetch.after_choice")
             return None
 
-        self._jobs.submit(keep, self._kept)
+        self._jobs.submit(keep, lambda failure: self._kept(fetch, failure))
         return True
 
-    def _kept(self, failure: str | None) -> None:
-        if failure is not None and self._fetch is not None:
+    def _kept(self, fetch: SnapshotFetch, failure: str | None) -> None:
+        if failure is not None and self._fetch is fetch:
             self._give_up(failure)
 
     def _verify_part(self, fetch: SnapshotFetch, arrived: Arrived) -> None:
@@ -372,8 +381,8 @@ class SnapshotFetching:
                 failpoints.reach("fetch.before_build")
                 build(self._incoming, self._executor)
             except InvalidMessage as error:
-                self._clear()
-                return str(error)
+                failure = self._drop()
+                return f"{error}; {failure}" if failure else str(error)
             except OperatorError as error:
                 return str(error)
             except OSError as error:

@@ -8,7 +8,8 @@ and must lead to the certified root, indexes follow from the entities by the mod
 its own, so at every moment there is one whole database, and whoever starts in between goes on where this stopped. The
 old one is kept, because it may hold blocks that nobody else has; deleting it is for the operator.
 
-A node with a write-ahead log adopts only what the log knows of. Otherwise the database would be ahead of the log, which
+What the blocks have overtaken is not adopted but removed: it would take the node back. And a node with a write-ahead
+log adopts only what the log knows of. Otherwise the database would be ahead of the log, which
 is what a lost log looks like, and the key could never vote again (amendments U6, U7).
 """
 
@@ -34,12 +35,13 @@ from dawan_node.execution.registry import Registry
 from dawan_node.node.logs import fields
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.replay import REPLAY_ENTRY
+from dawan_node.storage.block_store import BlockStore
 from dawan_node.storage.files import sync_directory
 from dawan_node.storage.leveldb import LevelDBStore, is_initialised, marker_path, read_sign
 from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.snapshot_files import PartFolder
 from dawan_node.storage.snapshot_store import SnapshotStore
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import Chunk, Entry, HeaderRun, Layout, Manifest
 from dawan_node.sync.snapshot_parts import PartRule
 
@@ -115,6 +117,11 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
             if logged_height is not None and logged_height < height:
                 return None  # written to the log once the node runs, then adopted
             _require_known_schema(built)
+            head = _head_of(database)
+            if head is not None and head >= height:
+                discard(incoming)
+                log.info("snapshot_overtaken", extra=fields(database=str(database), height=height, head=head))
+                return None
             failpoints.reach("install.before_aside")
             if database.exists():
                 aside = next(a for n in count() if not (a := database.with_name(f"db.before-{height}-{n}")).exists())
@@ -132,15 +139,42 @@ def adopt(database: Path, incoming: PartFolder, logged_height: int | None) -> in
             os.rename(marker_path(built), marker_path(database))
             sync_directory(database.parent)
         failpoints.reach("install.after_sign")
-        marker_path(built).unlink(missing_ok=True)  # first: what is left of the folder then means nothing any more
-        failpoints.reach("install.before_remove")
-        shutil.rmtree(incoming.path)
+        discard(incoming)
     except OSError as error:
         raise StorageError(f"the snapshot for {database} cannot be installed: {error}") from error
     except InvalidMessage as error:
         raise StorageError(f"the snapshot in {incoming.path} is damaged: {error}; remove that folder") from None
     log.info("snapshot_installed", extra=fields(database=str(database), height=height))
     return height
+
+
+def discard(incoming: PartFolder) -> None:
+    """Remove a folder of parts with what was built of them, if it is there. Raises OSError."""
+    built = incoming.path / _DATABASE
+    if is_initialised(built):
+        # First, and durably: what is left of the folder then means nothing any more.
+        marker_path(built).unlink()
+        sync_directory(incoming.path)
+    failpoints.reach("install.before_remove")
+    if incoming.path.exists():
+        shutil.rmtree(incoming.path)
+
+
+def _head_of(database: Path) -> int | None:
+    """The height of the database in use, None where there is none that can be read: then a snapshot is better."""
+    if not is_initialised(database):
+        return None
+    try:
+        store = LevelDBStore.open(database)
+    except StorageError:
+        return None
+    try:
+        head = BlockStore(store).head()
+        return None if head is None else head.height
+    except StorageError:
+        return None
+    finally:
+        store.close()
 
 
 def _require_known_schema(built: Path) -> None:

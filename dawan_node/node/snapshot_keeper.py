@@ -39,9 +39,10 @@ from dawan_node.sync.snapshot_messages import (
 
 log = logging.getLogger(__name__)
 
-#: Answers being read from disk, each of a few MiB at most: over all peers, and for one, which keeps two on their way.
-ANSWERS_MAX: Final = 8
-ANSWERS_PER_PEER_MAX: Final = 4
+#: Requests that wait for their answer, a hundred bytes each. Of one peer: two parts, its offer and the epochs. Of all:
+#: of as many newcomers as a consortium lets in at once. The disk is read for one of them at a time.
+WAITING_PER_PEER_MAX: Final = 4
+WAITING_MAX: Final = 16 * WAITING_PER_PEER_MAX
 
 
 def epoch_proofs(blocks: BlockStore, epoch: int, count: int = EPOCHS_PER_REPLY) -> list[EpochProof]:
@@ -86,7 +87,7 @@ class SnapshotKeeper:
         self._pinned: tuple[int, KeyValueSnapshot] | None = None
         self._is_making = False
         self._is_stopping = False
-        self._answering: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
         #: (height, id, encoded manifest) of what is offered, newest first.
         self._offered: list[tuple[int, bytes, bytes]] = []
         self._store.on_commit = self.committed
@@ -118,16 +119,25 @@ class SnapshotKeeper:
             self._maker.submit(lambda: self._make(height, view), lambda failure: self._made(height, failure))
 
     def on_request(self, peer: str, request: SnapshotRequest) -> None:
-        """Answer, as far as the peer's budgets go."""
+        """Answer: at once, or when the peer may draw more. Nothing is dropped of who keeps to the number of requests,
+        because it would wait for that answer until it is late."""
         if (
-            self._answering.total() >= ANSWERS_MAX
-            or self._answering[peer] >= ANSWERS_PER_PEER_MAX
+            self._waiting.total() >= WAITING_MAX
+            or self._waiting[peer] >= WAITING_PER_PEER_MAX
             or not self._budgets.of(peer).work(REQUEST_US)
-            or not self._serving.may_ask_range(peer)
         ):
             return
-        self._answering[peer] += 1
-        self._reader.submit(lambda: self._answer(request), lambda payload: self._answered(peer, payload))
+        self._waiting[peer] += 1
+        self._answer_when_due(peer, request)
+
+    def _answer_when_due(self, peer: str, request: SnapshotRequest) -> None:
+        if self._is_stopping:
+            return
+        wait_ms = self._serving.wait_ms(peer)
+        if wait_ms:
+            self._runtime.later(wait_ms / 1_000, lambda: self._answer_when_due(peer, request))
+        else:
+            self._reader.submit(lambda: self._answer(request), lambda payload: self._answered(peer, payload))
 
     def close(self) -> None:
         """Stop what runs; the store may be closed after this."""
@@ -212,7 +222,9 @@ class SnapshotKeeper:
             return b""
 
     def _answered(self, peer: str, payload: bytes) -> None:
-        self._answering[peer] -= 1
-        if self._serving.charge(peer, payload):
-            failpoints.reach("snapshot.before_serve")
-            self._send(peer, payload)
+        self._waiting[peer] -= 1
+        if not self._waiting[peer]:
+            del self._waiting[peer]
+        self._serving.charge_anyway(peer, payload)
+        failpoints.reach("snapshot.before_serve")
+        self._send(peer, payload)

@@ -276,13 +276,26 @@ class TokenBucket:
 
     def take(self, amount: int, now_ms: int) -> bool:
         """Use up ``amount`` units; False, and nothing used, when there are not so many."""
-        if now_ms > self._updated_ms:  # a clock that steps back earns nothing and costs nothing
-            self._level = min(self._burst, self._level + (now_ms - self._updated_ms) * self._rate)
-        self._updated_ms = now_ms
+        self._earn(now_ms)
         if amount * 1_000 > self._level:
             return False
         self._level -= amount * 1_000
         return True
+
+    def spend(self, amount: int, now_ms: int) -> None:
+        """Use up ``amount`` units, also those that are still to be earned."""
+        self._earn(now_ms)
+        self._level -= amount * 1_000
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long until nothing is owed."""
+        self._earn(now_ms)
+        return max(0, -(self._level // self._rate))
+
+    def _earn(self, now_ms: int) -> None:
+        if now_ms > self._updated_ms:  # a clock that steps back earns nothing and costs nothing
+            self._level = min(self._burst, self._level + (now_ms - self._updated_ms) * self._rate)
+        self._updated_ms = now_ms
 
 
 class Origin(Enum):

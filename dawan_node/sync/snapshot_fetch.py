@@ -22,22 +22,19 @@ by the caller, who tells a new machine after a restart which parts it has (``res
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from dawan_node.crypto.signatures import Verify, verify_ed25519
-from dawan_node.errors import InvalidEncoding, InvalidInput, InvalidMessage
+from dawan_node.errors import InvalidMessage
 from dawan_node.primitives.block import Header, Result
-from dawan_node.primitives.certificate import CommitCertificate
-from dawan_node.primitives.encoding import ProtocolStruct, decode_struct, decoder_for
-from dawan_node.primitives.proofs import FinalityProof
-from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.sync.epoch_walk import EpochWalk
 from dawan_node.sync.peers import Blame
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
-    EpochProof,
     EpochQuery,
     EpochReply,
     PartQuery,
@@ -58,6 +55,8 @@ TIMEOUT_MS: Final = 15_000
 #: How long offers are waited for: several round trips on the worst link, once per snapshot. Who has nothing to offer
 #: may answer first, and who has may still be connecting: so nobody is given up before this is over.
 OFFERS_MS: Final = 3_000
+#: A peer that has said nothing of its snapshots is asked again: the question or the answer may have been dropped.
+ASK_AGAIN_MS: Final = 1_000
 #: A peer that failed waits so long, doubled each time in a row.
 COOLDOWN_MS: Final = 1_000
 COOLDOWN_MS_MAX: Final = 30_000
@@ -65,46 +64,6 @@ COOLDOWN_MS_MAX: Final = 30_000
 GIVE_UP_MS: Final = 120_000
 #: For f + 1 peers to say how the epochs ended, which takes some KiB: two answers in time.
 WITNESSES_MS: Final = 2 * TIMEOUT_MS + 5_000
-#: A manifest, and the ends of some thousand epochs.
-CHOSEN_BYTES_MAX: Final = 8 * 1024 * 1024
-
-
-class Chosen(ProtocolStruct, frozen=True):
-    """A chosen snapshot with what proves it, for whoever keeps it: nothing of it has to be believed again.
-
-    ``manifest`` is an encoded Manifest, ``epochs`` lead to its epoch from that of this node's head, and ``below``,
-    which this node adds from its own store, from the genesis to that.
-    """
-
-    manifest: bytes
-    epochs: tuple[EpochProof, ...]
-    below: tuple[EpochProof, ...] = ()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Chosen:
-        """Raises InvalidMessage."""
-        try:
-            return decode_struct(_chosen_decoder, data, CHOSEN_BYTES_MAX)
-        except InvalidEncoding as error:
-            raise InvalidMessage(f"kept snapshot: {error}") from None
-
-    def certificates(self, genesis: ValidatorSet) -> list[tuple[CommitCertificate, ValidatorSet]]:
-        """Every certificate in it, upwards, each with the set that signed it; ``genesis`` is the first of these sets.
-        They were verified when it was chosen. Raises InvalidMessage when it was changed since."""
-        found: list[tuple[CommitCertificate, ValidatorSet]] = []
-        validators = genesis
-        try:
-            for proof in (*self.below, *self.epochs):
-                found.append((_certificate_of(proof.finality), validators))
-                validators = ValidatorSet(proof.members)
-            found.append((_certificate_of(Manifest.decode(self.manifest).finality), validators))
-        except InvalidInput as error:
-            raise InvalidMessage(f"kept snapshot: {error}") from None
-        return found
-
-
-def _certificate_of(finality: bytes) -> CommitCertificate:
-    return CommitCertificate.decode(FinalityProof.decode(finality).certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +105,8 @@ class _EpochQuestion:
 
 @dataclass(slots=True)
 class _Peer:
-    query: int  # the id of what it is asked once: which snapshots it has
+    query: int  # the id of what it is asked until it answers: which snapshots it has
+    asked_ms: int
     epochs: _EpochQuestion
     failures: int = 0
     not_before_ms: int = 0
@@ -167,16 +127,23 @@ class SnapshotFetch:
     """One attempt to get a snapshot above ``height``."""
 
     def __init__(
-        self, chain_id: bytes, height: int, trusted: TrustedEpoch, now_ms: int, verify: Verify = verify_ed25519
+        self,
+        chain_id: bytes,
+        height: int,
+        trusted: TrustedEpoch,
+        now_ms: int,
+        verify: Verify = verify_ed25519,
+        ids: Iterator[int] | None = None,
     ) -> None:
-        """``trusted``: the epoch of the block after this node's head."""
+        """``trusted``: the epoch of the block after this node's head. ``ids``: of requests, never the same one twice;
+        attempts that follow each other share them."""
         self._chain_id: Final = chain_id
         self._height: Final = height
         self._walk: Final = EpochWalk(chain_id, trusted, verify)
         self._verify: Final = verify
         self._peers: dict[str, _Peer] = {}
         self._requests: dict[int, _Request] = {}
-        self._next_id = 1
+        self._ids: Final = count(1) if ids is None else ids
         self._now_ms = now_ms
         self._moved_ms = now_ms
         self._asked_ms: int | None = None
@@ -184,6 +151,7 @@ class SnapshotFetch:
         self._last_drop = ""  # why the last of them cannot be had
         self._chosen: tuple[Manifest, Header, Result] | None = None
         self._chosen_id = b""
+        self._has_chosen = False
         self._layout: Layout | None = None
         self._missing: list[int] = []  # ascending
         self._checking: set[int] = set()
@@ -203,7 +171,7 @@ class SnapshotFetch:
         self._now_ms = now_ms
         if peer not in self._peers:
             query = SnapshotQuery(self._take_id())
-            self._peers[peer] = _Peer(query.id, _EpochQuestion(self._walk.start.epoch))
+            self._peers[peer] = _Peer(query.id, now_ms, _EpochQuestion(self._walk.start.epoch))
             self._out_requests.append((peer, query))
             if self._asked_ms is None:
                 self._asked_ms = now_ms
@@ -325,6 +293,9 @@ class SnapshotFetch:
             if peer.epochs.is_open and now_ms - peer.epochs.sent_ms >= TIMEOUT_MS:
                 peer.epochs.is_open = False
                 self._failed(name, "it did not say in time how the epochs ended")
+            if peer.oldest is None and not peer.is_banned and now_ms - peer.asked_ms >= ASK_AGAIN_MS:
+                peer.asked_ms = now_ms
+                self._out_requests.append((name, SnapshotQuery(peer.query)))
         if self._is_complete_told or now_ms - self._moved_ms < GIVE_UP_MS:
             return
         if self._chosen is None:
@@ -373,6 +344,21 @@ class SnapshotFetch:
             return 0, 0
         parts = self._layout.parts
         return parts - len(self._missing) - len(self._checking) - len(self._requests), parts
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether there was anything to choose, though it may have been given up since."""
+        return self._has_chosen
+
+    @property
+    def has_holders(self) -> bool:
+        """Whether somebody who is connected has the chosen snapshot."""
+        return any(self._chosen_id in peer.offers and not peer.is_banned for peer in self._peers.values())
+
+    @property
+    def awaits_offers(self) -> bool:
+        """Whether somebody has not said yet which snapshots it has."""
+        return any(peer.oldest is None and not peer.is_banned for peer in self._peers.values())
 
     def oldest_blocks(self) -> list[int]:
         """From which height on each peer that has answered has blocks."""
@@ -459,7 +445,7 @@ class SnapshotFetch:
             self._refuse(self._chosen_id, f"its snapshot is of height {height}, and epoch {epoch} ended at {end}")
 
     def _begin_parts(self, manifest: Manifest, data: bytes, header: Header, result: Result) -> None:
-        self._chosen, self._chosen_id = (manifest, header, result), manifest.id
+        self._chosen, self._chosen_id, self._has_chosen = (manifest, header, result), manifest.id, True
         self._layout = Layout.of(manifest)
         self._missing = list(range(self._layout.parts))
         self._hash_below = header.parent_hash
@@ -506,7 +492,7 @@ class SnapshotFetch:
                 return
             holder = self._next_holder()
             if holder is None:
-                if not self._has_holders:
+                if not self.has_holders:
                     self._drop_without_holders()
                 return
             self._missing.pop(0)
@@ -535,10 +521,6 @@ class SnapshotFetch:
         asked = self._asked_ms
         if asked is not None and self._now_ms - max(asked, self._moved_ms) >= TIMEOUT_MS:
             self._drop_chosen("no peer that is connected has the rest of it")
-
-    @property
-    def _has_holders(self) -> bool:
-        return any(self._chosen_id in peer.offers and not peer.is_banned for peer in self._peers.values())
 
     def _next_holder(self) -> str | None:
         """Who has the snapshot and may be asked now: the one with the fewest failures, then the least to do."""
@@ -580,8 +562,4 @@ class SnapshotFetch:
         self._out_blames.append(Blame(peer, reason, proven=True))
 
     def _take_id(self) -> int:
-        request_id, self._next_id = self._next_id, self._next_id + 1
-        return request_id
-
-
-_chosen_decoder: Final = decoder_for(Chosen)
+        return next(self._ids)

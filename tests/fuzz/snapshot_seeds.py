@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import Chunk, HeaderRun, Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochQuery,

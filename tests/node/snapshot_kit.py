@@ -12,7 +12,7 @@ from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import KeyValueReader
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.snapshot_files import PartFolder, SnapshotFolders
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import Layout, Manifest
 from tests.node.ledger import START_MS, Ledger
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from dawan_node import failpoints
 from dawan_node.consensus.report import Mode
 from dawan_node.node.keeping import Keeping
-from dawan_node.node.snapshot_fetching import RETRY_MS
+from dawan_node.node.snapshot_attempts import HELD_MS, RETRY_MS
 from dawan_node.p2p.framing import Topic
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import COMMIT_TAG, CommitCertificate, bitmap_of, commit_vote_bytes
@@ -359,6 +360,50 @@ def test_a_snapshot_that_blocks_have_overtaken_does_not_take_the_node_back(folde
         simulate(folder, 32, scenario, observers=1, keeping=eager)
     finally:
         failpoints.watch(None)
+
+
+def test_who_offers_a_snapshot_and_sends_nothing_of_it_keeps_nobody_from_the_blocks(folder: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        carry = cluster.carry
+
+        def sparing(sender: str, receiver: str, topic: Topic, payload: bytes) -> bool:
+            is_answer = receiver == OBSERVER and topic is Topic.SYNC and is_snapshot_message(payload)
+            if is_answer and isinstance(decode_snapshot_message(payload), PartReply):
+                return True
+            return carry(sender, receiver, topic, payload)
+
+        await made_by_one(cluster)
+        cluster.carry = sparing  # type: ignore[method-assign]
+        cluster.partition()
+        began_ms = cluster.clock.monotonic_ms()
+        channel = cluster.nodes[OBSERVER].channel
+        await until(lambda: channel.head.height >= 60, 200, "blocks", cluster.describe)
+        assert cluster.clock.monotonic_ms() - began_ms < HELD_MS + 10_000
+        await level(cluster, OBSERVER)
+        assert channel.store.blocks.kept().oldest == 1 and not cluster.reopens
+
+    simulate(folder, 33, scenario, observers=1, keeping=one_maker)
+
+
+def test_who_may_draw_little_gets_a_snapshot_slowly_and_no_part_is_late(folder: Path) -> None:
+    """A helper that has sent as much as it lends answers later; an answer it dropped would be waited for 15 s."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.stop(OBSERVER)
+        await grow(cluster, 33)
+        cluster.start(OBSERVER)
+        began_ms = cluster.clock.monotonic_ms()
+        await until(lambda: OBSERVER in cluster.reopens, 60, "snapshot", cluster.describe)
+        took_ms = cluster.clock.monotonic_ms() - began_ms
+        assert 2_000 < took_ms < 14_000, took_ms
+        await reopened(cluster, OBSERVER)
+        await level(cluster, OBSERVER)
+
+    with (
+        mock.patch("dawan_node.node.serving.ANSWER_BYTES_BURST", 4_096),
+        mock.patch("dawan_node.node.serving.ANSWER_BYTES_PER_S", 1_024),
+    ):
+        simulate(folder, 34, scenario, observers=1, keeping=eager)
 
 
 def pruning(folder: Path) -> Keeping:

@@ -18,7 +18,7 @@ from dawan_node.execution.registry import Registry, load_module
 from dawan_node.node import snapshot_install
 from dawan_node.node.applier import Applier
 from dawan_node.node.metrics import StageTimes
-from dawan_node.node.snapshot_install import adopt, build, is_built
+from dawan_node.node.snapshot_install import adopt, build, discard, is_built
 from dawan_node.node.snapshot_maker import make_snapshot
 from dawan_node.primitives.genesis import TX_LIFETIME_MS_CEILING
 from dawan_node.storage import channel_store, leveldb, schema
@@ -27,7 +27,7 @@ from dawan_node.storage.kv import KeyValueStore, Put
 from dawan_node.storage.leveldb import DatabaseSign, is_initialised, read_sign
 from dawan_node.storage.migration import migrate
 from dawan_node.storage.snapshot_files import PartFolder, SnapshotFolders
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import HeaderRun, Layout, Manifest
 from tests.node.ledger import START_MS, Ledger, certify
 from tests.node.snapshot_kit import contents, grown, installed, no_pace, on_disk, receive, take
@@ -284,6 +284,46 @@ def test_a_log_that_does_not_know_of_the_snapshot_keeps_it_waiting(tmp_path: Pat
     assert adopt(tmp_path / "home" / "db", incoming, 7) is None
     assert is_built(incoming)
     assert adopt(tmp_path / "home" / "db", incoming, 8) == 8
+
+
+@pytest.mark.parametrize("logged", [None, 8, 12])
+def test_a_snapshot_that_blocks_have_reached_is_removed_and_the_database_stays(
+    tmp_path: Path, logged: int | None
+) -> None:
+    ledger, _ = grown(8)
+    _, source = take(ledger, tmp_path)
+    home = tmp_path / "home"
+    incoming = receive(source, home)
+    build(incoming, ledger.executor)
+    assert adopt(home / "db", incoming, 8) == 8
+    again = receive(source, home)
+    build(again, ledger.executor)
+    assert adopt(home / "db", again, logged) is None
+    assert not again.path.exists() and not list(home.glob("db.before-*"))
+    store = ChannelStore.open(home / "db", ledger.genesis.chain_id)
+    assert store.head.height == 8
+    store.close()
+
+
+def test_a_folder_whose_removal_was_interrupted_is_never_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, _ = grown(4)
+    _, source = take(ledger, tmp_path)
+    incoming = receive(source, tmp_path / "home")
+    build(incoming, ledger.executor)
+
+    def half(path: Path) -> None:
+        next(path.glob("db/*.ldb"), path / "db" / "CURRENT").unlink()
+        raise OSError("the power went")
+
+    monkeypatch.setattr(snapshot_install.shutil, "rmtree", half)
+    with pytest.raises(OSError, match="power"):
+        discard(incoming)
+    monkeypatch.undo()
+    assert not is_built(incoming) and adopt(tmp_path / "home" / "db", incoming, None) is None
+    discard(incoming)
+    assert not incoming.path.exists()
 
 
 def test_a_folder_that_lost_its_manifest_stops_the_start_and_says_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from dawan_node.execution import state_tree
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.primitives.replay import replay_value
-from dawan_node.sync.snapshot_fetch import Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_chosen import Chosen
+from dawan_node.sync.snapshot_fetch import SnapshotFetch
 from dawan_node.sync.snapshot_format import Chunk, Entry, HeaderRun, Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochProof,

@@ -14,7 +14,8 @@ from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.proofs import FinalityProof
 from dawan_node.sync import epoch_walk
 from dawan_node.sync.epoch_walk import EpochWalk
-from dawan_node.sync.snapshot_fetch import GIVE_UP_MS, TIMEOUT_MS, WITNESSES_MS, Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
+from dawan_node.sync.snapshot_fetch import GIVE_UP_MS, TIMEOUT_MS, WITNESSES_MS
 from dawan_node.sync.snapshot_messages import (
     EPOCHS_PER_REPLY,
     EpochProof,

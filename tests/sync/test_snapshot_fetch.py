@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 
 import msgspec
 import pytest
 
 from dawan_node.errors import InvalidMessage
-from dawan_node.sync.snapshot_fetch import OFFERS_MS, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_chosen import Chosen
+from dawan_node.sync.snapshot_fetch import OFFERS_MS, SnapshotFetch
 from dawan_node.sync.snapshot_format import Layout
 from dawan_node.sync.snapshot_messages import (
     EpochQuery,
@@ -121,6 +123,31 @@ def test_peers_with_nothing_to_offer_that_answer_first_do_not_end_it() -> None:
 def test_where_nobody_has_anything_it_fails_when_the_time_for_offers_is_over() -> None:
     fetcher = Fetcher({"x": nothing, "y": nothing}).run()
     assert "no peer offers" in fetcher.failure and fetcher.now_ms == OFFERS_MS
+
+
+def test_a_peer_whose_offer_was_lost_is_asked_again() -> None:
+    lost: list[SnapshotRequest] = []
+
+    def forgetful(request: SnapshotRequest) -> SnapshotAnswer | None:
+        if isinstance(request, SnapshotQuery) and len(lost) < 2:
+            lost.append(request)
+            return None
+        return TRUE.answer(request)
+
+    fetcher = Fetcher({"a": forgetful}).run()
+    fetcher.assert_true()
+    assert fetcher.now_ms < OFFERS_MS and len(lost) == 2
+
+
+def test_an_answer_to_an_earlier_attempt_is_no_answer_to_this_one() -> None:
+    """An honest peer whose late part met the same number in the next attempt would be taken for a liar."""
+    ids = count(1)
+    numbers: list[int] = []
+    for _ in range(3):
+        fetch = SnapshotFetch(CHAIN_ID, 0, TRUSTED, 0, ids=ids)
+        fetch.peer_up("a", 0)
+        numbers += [request.id for _, request in fetch.ready().requests]
+    assert len(numbers) == len(set(numbers)) == 6
 
 
 def test_what_was_fetched_is_not_fetched_again_after_a_restart() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from dawan_node.errors import InvalidMessage
 from dawan_node.primitives.proofs import FinalityProof
-from dawan_node.sync.snapshot_fetch import GIVE_UP_MS, TIMEOUT_MS, Chosen, SnapshotFetch
+from dawan_node.sync.snapshot_chosen import Chosen
+from dawan_node.sync.snapshot_fetch import GIVE_UP_MS, TIMEOUT_MS, SnapshotFetch
 from dawan_node.sync.snapshot_format import Layout, Manifest
 from dawan_node.sync.snapshot_messages import (
     EpochQuery,

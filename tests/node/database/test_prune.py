@@ -15,7 +15,7 @@ from dawan_node.node.restore import open_channel
 from dawan_node.node.snapshot_install import build
 from dawan_node.node.snapshot_keeper import epoch_proofs
 from dawan_node.node.snapshot_maker import make_snapshot
-from dawan_node.sync.snapshot_fetch import Chosen
+from dawan_node.sync.snapshot_chosen import Chosen
 from dawan_node.sync.snapshot_format import Layout, Manifest
 from dawan_node.sync.snapshot_messages import EpochProof, TrustedEpoch
 from dawan_node.testing.long_chain import Plan
