@@ -105,16 +105,19 @@ def tls_for(url: str, rpc: str | None, home: Path) -> ClientTls | None:
 
 
 @contextmanager
-def connected(rpc: str | None, home: Path, *, submits: bool = False) -> Iterator[Client]:
+def connected(
+    rpc: str | None, home: Path, *, submits: bool = False, client: Callable[..., Client] = Client
+) -> Iterator[Client]:
     """A client for the body of a ``with``; the node's errors leave it as CommandFailed with the right exit code.
 
-    ``submits``: a broken connection then means "state unknown" (5), not "cannot reach" (3).
+    ``submits``: a broken connection then means "state unknown" (5), not "cannot reach" (3). ``client``: makes it, of
+    the address and ``tls``.
     """
     url = url_of(rpc, home)
     tls = tls_for(url, rpc, home)
     try:
-        with Client(url, tls=tls) as client:
-            yield client
+        with client(url, tls=tls) as made:
+            yield made
     except RpcError as error:
         raise refusal(error) from None
     except Unreachable as error:

@@ -57,11 +57,18 @@ class Answer:
 class Patience:
     """How long to go on without any answer, and whether somebody called a halt in between."""
 
-    def __init__(self, seconds: float, notice: Callable[[str], None] | None = None) -> None:
-        """``notice`` is told once of each question that is not answered at once, so that nobody waits in the dark."""
+    def __init__(
+        self,
+        seconds: float,
+        notice: Callable[[str], None] | None = None,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        """``notice`` is told once of each question that is not answered at once, so that nobody waits in the dark.
+        ``wait(seconds)`` waits in the place of what ``halt`` ends, and is True once there is to be no more of it."""
         self.seconds: Final = seconds
         self._notice: Final = notice
         self._halt: Final = threading.Event()
+        self._wait: Final = wait or self._halt.wait
 
     def halt(self) -> None:
         """End all waiting."""
@@ -71,7 +78,7 @@ class Patience:
         """Wait a moment, longer after ``vain`` attempts without any answer; False when there is no sense in trying
         again."""
         left = deadline - time.monotonic()
-        return left > 0 and not self._halt.wait(min(PAUSE_S * 2 ** min(vain, 8), PAUSE_MAX_S, max(left, PAUSE_S)))
+        return left > 0 and not self._wait(min(PAUSE_S * 2 ** min(vain, 8), PAUSE_MAX_S, max(left, PAUSE_S)))
 
     def ask(self, question: Callable[[], T]) -> T:
         """The answer to something that may be asked twice. Raises what the last attempt raised."""

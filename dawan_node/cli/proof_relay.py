@@ -11,13 +11,10 @@ channel. It brings its client of the other channel into each new epoch on the wa
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -28,7 +25,10 @@ from dawan_node.cli.options import one_line, output_option
 
 if TYPE_CHECKING:
     from dawan_node.cli.relay_sending import JournaledSending
+    from dawan_node.cli.stopping import Stop
     from dawan_node.relay.carrier import Carried, Carrier, ChainRefused
+    from dawan_node.relay.source import Source
+    from dawan_node.relay.target import Target
     from dawan_node.rpc.client import Client, TransactionKey
 
 #: Seconds without any answer of the node before one delivery is given up; following goes on with it later.
@@ -86,52 +86,52 @@ def relay(
     if tick and (once or sweep):
         raise click.UsageError("--tick goes with following: without --once and --sweep.")
     from dawan_node.cli.import_delivery import Patience
-    from dawan_node.relay.carrier import ChainRefused
-
-    with ExitStack() as stack:
-        client = stack.enter_context(connected(rpc, home, submits=True))
-        other = stack.enter_context(connected(from_rpc, home)) if from_rpc else client
-        waiting = Patience(patience)
-        carrier, sending, private = _set_up(
-            stack, client, target, other, source, key, home, journal, waiting, _shown_as(output)
-        )
-        if sending.resume():
-            raise sending.no_answer()
-        try:
-            if once:
-                _settle_one(carrier, sending, once, at, output)
-            elif sweep:
-                _sweep(carrier, sending, interval)
-            else:
-                _follow(carrier, waiting, interval, _ticking(carrier, private) if tick else None)
-        except ChainRefused as error:
-            raise refused(client, target, error) from None
-
-
-def _set_up(
-    stack: ExitStack,
-    client: Client,
-    target: str,
-    other: Client,
-    source: str,
-    key: str,
-    home: Path,
-    journal: Path | None,
-    patience: Any,
-    show: Callable[[Carried], None],
-) -> tuple[Carrier, JournaledSending, TransactionKey]:
     from dawan_node.cli.relay_sending import JournaledSending, journal_of
+    from dawan_node.cli.stopping import Stop, Stopped
+    from dawan_node.relay.carrier import Carrier, ChainRefused
+
+    stop, follows = Stop(), not (once or sweep)
+    try:
+        with ExitStack() as stack:
+            if follows:
+                stack.enter_context(stop.listening())
+            # Nothing is written or sent yet: the prompt for a passphrase may be cut off, too.
+            with stop.interruptible():
+                client = stack.enter_context(connected(rpc, home, submits=True, client=stop.client))
+                other = stack.enter_context(connected(from_rpc, home, client=stop.client)) if from_rpc else client
+                proving, believing, private = _places(client, target, other, source, key, home)
+            opened = stack.enter_context(journal_of(believing, private, f"relay from {source}", home, journal))
+            sending = JournaledSending(believing, private, opened, Patience(patience, wait=stop.rest))
+            carrier = Carrier(proving, believing, sending, _shown_as(output))
+            if sending.resume():
+                stop.raise_if_asked()
+                raise sending.no_answer()
+            try:
+                if once:
+                    _settle_one(carrier, sending, once, at, output)
+                elif sweep:
+                    _sweep(carrier, sending, interval)
+                else:
+                    _follow(carrier, stop, interval, _ticking(carrier, private) if tick else None)
+            except ChainRefused as error:
+                raise refused(client, target, error) from None
+    except Stopped:
+        assert follows, "nobody else listens"
+    if follows:
+        click.echo("stopped; started again it goes on", err=True)
+
+
+def _places(
+    client: Client, target: str, other: Client, source: str, key: str, home: Path
+) -> tuple[Source, Target, TransactionKey]:
     from dawan_node.cli.sending import signing_key
-    from dawan_node.relay.carrier import Carrier
     from dawan_node.relay.source import Source
     from dawan_node.relay.target import Target, require_allowed
 
     proving, believing = Source(other, source), Target(client, target)
     private = signing_key(key, home, passphrase_file_of_command())
     require_allowed(client, target, private.public_key)
-    opened = stack.enter_context(journal_of(believing, private, f"relay from {source}", home, journal))
-    sending = JournaledSending(believing, private, opened, patience)
-    return Carrier(proving, believing, sending, show), sending, private
+    return proving, believing, private
 
 
 def _ticking(carrier: Carrier, key: TransactionKey) -> Callable[[], None]:
@@ -171,20 +171,11 @@ def _sweep(carrier: Carrier, sending: JournaledSending, interval: int) -> None:
         )
 
 
-def _follow(carrier: Carrier, patience: Any, interval: int, tick: Callable[[], None] | None) -> None:
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        patience.halt()
-
-    for which in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(which, on_signal)
+def _follow(carrier: Carrier, stop: Stop, interval: int, tick: Callable[[], None] | None) -> None:
     click.echo(
         f"carrying from {carrier.source.channel} to {carrier.target.channel} as it comes; Ctrl-C stops it", err=True
     )
-    _follower(carrier, interval, stop.wait, tick).run()
-    click.echo("stopped; started again it goes on", err=True)
+    _follower(carrier, interval, stop.rest, tick).run()
 
 
 def _follower(carrier: Carrier, interval: int, rest: Callable[[float], bool], tick: Callable[[], None] | None) -> Any:

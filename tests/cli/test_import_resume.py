@@ -198,16 +198,14 @@ def test_single_transactions_for_which_there_was_no_room_are_sent_again_as_they_
     assert sent == [sent[0], sent[0][2:], sent[0][4:]] and len(node.commands) == 5
 
 
-def test_an_import_that_gets_nothing_in_asks_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_gets_nothing_in_asks_ever_more_rarely() -> None:
     waits: list[float] = []
 
-    class Halt:
-        def wait(self, seconds: float) -> bool:
-            waits.append(seconds)
-            return False
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
 
-    patience = Patience(1_000)
-    monkeypatch.setattr(patience, "_halt", Halt())
+    patience = Patience(1_000, wait=wait)
     deadline = time.monotonic() + 1_000
     assert all(patience.pause(deadline, vain) for vain in (0, 1, 2, 3, 4, 5, 100_000))
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
