@@ -94,33 +94,41 @@ def url_of(rpc: str | None, home: Path) -> str:
     return f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def tls_for(url: str, rpc: str | None, home: Path) -> ClientTls | None:
-    """The home's certificate for an https address, None for a plain one. Raises ConfigError or KeystoreError."""
+def tls_for(url: str, rpc: str | None, home: Path, node: str | None = None) -> ClientTls | None:
+    """The home's certificate for an https address, None for a plain one. ``node``: NAME.ORG or ORG that it must belong
+    to, instead of what ``--rpc-node`` says. Raises ConfigError or KeystoreError."""
     if not url.lower().startswith("https:"):
         return None
     from dawan_node.cli.home_tls import home_tls
 
     is_own_node = not (rpc or os.environ.get("DAWAN_RPC", ""))
-    return home_tls(home, passphrase_file_of_command(), _kept("rpc_node"), is_own_node=is_own_node)
+    return home_tls(home, passphrase_file_of_command(), node or _kept("rpc_node"), is_own_node=is_own_node)
 
 
 @contextmanager
 def connected(
-    rpc: str | None, home: Path, *, submits: bool = False, client: Callable[..., Client] = Client
+    rpc: str | None,
+    home: Path,
+    *,
+    submits: bool = False,
+    node: str | None = None,
+    client: Callable[..., Client] = Client,
 ) -> Iterator[Client]:
     """A client for the body of a ``with``; the node's errors leave it as CommandFailed with the right exit code.
 
-    ``submits``: a broken connection then means "state unknown" (5), not "cannot reach" (3). ``client``: makes it, of
-    the address and ``tls``.
+    ``submits``: a broken connection then means "state unknown" (5), not "cannot reach" (3). ``node``: as in
+    ``tls_for``. ``client``: makes it, of the address and ``tls``.
     """
     url = url_of(rpc, home)
-    tls = tls_for(url, rpc, home)
+    tls = tls_for(url, rpc, home, node)
     try:
         with client(url, tls=tls) as made:
             yield made
     except RpcError as error:
         raise refusal(error) from None
     except Unreachable as error:
+        if error.url not in ("", url):
+            raise  # of another node that the same command talks to: whoever connected to that one says so
         if submits and error.sent:
             raise CommandFailed(
                 ExitCode.TIMED_OUT,

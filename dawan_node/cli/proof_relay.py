@@ -22,6 +22,7 @@ import click
 from dawan_node.cli.connect import connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import one_line, output_option
+from dawan_node.cli.proof_options import source_options
 
 if TYPE_CHECKING:
     from dawan_node.cli.relay_sending import JournaledSending
@@ -36,9 +37,8 @@ PATIENCE_S: Final = 60
 
 
 @click.command("relay")
-@click.option("--from", "source", metavar="CHANNEL", required=True, help="The channel that proves.")
+@source_options
 @click.option("--to", "target", metavar="CHANNEL", required=True, help="The channel that keeps the titles.")
-@click.option("--from-rpc", metavar="URL", help="A node of --from, where that is another one than --rpc.")
 @click.option("--key", required=True, help="Signs on --to: a name in --home, or a key file. Any active identity may.")
 @click.option("--once", metavar="OWNER/NUMBER", help="Settle this reservation, and end.")
 @click.option("--at", type=click.IntRange(1), help="Prove it at this height of --from (with --once).")
@@ -63,6 +63,7 @@ def relay(
     source: str,
     target: str,
     from_rpc: str | None,
+    from_rpc_node: str | None,
     key: str,
     once: str | None,
     at: int | None,
@@ -97,8 +98,9 @@ def relay(
                 stack.enter_context(stop.listening())
             # Nothing is written or sent yet: the prompt for a passphrase may be cut off, too.
             with stop.interruptible():
-                client = stack.enter_context(connected(rpc, home, submits=True, client=stop.client))
-                other = stack.enter_context(connected(from_rpc, home, client=stop.client)) if from_rpc else client
+                client = other = stack.enter_context(connected(rpc, home, submits=True, client=stop.client))
+                if from_rpc:
+                    other = stack.enter_context(connected(from_rpc, home, node=from_rpc_node, client=stop.client))
                 proving, believing, private = _places(client, target, other, source, key, home)
             opened = stack.enter_context(journal_of(believing, private, f"relay from {source}", home, journal))
             sending = JournaledSending(believing, private, opened, Patience(patience, wait=stop.rest))

@@ -22,6 +22,7 @@ import click
 from dawan_node.cli.connect import channel_of, channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
 from dawan_node.cli.options import output_option
+from dawan_node.cli.proof_options import source_options
 
 if TYPE_CHECKING:
     from dawan_node.relay.carrier import Carried, Carrier
@@ -40,8 +41,7 @@ _PATIENCE_S: Final = 60
 @click.argument("module")
 @click.argument("command")
 @click.option("--args", "arguments", default="{}", help="The arguments as JSON, or @FILE, or @- for standard input.")
-@click.option("--from", "source", metavar="CHANNEL", required=True, help="The channel whose records are proven.")
-@click.option("--from-rpc", metavar="URL", help="A node of --from, where that is another one than --rpc.")
+@source_options
 @click.option("--at", type=click.IntRange(1), help="Prove them at this height of --from. Default: the newest.")
 @click.option(
     "--absent", is_flag=True, help="A record that does not exist is proven as such; otherwise it is an error."
@@ -66,6 +66,7 @@ def send(
     arguments: str,
     source: str,
     from_rpc: str | None,
+    from_rpc_node: str | None,
     at: int | None,
     absent: bool,
     key: str,
@@ -95,8 +96,9 @@ def send(
     from dawan_node.relay.target import Target, require_allowed
 
     with ExitStack() as stack:
-        client = stack.enter_context(connected(rpc, home, submits=True))
-        other = stack.enter_context(connected(from_rpc, home)) if from_rpc else client
+        client = other = stack.enter_context(connected(rpc, home, submits=True))
+        if from_rpc:
+            other = stack.enter_context(connected(from_rpc, home, node=from_rpc_node))
         target = Target(client, channel_of(client, channel, module))
         carrier_source = Source(other, source)
         private = signing_key(key, home, passphrase_file_of_command())

@@ -120,12 +120,14 @@ class RpcError(DawanError):
 class Unreachable(NetworkError):
     """No answer: the node is not there, does not speak JSON-RPC, or the connection broke.
 
-    ``sent``: the request may have arrived, so what became of it is unknown.
+    ``sent``: the request may have arrived, so what became of it is unknown. ``url``: which node it was, empty where
+    that is not known; who talks to two has to tell them apart.
     """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.url = ""
 
 
 class TlsFailed(Unreachable):
@@ -342,6 +344,9 @@ class Client(Methods):
                     if response.will_close:
                         self._drop()
                     return decode_reply(response.status, data)
+                except Unreachable as error:
+                    error.url = self.url
+                    raise
                 except (http.client.HTTPException, OSError) as error:
                     self._drop()
                     # Closed by the server between two calls: once more, on a fresh connection.
@@ -409,8 +414,10 @@ def check_scheme(scheme: str, tls: ClientTls | None) -> None:
 
 def failure(url: str, error: BaseException, *, sent: bool, tls: ClientTls | None) -> Unreachable:
     """What a broken exchange means. ``tls``: it was the first on its connection, and TLS may be why it broke."""
-    found = None if tls is None else tls.explain(error, sent=sent)
-    return found or Unreachable(f"{url}: {text_of(error)}", sent=sent)
+    found: Unreachable | None = None if tls is None else tls.explain(error, sent=sent)
+    made = found or Unreachable(f"{url}: {text_of(error)}", sent=sent)
+    made.url = url
+    return made
 
 
 def request_of(call_id: int, method: str, params: Params | None) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from dawan_node.cli.main import COMMANDS, cli
-from dawan_node.crypto.authority import issue_node_certificate, make_authority, make_revocation_list
-from dawan_node.crypto.certificates import CertifiedKey, to_pem
-from dawan_node.crypto.keystore import DEVNET, SecretKind, create
+from dawan_node.crypto.authority import make_revocation_list
+from dawan_node.crypto.certificates import CertifiedKey
 from dawan_node.crypto.revocation import Revoked
-from dawan_node.crypto.trust import Trust
 from dawan_node.execution.registry import installed_modules
 from dawan_node.node.access import matrix
-from dawan_node.node.clock import SystemClock
-from dawan_node.rpc.server_tls import ServerTls
-from tests.cli.node_in_reach import PASSPHRASE, CommandLine, command_line
+from tests.cli.node_in_reach import CommandLine, command_line
+from tests.cli.tls_homes import TlsHomes
 from tests.rpc.consortium import CHANNELS
 from tests.rpc.fake_node import FakeNode
 from tests.rpc.harness import Running, running
@@ -122,41 +118,15 @@ def test_evidence_names_liars_and_writes_both_signed_messages_to_a_new_private_f
 
 
 @dataclass
-class Homes:
+class Homes(TlsHomes):
     """A node gz1 with TLS, and homes of several organisations."""
 
-    server: Running
-    folder: Path
-    authorities: dict[str, CertifiedKey]
     server_certificate: CertifiedKey
-    passphrase: Path
-
-    def make(self, org: str, name: str, *, listen: str = "", days: int = 60) -> Path:
-        home = self.folder / f"{name}-{org}"
-        (home / "keys").mkdir(parents=True, mode=0o700)
-        (home / "keys").chmod(0o700)
-        shutil.copytree(self.folder / "network", home / "network")
-        # All of them 30 days old; some are at their end.
-        made = datetime.now(UTC) - timedelta(days=30)
-        tls = issue_node_certificate(self.authorities[org], org, name, ["127.0.0.1"], made, days=days)
-        (home / "keys" / "tls.pem").write_text(to_pem([tls.certificate]))
-        key = home / "keys" / "tls.key.json"
-        create(
-            key,
-            tls.private_key,
-            name="tls",
-            kind=SecretKind.P256,
-            public_key=tls.public_key,
-            passphrase=PASSPHRASE,
-            cost=DEVNET,
-        )
-        rpc = f'[rpc]\nlisten = "{listen}"\ntls = true\n' if listen else ""
-        (home / "node.toml").write_text(f'[node]\nname = "{name}"\norg = "{org}"\n{rpc}')
-        return home
+    node: Running
 
     def __call__(self, home: Path, *arguments: str, rpc: bool = True, **more: str) -> Result:
         environment = {
-            "DAWAN_RPC": self.server.url if rpc else "",
+            "DAWAN_RPC": self.node.url if rpc else "",
             "DAWAN_RPC_NODE": "",
             "DAWAN_HOME": str(home),
             "DAWAN_CHANNEL": "",
@@ -168,34 +138,20 @@ class Homes:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homes]:
-    folder = tmp_path_factory.mktemp("homes")
-    authorities = {org: make_authority(org, datetime.now(UTC) - timedelta(days=60)) for org in ("gz", "hk", "zz")}
-    (folder / "passphrase").touch(mode=0o600)
-    (folder / "passphrase").write_bytes(PASSPHRASE)
-    (folder / "network").mkdir()
-    lines = ['format = 1\nnetwork = "test"\ncreated = 2026-01-01T00:00:00Z\n']
-    for org in ("gz", "hk"):
-        names = "\n".join(f'names.{tag} = "{org}"' for tag in ("en", "zh-Hans", "zh-Hant", "pt"))
-        (folder / "network" / f"{org}.pem").write_text(to_pem([authorities[org].certificate]))
-        lines.append(f'[[org]]\nid = "{org}"\n{names}\nfounding = true\nca = ["{org}.pem"]\n')
-    key = "0x" + "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-    lines.append(f'[[validator]]\nname = "gz1"\norg = "gz"\npublic_key = "{key}"\naddresses = ["127.0.0.1:1"]\n')
-    lines.append('[[channel]]\nname = "trade"\norgs = ["gz", "hk"]\nvalidators = ["gz1"]\nmodules = ["receivable@1"]\n')
-    (folder / "network" / "consortium.toml").write_text("\n".join(lines))
-    own = issue_node_certificate(authorities["gz"], "gz", "gz1", ["127.0.0.1"], datetime.now(UTC))
-    roots = {org: (authorities[org].certificate,) for org in ("gz", "hk")}
-    tls = ServerTls(own, lambda judged: judged.org == "gz", Trust(roots), SystemClock().now)
-    with running(node=FakeNode({"trade": ("gz", "hk"), "cargo": ("gz",)}), tls=tls) as server:
-        yield Homes(server, folder, authorities, own, folder / "passphrase")
+    made = TlsHomes.begin(tmp_path_factory.mktemp("homes"))
+    own = made.certificate("gz", "gz1")
+    node = FakeNode({"trade": ("gz", "hk"), "cargo": ("gz",)})
+    with running(node=node, tls=made.server("gz", own)) as server:
+        yield Homes(made.folder, made.authorities, made.passphrase, own, server)
 
 
 def test_the_homes_own_node_is_found_and_known_by_its_node_toml(homes: Homes) -> None:
-    home = homes.make("gz", "gz1", listen=f"127.0.0.1:{homes.server.port}")
+    home = homes.make("gz", "gz1", listen=f"127.0.0.1:{homes.node.port}")
     done = homes(home, "channel", "list", "-o", "json", rpc=False)
     assert done.exit_code == 0, done.stderr
     assert [row["channel"] for row in json.loads(done.stdout)] == ["trade", "cargo"]
     # Another home of the organisation that takes this address for its own node's is told whom it met.
-    other = homes.make("gz", "gz2", listen=f"127.0.0.1:{homes.server.port}")
+    other = homes.make("gz", "gz2", listen=f"127.0.0.1:{homes.node.port}")
     done = homes(other, "channel", "list", rpc=False)
     assert done.exit_code == 3 and "the server is gz1.gz, not gz2.gz" in done.stderr
 

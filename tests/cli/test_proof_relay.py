@@ -19,9 +19,11 @@ from click.testing import Result
 
 from dawan_node.cli import import_delivery, relay_sending
 from dawan_node.rpc.client import READ_TIMEOUT_S
+from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.testing.module_kit import private_key_of
 from tests.cli.node_in_reach import CommandLine
-from tests.modules.channels_kit import SHIPPERS, TRADERS, Channels
+from tests.cli.tls_homes import TlsHomes
+from tests.modules.channels_kit import SHIPPERS, TRADERS, Channels, rekey
 from tests.relay.channels_node import ChannelsNode, Silence
 from tests.rpc.harness import Running, running
 
@@ -207,3 +209,144 @@ def test_a_signal_ends_it_before_any_node_said_a_word(relay: Relay, interruption
         interruption.ended(relay(silent, f"http://127.0.0.1:{listener.getsockname()[1]}"))
         thread.join(PROMPT_S)
     assert closed.is_set()
+
+
+# -- whom it asks -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Apart:
+    """The titles' channel on one node and the other one on another."""
+
+    titles: Running
+    trade: Running
+    relay: Relay
+
+    @property
+    def submitted(self) -> list[list[bytes]]:
+        return [server.node.submitted for server in (self.titles, self.trade)]
+
+
+@contextmanager
+def apart(
+    two: Channels, folder: Path, titles: ServerTls | None = None, trade: ServerTls | None = None
+) -> Iterator[Apart]:
+    with (
+        running(node=node_of(two, "logistics"), tls=titles) as first,
+        running(node=node_of(two, "trade"), tls=trade) as second,
+    ):
+        yield Apart(first, second, relay_to(first, folder))
+
+
+def test_each_channel_may_be_on_a_node_of_its_own(two: Channels, tmp_path: Path) -> None:
+    with apart(two, tmp_path) as nodes:
+        reservation = presented(two)
+        alone = nodes.relay("--once", reservation)
+        assert (alone.exit_code, "E_NO_CHANNEL" in alone.stderr) == (1, True), alone.output
+        done = nodes.relay("--once", reservation, "--from-rpc", nodes.trade.url)
+        assert (done.exit_code, f"{reservation}: CONFIRMED" in done.stdout) == (0, True), done.output
+        swept = nodes.relay("--sweep", "--from-rpc", nodes.trade.url)
+        assert (swept.exit_code, swept.stdout) == (0, ""), "nothing is left"
+        assert [len(submitted) for submitted in nodes.submitted] == [1, 0], "the source is only read"
+
+
+def test_an_epoch_that_ended_is_fetched_from_the_other_node(two: Channels, tmp_path: Path) -> None:
+    with apart(two, tmp_path) as nodes:
+        reservation = presented(two)
+        rekey(two.trade)
+        two.trade.tick()
+        done = nodes.relay("--sweep", "--from-rpc", nodes.trade.url)
+        assert (done.exit_code, f"{reservation}: CONFIRMED" in done.stdout) == (0, True), done.output
+        assert nodes.relay.executed == ["advance_client", "settle_title"]
+        assert two.client(two.logistics, "trade").epoch == 1
+
+
+def test_a_node_of_another_network_is_found_out_before_anything_is_sent(two: Channels, tmp_path: Path) -> None:
+    reservation, stranger = presented(two), Channels(one=True)
+    with apart(two, tmp_path) as nodes, running(node=node_of(stranger, "trade")) as other:
+        done = nodes.relay("--once", reservation, "--from-rpc", other.url)
+        assert (done.exit_code, "E_OTHER_CHAIN" in done.stderr) == (1, True), done.output
+        assert nodes.submitted == [[], []] and other.node.submitted == []
+
+
+def test_of_two_nodes_the_one_that_does_not_answer_is_named(two: Channels, tmp_path: Path) -> None:
+    reservation = presented(two)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with apart(two, tmp_path) as nodes:
+        for options in (("--from-rpc", nobody), ("--rpc", nobody, "--from-rpc", nodes.trade.url)):
+            done = nodes.relay("--once", reservation, *options)
+            assert (done.exit_code, nobody in done.stderr) == (3, True), done.output
+        assert nodes.submitted == [[], []]
+
+
+# -- over TLS ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> TlsHomes:
+    return TlsHomes.begin(tmp_path)
+
+
+def at_home(relay: Relay, home: Path) -> Relay:
+    """The same relay from another home, whose certificate it presents."""
+    line = CommandLine(
+        relay.line.server, home, relay.line.environment | {"DAWAN_HOME": str(home), "DAWAN_RPC_NODE": ""}
+    )
+    return Relay(line, relay.node, line.make_key("relay", private_key_of("relay")))
+
+
+@pytest.mark.parametrize("secured", ["both", "titles", "trade"])
+def test_either_node_may_be_reached_over_tls(two: Channels, homes: TlsHomes, secured: str) -> None:
+    reservation = presented(two)
+    tls = {
+        each: homes.server("gz", homes.certificate("gz", name)) if secured in (each, "both") else None
+        for each, name in (("titles", "gz1"), ("trade", "gz2"))
+    }
+    with apart(two, homes.folder, **tls) as nodes:
+        relay = at_home(nodes.relay, homes.make("gz", "erp"))
+        done = relay("--once", reservation, "--from-rpc", nodes.trade.url)
+        assert (done.exit_code, f"{reservation}: CONFIRMED" in done.stdout) == (0, True), done.output
+        assert [len(submitted) for submitted in nodes.submitted] == [1, 0]
+
+
+def test_one_node_over_tls_answers_for_both_channels_of_a_member(two: Channels, homes: TlsHomes) -> None:
+    reservation = presented(two)
+    with running(node=node_of(two), tls=homes.server("gz", homes.certificate("gz", "gz1"))) as server:
+        relay = at_home(relay_to(server, homes.folder), homes.make("hk", "erp"))
+        unnamed = relay("--once", reservation)
+        assert (unnamed.exit_code, "the server is gz1.gz, not a node of hk" in unnamed.stderr) == (3, True)
+        done = relay("--once", reservation, "--rpc-node", "gz1.gz")
+        assert (done.exit_code, f"{reservation}: CONFIRMED" in done.stdout) == (0, True), done.output
+
+
+def test_the_node_of_another_organisation_that_proves_is_named_by_an_option_of_its_own(
+    two: Channels, homes: TlsHomes
+) -> None:
+    reservation = presented(two)
+    titles = homes.server("gz", homes.certificate("gz", "gz1"))
+    trade = homes.server("hk", homes.certificate("hk", "hk1"))
+    with apart(two, homes.folder, titles, trade) as nodes:
+        relay = at_home(nodes.relay, homes.make("gz", "erp"))
+        once = ("--once", reservation, "--from-rpc", nodes.trade.url)
+        for more, server, meant in (
+            ((), nodes.trade, "the server is hk1.hk, not a node of gz"),
+            (("--rpc-node", "hk"), nodes.titles, "the server is gz1.gz, not a node of hk"),
+            (("--from-rpc-node", "hk2.hk"), nodes.trade, "the server is hk1.hk, not hk2.hk"),
+        ):
+            done = relay(*once, *more)
+            assert (done.exit_code, f"no connection to {server.url}: {meant}" in done.stderr) == (3, True), done.output
+        assert nodes.submitted == [[], []], "nothing goes to a node that is not the one meant"
+        done = relay(*once, "--from-rpc-node", "hk1.hk")
+        assert (done.exit_code, f"{reservation}: CONFIRMED" in done.stdout) == (0, True), done.output
+
+
+def test_a_signal_ends_it_while_a_node_behind_tls_does_not_answer(
+    two: Channels, homes: TlsHomes, interruption: Interruption
+) -> None:
+    presented(two)
+    with running(node=node_of(two), tls=homes.server("gz", homes.certificate("gz", "gz1"))) as server:
+        relay = at_home(relay_to(server, homes.folder), homes.make("gz", "erp"))
+        with unanswered(server, "submit", interruption):
+            interruption.ended(relay())
+        assert b'"open":["' in relay.journal()
