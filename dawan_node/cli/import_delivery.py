@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -102,8 +103,17 @@ class Patience:
             vain += 1
 
 
+def journal_option(function: _Function) -> _Function:
+    """``--journal``, of whatever sends transactions that may be under way when it ends; arrives as ``journal``."""
+    return click.option(
+        "--journal",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File of what is under way. Default: in --home, one for each channel, key and command.",
+    )(function)
+
+
 def patience_option(function: _Function) -> _Function:
-    """``--patience``, the same of every importer; arrives as ``patience``, in seconds."""
+    """``--patience``, the same wherever a node is waited for; arrives as ``patience``, in seconds."""
     return click.option(
         "--patience",
         type=click.IntRange(1, PATIENCE_MAX_S),

@@ -13,7 +13,7 @@ import click
 
 from dawan_node.cli.connect import channel_option, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
-from dawan_node.cli.import_delivery import Patience, patience_option
+from dawan_node.cli.import_delivery import Patience, journal_option, patience_option
 from dawan_node.cli.import_sources import LeftOut, documents
 from dawan_node.cli.options import output_option
 
@@ -54,11 +54,7 @@ def import_options(function: _Function) -> _Function:
         rpc_options,
         channel_option,
         patience_option,
-        click.option(
-            "--journal",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="File of what is under way. Default: in --home, one for each channel, key and command.",
-        ),
+        journal_option,
         click.option("--partial", is_flag=True, help="Send what is sound of a document of which a part is refused."),
         click.option(
             "--lines",

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dawan_node.cli.connect import connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.import_delivery import Patience, journal_option, patience_option
 from dawan_node.cli.options import one_line, output_option
 from dawan_node.cli.proof_options import source_options
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from dawan_node.relay.source import Source
     from dawan_node.relay.target import Target
     from dawan_node.rpc.client import Client, TransactionKey
-
-#: Seconds without any answer of the node before one delivery is given up; following goes on with it later.
-PATIENCE_S: Final = 60
 
 
 @click.command("relay")
@@ -47,16 +45,8 @@ PATIENCE_S: Final = 60
     "--interval", type=click.IntRange(1, 3_600), default=2, show_default=True, help="Seconds between two looks."
 )
 @click.option("--tick", is_flag=True, help="Have an idle --from make a block once a term is over; the key signs there.")
-@click.option(
-    "--patience",
-    type=click.IntRange(1, 3_600),
-    default=PATIENCE_S,
-    show_default=True,
-    help="Seconds without any answer before it stops, or waits longer.",
-)
-@click.option(
-    "--journal", type=click.Path(path_type=Path, dir_okay=False), help="File of what is under way. Default: in --home."
-)
+@patience_option
+@journal_option
 @rpc_options
 @output_option
 def relay(
@@ -78,7 +68,8 @@ def relay(
 ) -> None:
     """Carry proofs of what became of reserved titles from one channel to another.
 
-    Without --once or --sweep it goes on until it is stopped; started again after any end it does nothing twice.
+    Without --once or --sweep it goes on until it is stopped, also where a node does not answer for --patience seconds;
+    started again after any end it does nothing twice.
     """
     if once and sweep:
         raise click.UsageError("Choose --once or --sweep.")
@@ -86,7 +77,6 @@ def relay(
         raise click.UsageError("--at goes with --once.")
     if tick and (once or sweep):
         raise click.UsageError("--tick goes with following: without --once and --sweep.")
-    from dawan_node.cli.import_delivery import Patience
     from dawan_node.cli.relay_sending import JournaledSending, journal_of
     from dawan_node.cli.stopping import Stop, Stopped
     from dawan_node.relay.carrier import Carrier, ChainRefused

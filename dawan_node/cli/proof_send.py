@@ -21,6 +21,7 @@ import click
 
 from dawan_node.cli.connect import channel_of, channel_option, connected, passphrase_file_of_command, rpc_options
 from dawan_node.cli.exit_codes import CommandFailed, ExitCode
+from dawan_node.cli.import_delivery import Patience, journal_option, patience_option
 from dawan_node.cli.options import output_option
 from dawan_node.cli.proof_options import source_options
 
@@ -34,7 +35,6 @@ MARK: Final = "@proof "
 PROOFS_MAX: Final = 4
 #: A transaction has at most 64 KiB, twice that in hexadecimal, plus the fields around it.
 _FILE_BYTES_MAX: Final = 512 * 1024
-_PATIENCE_S: Final = 60
 
 
 @click.command("send")
@@ -47,16 +47,8 @@ _PATIENCE_S: Final = 60
     "--absent", is_flag=True, help="A record that does not exist is proven as such; otherwise it is an error."
 )
 @click.option("--key", required=True, help="Signs: a name in --home, or a key file.")
-@click.option(
-    "--patience",
-    type=click.IntRange(1, 3_600),
-    default=_PATIENCE_S,
-    show_default=True,
-    help="Seconds without any answer before it stops; the same command goes on later.",
-)
-@click.option(
-    "--journal", type=click.Path(path_type=Path, dir_okay=False), help="File of what is under way. Default: in --home."
-)
+@patience_option
+@journal_option
 @channel_option
 @rpc_options
 @output_option
@@ -86,7 +78,6 @@ def send(
             "without any, `tx send` is the command."
         )
     wanted = {text: _record(text) for text in places}
-    from dawan_node.cli.import_delivery import Patience
     from dawan_node.cli.proof_relay import refused
     from dawan_node.cli.relay_sending import JournaledSending, journal_of
     from dawan_node.cli.sending import prepare, signing_key

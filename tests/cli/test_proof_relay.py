@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
-from dawan_node.cli import import_delivery, relay_sending
+from dawan_node.cli import import_delivery, proof_relay, proof_send, refdata, relay_sending, trade_import
 from dawan_node.rpc.client import READ_TIMEOUT_S
 from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.testing.module_kit import private_key_of
@@ -94,6 +94,15 @@ def test_one_reservation_and_all_that_wait_are_carried_and_nothing_twice(two: Ch
     assert (once.exit_code, f"{reservation}: CONFIRMED" in once.stdout) == (0, True), once.output
     assert relay("--sweep").exit_code == 0
     assert relay.executed == ["settle_title"]
+
+
+def test_patience_and_journal_are_the_same_options_wherever_something_is_sent_again() -> None:
+    commands = [proof_relay.relay, proof_send.send, trade_import.import_ubl, refdata.load]
+    options = [{each.name: each.to_info_dict() for each in command.params} for command in commands]
+    patience = [each["patience"] for each in options]
+    assert all(each == patience[0] for each in patience) and patience[0]["default"] == 60
+    journals = [each["journal"] for each in options if "journal" in each]
+    assert len(journals) == 3 and all(each == journals[0] for each in journals)
 
 
 # -- how it ends ------------------------------------------------------------------------------------------------------
