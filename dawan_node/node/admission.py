@@ -2,10 +2,11 @@
 
 The order is cheapest first: (for clients: room,) already known, decode, chain, nonce on chain, (for clients: command
 and schema,) identity, then the signature in the verifier's threads, then the pool. Whether there is room for a client's
-transaction is decided before it is decoded or anything is looked up for it (``client_window``): who offers five times
-what the channel commits must not cost it the time in which it would commit; what is not proven to be signed yet counts
-for whoever brings it, not for the organisation it names (``entering``). What a client sent and what observers sent is
-pushed to the validators once; what a validator sent is not pushed again (``p2p.gossip.audience``).
+transaction is decided before it is decoded (``client_window``), and before anything but whether a block holds it is
+looked up for it, which is done for a bounded number: who offers five times what the channel commits must not cost it
+the time in which it would commit; what is not proven to be signed yet counts for whoever brings it, not for the
+organisation it names (``entering``). What a client sent and what observers sent is pushed to the validators once; what
+a validator sent is not pushed again (``p2p.gossip.audience``).
 
 A verified transaction is offered to the gatherer before the pool, because a block may hold what our pool refuses.
 """
@@ -26,8 +27,9 @@ from dawan_node.mempool import Mempool
 from dawan_node.node.clock import Clock
 from dawan_node.node.entering import Batch, Entering
 from dawan_node.node.metrics import StageTimes
+from dawan_node.p2p.gossip import TokenBucket
 from dawan_node.primitives.codes import Code
-from dawan_node.primitives.transaction import Transaction, claimed_key
+from dawan_node.primitives.transaction import Transaction, claimed_id, claimed_key
 from dawan_node.storage.channel_store import ChannelStore
 
 #: Transactions whose signatures are being checked; about one second's work of two cores. Beyond it gossip is dropped
@@ -36,6 +38,13 @@ CHECKING_MAX: Final = 20_000
 
 #: Keys whose records are remembered until the next block; each is a few hundred bytes, and of strangers there are many.
 CREDENTIALS_MAX: Final = 4_096
+
+#: Of what there is no room for, so many a second are looked for on the chain before they are told to come back: whoever
+#: resumes after a restart sends again what is there, when everybody does and the window is full. A refusal costs some
+#: 50 us (benchmarks, overload), a look in vain 3 to 5 more (with five million transactions), so all of them together
+#: half a percent of a core; one that is found costs what it costs while there is room. At once as many as the
+#: batches that an importer has under way.
+LOOKUPS_PER_S: Final = 1_000
 
 
 class SignatureChecks(Protocol):
@@ -102,6 +111,7 @@ class Admission:
         #: On their way into the pool. What peers gossiped counts too: four nodes whose clients all send would otherwise
         #: let in three times the window before they see each other's.
         self._entering: Final = Entering()
+        self._lookups: Final = TokenBucket(LOOKUPS_PER_S, LOOKUPS_PER_S, clock.monotonic_ms())
         self._checking: set[bytes] = set()
         self._block_time_ms = 0
         self._credentials: dict[bytes, Credential | None] = {}  # as of the head, of whom something came since
@@ -217,7 +227,8 @@ class Admission:
 
         Nothing is decoded for it: a node that is offered several times what its channel commits refuses more than it
         takes, and what that costs is taken from what it commits. So what cannot be read either is told to come back
-        first. ``shut`` has who was refused in this call already: no place becomes free in it.
+        first. What is on chain keeps its answer, as far as ``LOOKUPS_PER_S`` goes. ``shut`` has who was refused in this
+        call already: no place becomes free in it.
         """
         key = claimed_key(envelope)
         sender = None if key is None else self._sender(key)
@@ -233,10 +244,16 @@ class Admission:
                 return None
             text = f"{waiting} transactions wait, more than this channel commits in {TARGET_MS} ms"
             verdict = shut[organisation] = Verdict(None, refusal=_refusal(Code.E_POOL_FULL, text))
-        # What waits here has been let in, what a recent block held has its answer, what a block waits for is wanted.
-        # For what an older block held, this answer is to ask again.
+        # What waits here has been let in, what a block held has its answer, what a block waits for is wanted.
         is_known = leaf in self._pool or self._pool.was_decided(leaf) or self.is_wanted(leaf)
-        return None if is_known else verdict
+        return None if is_known or self._is_found(envelope) else verdict
+
+    def _is_found(self, envelope: bytes) -> bool:
+        """Whether an older block holds it, or one from before this node was started; False also where too many ask."""
+        if not self._lookups.take(1, self._clock.monotonic_ms()):
+            return False
+        tx_id = claimed_id(envelope)
+        return tx_id is not None and self._store.blocks.find_tx(tx_id) is not None
 
     def _open(self, envelope: bytes, leaf: bytes, now_ms: int, batch: Batch, *, from_client: bool) -> Verdict:
         """Everything but the signature. ``batch`` counts what was let in; ``leaf`` is the envelope's leaf hash."""

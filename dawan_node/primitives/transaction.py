@@ -152,7 +152,8 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
         return (self.body.module, self.body.command) in BARRIER_COMMANDS
 
 
-#: How an envelope of suite ed25519 ends: a key of 32 bytes, a signature of 64, each behind two bytes of its own.
+#: How an envelope of suite ed25519 ends: its name, a key of 32 bytes, a signature of 64, each behind bytes of its own.
+_SUITE_MARK: Final = b"\xa7ed25519"
 _KEY_MARK: Final = b"\xc4\x20"
 _SIGNATURE_MARK: Final = b"\xc4\x40"
 
@@ -165,6 +166,17 @@ def claimed_key(envelope: bytes) -> bytes | None:
     if envelope[-100:-98] != _KEY_MARK or envelope[-66:-64] != _SIGNATURE_MARK:
         return None
     return envelope[-98:-66]
+
+
+def claimed_id(envelope: bytes) -> bytes | None:
+    """The ``tx_id`` of a well-formed envelope, for one hash of its bytes; None where it cannot be one.
+
+    Nothing is decoded: of an envelope that is not well-formed it is the id of nothing.
+    """
+    if claimed_key(envelope) is None or envelope[-108:-100] != _SUITE_MARK:
+        return None
+    # An envelope is [body, suite, key, signature], its id is of [suite, key, body].
+    return hashlib.sha256(b"dawan:tx-id:v1\n\x93" + envelope[-108:-66] + envelope[1:-108]).digest()
 
 
 def nonce_use(envelope: bytes) -> tuple[bytes, bytes, int]:

@@ -338,6 +338,30 @@ def test_what_there_is_no_room_for_is_not_decoded(narrow: Office, monkeypatch: p
     assert refusals(narrow.submit(damaged)) == [Code.E_MALFORMED], "it is told what is wrong once there is room"
 
 
+def test_what_an_older_block_held_keeps_its_answer_however_full_the_node_is(narrow: Office) -> None:
+    old = [narrow.ledger.transaction() for _ in range(3)]
+    # Nothing tells the pool: it was committed before this node was started, or too long ago to be remembered.
+    narrow.ledger.decide(narrow.ledger.block(*old))
+    narrow.submit(*[signed(narrow) for _ in range(3)])
+    verdicts = narrow.submit(signed(narrow), *[transaction.envelope for transaction in old])
+    assert refusals(verdicts) == [Code.E_POOL_FULL, 0, 0, 0]
+    assert verdicts[1:] == [Verdict(transaction, 1) for transaction in old]
+    assert len(narrow.checks.seen) == 3, "and costs no signature"
+
+
+def test_no_more_is_looked_for_on_the_chain_than_there_is_time_for(narrow: Office) -> None:
+    old, blocks = narrow.ledger.transaction(), narrow.ledger.store.blocks
+    narrow.ledger.decide(narrow.ledger.block(old))
+    narrow.submit(*[signed(narrow) for _ in range(3)])
+    with mock.patch.object(blocks, "find_tx", wraps=blocks.find_tx) as asked:
+        flood = [signed(narrow) for _ in range(module.LOOKUPS_PER_S + 1)]
+        assert refusals(narrow.submit(*flood)) == [Code.E_POOL_FULL] * len(flood)
+        assert asked.call_count == module.LOOKUPS_PER_S
+        assert refusals(narrow.submit(old.envelope)) == [Code.E_POOL_FULL], "come back"
+        narrow.clock.now_ms += 1
+        assert narrow.submit(old.envelope) == [Verdict(old, 1)]
+
+
 def test_a_block_that_waits_for_a_transaction_gets_it_from_a_client_too(narrow: Office) -> None:
     narrow.submit(*[signed(narrow) for _ in range(5)])
     wanted, other = signed(narrow), signed(narrow)

@@ -14,7 +14,17 @@ from dawan_node.crypto.signatures import ED25519, PrivateKey
 from dawan_node.errors import InvalidGenesis, InvalidTransaction
 from dawan_node.primitives.encoding import encode
 from dawan_node.primitives.genesis import DEFAULT_PARAMS, Genesis, ModuleEntry, ParamEntry
-from dawan_node.primitives.transaction import TX_BYTES_MAX, Body, Transaction, claimed_key, nonce_use, sign_transaction
+from dawan_node.primitives.transaction import (
+    TX_BYTES_MAX,
+    Body,
+    Transaction,
+    assemble_envelope,
+    claimed_id,
+    claimed_key,
+    nonce_use,
+    sign_transaction,
+    transaction_id,
+)
 
 
 def _body(**fields: Any) -> Body:
@@ -106,9 +116,19 @@ def test_the_key_of_an_envelope_is_found_where_it_lies(args: dict[str, Any]) -> 
     assert claimed_key(envelope[:-1]) is None and claimed_key(envelope + b"\x00") is None
 
 
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.binary(max_size=400), max_size=200))
+def test_the_id_of_an_envelope_is_found_without_decoding_it(args: dict[str, Any]) -> None:
+    key = PrivateKey.from_seed(bytes(32))
+    body = Body(1, bytes(32), bytes(16), 1, "m", "c", args).encode()
+    envelope = assemble_envelope(body, "ed25519", key.public_key, bytes(64))
+    assert claimed_id(envelope) == transaction_id("ed25519", key.public_key, body)
+    assert claimed_id(envelope[:-1]) is None
+    assert claimed_id(assemble_envelope(body, "sm2", key.public_key, bytes(64))) is None
+
+
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_envelope_claim_a_key_of_the_right_size_or_none(junk: bytes) -> None:
-    assert len(claimed_key(junk) or bytes(32)) == 32
+    assert len(claimed_key(junk) or bytes(32)) == len(claimed_id(junk) or bytes(32)) == 32
     assert claimed_key(b"\xc4\x20" + bytes(32) + b"\xc4\x40" + bytes(63)) is None
 
 
