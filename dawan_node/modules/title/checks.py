@@ -74,6 +74,15 @@ def eligible(ctx: Context, name: str, roles: tuple[str, ...] = HOLDERS) -> Ident
     return identity
 
 
+def require_entitled(ctx: Context, name: str) -> None:
+    """A party with one of ``HOLDERS`` to whom a title is due. It may be revoked by now: the party is its organisation,
+    which names a successor (``successions``), and revoking somebody must not take from it what it paid for."""
+    identity = ctx.identity(name)
+    if identity is None:
+        ctx.fail("E_UNKNOWN_PARTY")
+    ctx.require(any(role in HOLDERS for role in identity.roles), "E_PARTY_ROLE")
+
+
 def recipient(ctx: Context, name: str) -> None:
     """Somebody else who may hold a title."""
     ctx.require(name != ctx.sender.name, "E_SELF")

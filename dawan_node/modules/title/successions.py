@@ -3,7 +3,8 @@
 The party to a bill is the company; an identity signs for it. Who loses its key, or leaves, takes nothing along: without
 this a title held by a revoked identity, or surrendered by one, would be nobody's to move for ever. The organisation's
 administrator, whom the alliance recognises as speaking for it, names the successor. Possession and right stay within
-the organisation, so nothing is taken from anybody; what a lock binds waits until the lock ends.
+the organisation, so nothing is taken from anybody; what a lock binds waits until the lock ends or what it binds the
+title to passes it on, to a revoked identity as to any other (``locks.hand_to``).
 """
 
 from __future__ import annotations
