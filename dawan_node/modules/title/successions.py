@@ -4,7 +4,8 @@ The party to a bill is the company; an identity signs for it. Who loses its key,
 this a title held by a revoked identity, or surrendered by one, would be nobody's to move for ever. The organisation's
 administrator, whom the alliance recognises as speaking for it, names the successor. Possession and right stay within
 the organisation, so nothing is taken from anybody; what a lock binds waits until the lock ends or what it binds the
-title to passes it on, to a revoked identity as to any other (``locks.hand_to``).
+title to passes it on, to a revoked identity as to any other (``locks.hand_to``). An organisation that left has no
+administrator: ``departures``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dawan_node.execution.module import ORG_ADMIN, Args, Context, replace
 from dawan_node.modules.title.chain import record
 from dawan_node.modules.title.checks import Party, TitleRef, eligible, existing_title, require_movable
 from dawan_node.modules.title.declaration import TitleSucceeded, module
-from dawan_node.modules.title.entities import NO_UNDO, OUTSTANDING
+from dawan_node.modules.title.entities import NO_UNDO, OUTSTANDING, Title
 
 
 class SucceedTitle(Args):
@@ -34,12 +35,24 @@ def succeed_title(ctx: Context, args: SucceedTitle) -> None:
         ctx.fail("E_UNKNOWN_PARTY")
     ctx.require(former.org == ctx.sender.org, "E_OTHER_ORG")
     ctx.require(former.status != "active", "E_NOT_REVOKED")
-    ctx.require(args.revoked in (title.holder, title.requester, title.endorsee), "E_NO_PART")
+    require_part(ctx, title, args.revoked)
     ctx.require(eligible(ctx, args.to).org == ctx.sender.org, "E_OTHER_ORG")
+    take_place(ctx, title, args.revoked, args.to)
+
+
+def require_part(ctx: Context, title: Title, name: str) -> None:
+    """An outstanding title that ``name`` holds, surrendered or has the right to."""
+    ctx.require(title.state in OUTSTANDING, "E_STATE")
+    ctx.require(name in (title.holder, title.requester, title.endorsee), "E_NO_PART")
+
+
+def take_place(ctx: Context, title: Title, former: str, to: str, *, order: str = "") -> None:
+    """Put ``to`` in the place of ``former`` in everything that it is to the title. ``order``: by which court's order,
+    empty within one organisation."""
     require_movable(ctx, title)
 
     def heir(name: str) -> str:
-        return args.to if name == args.revoked else name
+        return to if name == former else name
 
     taken = replace(
         title,
@@ -48,7 +61,7 @@ def succeed_title(ctx: Context, args: SucceedTitle) -> None:
         # A straight bill is its consignee's, by name; its successor has it amended.
         endorsee=heir(title.endorsee) if title.bill.to_order else title.endorsee,
         nominee="",
-        undo=NO_UNDO if title.holder == args.revoked else title.undo,
+        undo=NO_UNDO if title.holder == former else title.undo,
     )
-    record(ctx, taken, "SUCCEED", args.to, on_behalf_of=args.revoked)
-    ctx.emit(TitleSucceeded(title=title.title, revoked=args.revoked, to=args.to))
+    record(ctx, taken, "SUCCEED", to, on_behalf_of=former, reason=order)
+    ctx.emit(TitleSucceeded(title=title.title, revoked=former, to=to))
