@@ -27,6 +27,8 @@ BANKS = ("bank-gz", "bank-hk")
 REVOKED = "bolero"
 #: Of an organisation that left.
 DEPARTED = "trader"
+#: To whom a title is pledged that was revoked since, and a bank of its house.
+LENDERS = {"bank-mo": ("mo", ["bank"]), "bank-mo-2": ("mo", ["bank"])}
 #: Organisations that vote.
 ADMINS = ("gz", "mo", "hq", "hk")
 IDLE = {"agent": "idle-platform", "public_key": CARRIER_KEY.public_key}
@@ -43,8 +45,8 @@ Choice = tuple[str, str, dict[str, Any]]
 
 @functools.cache
 def beginning() -> Sea:
-    """Every walk begins with the same six titles."""
-    sea = Sea(DEPARTING)
+    """Every walk begins with the same seven titles."""
+    sea = Sea({**DEPARTING, **LENDERS})
     sea.issued("T-0")
     sea.issued("T-1", sea.bill(consignee="buyer"))
     sea.issued("T-2", sea.straight())
@@ -53,6 +55,9 @@ def beginning() -> Sea:
     sea.ok("shipper", "endorse_title", title=title, kind="ENDORSE_TO_ORDER", to=REVOKED, hand_over_to=REVOKED)
     sea.ok(REVOKED, "surrender_title", title=title, purpose="AMENDMENT")
     sea.ok("mo-admin", "revoke", module="governance", name=REVOKED)
+    title = sea.issued("P-0")
+    sea.ok("shipper", "pledge_title", title=title, pledgee="bank-mo", matures=sea.day(20))
+    sea.ok("mo-admin", "revoke", module="governance", name="bank-mo")
     # In the hands of an organisation that left, and surrendered by it.
     for reference in ("D-0", "D-1"):
         title = sea.issued(reference)
@@ -86,7 +91,7 @@ class World:
         ]
         for receipt, (person, command, _) in zip(self.sea.kit.block(*calls), choices, strict=True):
             # What a revoked identity signs, or one of an organisation that left, is no transaction of anybody.
-            allowed = (1,) if person in (REVOKED, DEPARTED) else (0, 2, 3)
+            allowed = (1,) if person in (REVOKED, DEPARTED, "bank-mo") else (0, 2, 3)
             assert receipt.code in allowed, f"{command}: {receipt.code} {receipt.reason}"
             assert receipt.code == 0 or receipt.events == []
 
@@ -137,6 +142,9 @@ class World:
         purpose = ("DELIVERY", "AMENDMENT", "AMENDMENT", "AMENDMENT")[c % 4]
         surrender = {"purpose": purpose, "reason": REASONS[b % 4] if purpose == "AMENDMENT" else ""}
         bound = self.sea.kit.get(Lock, key_of("title", title.title))
+        if bound is not None and bound.owner == "bank-mo" and c % 4:
+            heir = {"revoked": "bank-mo", "to": ("bank-mo-2", "bank-mo-2", to)[b % 3]}
+            return [lambda: ("mo-admin", "succeed_title", one | heir)]
         if bound is not None and c % 4:
             # Mostly what ends it, so that walks get past the beginning.
             process = {"process": bound.owner.partition(":")[2]}

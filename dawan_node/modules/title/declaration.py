@@ -199,7 +199,7 @@ ERRORS: Final = {
     "E_ANSWER_TIME": "The carrier still has time to answer the surrender, or to issue the amended bill.",
     "E_OTHER_ORG": "The identity is of another organisation than the sender's.",
     "E_NOT_REVOKED": "The identity is active and acts for itself.",
-    "E_NO_PART": "The identity neither has the title, nor surrendered it, nor has the right to it.",
+    "E_NO_PART": "The identity neither has the title, nor surrendered it, nor has the right to it or a pledge of it.",
     "E_NOT_DEPARTED": "The identity's organisation is on this channel still, and names a successor itself.",
     "E_OWN_MATTER": "A court decides nothing in favour of its own organisation.",
     "E_DUP_ORDER": "The order is recorded for this title already, or another one about the same party stands.",

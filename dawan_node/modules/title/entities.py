@@ -108,7 +108,8 @@ class Bill(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
 
 class Pledge(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A security over the title; it binds while the kernel's lock of ``pledgee`` lives. ``endorsee`` is what it was
-    before. ``position``: the entry of the chain that made it. ``matures``: from the day after, it can be enforced."""
+    before. ``position``: the entry of the chain that made it, or handed it to a successor. ``matures``: from the day
+    after, it can be enforced."""
 
     pledgee: str
     pledgor: str
