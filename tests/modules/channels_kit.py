@@ -201,6 +201,17 @@ def rekey(place: Place, seed: str = "new") -> None:
     place.prover.add_key(key)
 
 
+def enrol(place: Place, org: str, name: str, *roles: str) -> str:
+    """Another identity of an organisation."""
+    key = {"suite": "ed25519", "public_key": private_key_of(name).public_key}
+    place.ok(f"{org}-admin", "governance", "enrol", name=name, roles=list(roles), **key)
+    return name
+
+
+def revoke(place: Place, org: str, name: str) -> None:
+    place.ok(f"{org}-admin", "governance", "revoke", name=name)
+
+
 class Channels:
     """``logistics`` and ``trade``; ``one``: everything on one channel instead."""
 

@@ -12,17 +12,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from dawan_node.execution.module import key_of
+from dawan_node.execution.module import Identity, key_of
 from dawan_node.modules.lc.entities import DRAWN_STATES, BoundTitle, Reimbursement, ReimbursementState
 from dawan_node.modules.light_client import Commitment, Reservation, lock_owner
 from dawan_node.modules.receivable.entities import Financing, Surplus
 from dawan_node.testing.module_kit import DAY_MS
-from tests.modules.channels_kit import HOUR_MS, Channels, Place, seats
+from tests.modules.channels_kit import HOUR_MS, Channels, Place, enrol, seats
 from tests.modules.walk_shards import Lengths, Walks
 
 CREDITS = ("buyer-a/LC-1", "buyer-a/LC-2")
 FINANCINGS = tuple(f"seller-a/F-{number}" for number in range(1, 7))
 TITLES = ("SMDG-HMM/HKG-1", "SMDG-HMM/HKG-2")
+#: The bank that honours and lends, which may be revoked on either channel, and the one of its house that then acts.
+BANK, HEIR = "bank-hk", "bank-hk-2"
 #: Mostly little passes; sometimes a term is over, a receivable due, or a lock.
 PASSES = (HOUR_MS, HOUR_MS, HOUR_MS, 20 * HOUR_MS, 73 * HOUR_MS, 73 * HOUR_MS, 20 * DAY_MS, 181 * DAY_MS)
 
@@ -35,6 +37,8 @@ def beginning(kind: Kind) -> Channels:
     """Two titles, two credits, two invoices; ``LENT``: a bank paid out on the first invoice and the first title, and
     was not repaid; ``HONOURED``: it honoured documents with the first title, and has it."""
     two = Channels()
+    for place in (two.logistics, two.trade):
+        enrol(place, "hk", HEIR, "bank")
     for title in TITLES:
         two.title(title.partition("/")[2])
     for credit in CREDITS:
@@ -103,13 +107,35 @@ class World:
 
     def step(self) -> None:
         (act,) = self.random.choices(
-            (self.reserve, self.commit, self.prove, self.settle, self.process, self.move, self.wait, self.trust),
-            (8, 8, 6, 6, 12, 2, 2, 1),
-        )
+            (
+                self.reserve, self.commit, self.prove, self.settle, self.process, self.move, self.wait, self.trust,
+                self.lose,
+            ),
+            (8, 8, 6, 6, 12, 2, 2, 1, 0.5),
+        )  # fmt: skip
         act()
         self.check()
 
+    def acting(self, place: Place) -> str:
+        """Who acts for the bank on a channel now."""
+        # On record here once it changed; before that it stands in the genesis.
+        changed = place.kit.get(Identity, key_of(BANK))
+        return BANK if changed is None or changed.status == "active" else HEIR
+
+    def lose(self) -> None:
+        """The bank's identity is revoked on a channel, once; what it held there another one of its house takes over."""
+        place = self.random.choice((self.two.logistics, self.two.trade))
+        if self.acting(place) == BANK:
+            self.run(place, "hk-admin", "governance", "revoke", name=BANK)
+        elif place is self.two.logistics:
+            self.succeed(self.random.choice(TITLES))
+
+    def succeed(self, title: str) -> None:
+        args = {"title": title, "revoked": BANK, "to": HEIR}
+        self.run(self.two.logistics, "hk-admin", "title", "succeed_title", **args)
+
     def run(self, place: Place, person: str, where: str, command: str, /, **args: Any) -> bool:
+        person = self.acting(place) if person == BANK else person
         call = place.call(person, where, command, **args)
         calls = [call]
         if self.random.random() < 0.2:
@@ -135,6 +161,7 @@ class World:
             self.random.choice(free if free and self.random.random() < 0.9 else TITLES),
             process,
             "lc.presentation" if for_credit else "receivable.financing",
+            recipients=[self.acting(self.two.logistics), "bank-gz"],
             until_ms=self.two.logistics.kit.time_ms + days * DAY_MS,
         )
         if self.run(self.two.logistics, "shipper", "title", "reserve_title", **args):
@@ -174,7 +201,8 @@ class World:
             found = self.two.reservation(name)
             if found.state == "PASSED":
                 assert self.two.holder(found.asset) == found.recipient
-                assert found.recipient == ("bank-gz" if found.purpose == "lc.reimbursement" else "bank-hk")
+                wanted = ("bank-gz",) if found.purpose == "lc.reimbursement" else (BANK, HEIR)
+                assert found.recipient in wanted
 
     def process(self) -> None:
         """The next thing that happens to a presentation or a financing; sometimes one that cannot."""
@@ -238,12 +266,14 @@ class World:
         if self.two.reservation(commitment.reservation).state != "PASSED" and self.random.random() < 0.8:
             self.outcomes.append((commitment.reservation, self.two.commitment_proof(commitment.reservation)))
             self.settle()
+        elif self.two.holder(bound.title) == BANK != self.acting(self.two.logistics):
+            self.succeed(bound.title)
         elif self.random.random() < (0.2 if proofs else 0.8):
             until_ms = self.two.logistics.kit.time_ms + 300 * DAY_MS
             more = {"recipients": ["bank-gz"], "until_ms": until_ms}
             args = self.two.reserve_args(bound.title, name, "lc.reimbursement", **more)
-            if self.run(self.two.logistics, "bank-hk", "title", "reserve_title", **args):
-                self.names.append(f"bank-hk/{args['number']}")
+            if self.run(self.two.logistics, BANK, "title", "reserve_title", **args):
+                self.names.append(f"{self.acting(self.two.logistics)}/{args['number']}")
                 self.handed.append((name, self.two.reservation_proof(self.names[-1])))
         else:
             args = {"presentation": name, "proofs": proofs[-1:]}
@@ -291,6 +321,9 @@ class World:
         if away and self.random.random() < 0.7:
             title = away[0]
         holder = self.two.holder(title)
+        if holder == BANK != self.acting(self.two.logistics):
+            self.succeed(title)
+            return
         to = "shipper" if holder != "shipper" else self.random.choice(("buyer", "bank-hk"))
         args = {"title": title, "kind": "ENDORSE_TO_ORDER", "to": to, "hand_over_to": to}
         self.run(self.two.logistics, holder, "title", "endorse_title", **args)
@@ -356,6 +389,8 @@ class World:
         self.two.pass_time(days=400)
         calls = []
         for title in TITLES:
+            if self.two.holder(title) == BANK != self.acting(self.two.logistics):
+                self.succeed(title)
             holder = self.two.holder(title)
             assert self.two.logistics.lock(title) == ""
             to = "buyer" if holder != "buyer" else "shipper"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from dawan_node.execution.module import key_of
+from dawan_node.execution.module import Identity, key_of
 from dawan_node.modules.kernel.declaration import Lock
 from dawan_node.modules.lc.entities import (
     DRAWN_STATES,
@@ -23,13 +23,15 @@ from dawan_node.modules.lc.entities import (
     ReimbursementState,
 )
 from dawan_node.modules.title.entities import Title
-from tests.modules.channels_kit import Channels, Place
+from tests.modules.channels_kit import Channels, Place, enrol
 from tests.modules.title_kit import DOCUMENT
 
 MINOR = 1_000
 TRADERS = ("seller-a", "seller-b", "buyer-a")
 #: Who holds titles here.
 HOLDERS = (*TRADERS, "bank-hk", "bank-cn")
+#: Parties that may be revoked, their organisation, and who acts in their place then.
+HEIRS = {"bank-hk": ("hk", "bank-hk-2"), "seller-a": ("sz", "seller-x")}
 ANYBODY = (*HOLDERS, "bank-mo", "liner", "settle-bank")
 DAYS = (0, 0, 0, 0, 2, 9, 20)
 AGAINST = ("PAYMENT", "ACCEPTANCE")
@@ -41,6 +43,8 @@ Choice = tuple[str, str, str, dict[str, Any]]
 def beginning() -> Channels:
     """Bills presented, honoured, claimed for (accepted, refused, overdue), sold on after all was paid, and one free."""
     one = Channels(one=True)
+    for (org, heir), role in zip(HEIRS.values(), ("bank", "exporter"), strict=True):
+        enrol(one.trade, org, heir, role)
     small: dict[str, Any] = {"amount": ["USD", 9 * MINOR], "presentation_days": 90}
     credits = [one.desk.credit(**small, **more) for more in ({}, {"beneficiary": "seller-b"})]
     credits.append(one.desk.credit(**small, available_by="DEFERRED", tenor_days=10))
@@ -110,12 +114,27 @@ class World:
         if self.random.random() < 0.3:
             # Races: the same once more in one block, by another transaction.
             choices.append(choices[0])
-        calls = [self.one.trade.call(person, module, command, **args) for person, module, command, args in choices]
+        calls = [
+            self.one.trade.call(self.acting(person), module, command, **args)
+            for person, module, command, args in choices
+        ]
+        # After its revocation in the same block a key signs nothing any more.
+        revokes = any(command == "revoke" for _, _, command, _ in choices)
+        allowed = (0, 1, 2, 3) if revokes else (0, 2, 3)
         for receipt, (_, _, command, _) in zip(self.one.trade.kit.block(*calls), choices, strict=True):
-            assert receipt.code in (0, 2, 3), f"{command}: {receipt.code} {receipt.reason}"
+            assert receipt.code in allowed, f"{command}: {receipt.code} {receipt.reason}"
+
+    def acting(self, name: str) -> str:
+        """The party, or who stands in for it since it was revoked."""
+        # On record here once it changed; before that it stands in the genesis.
+        changed = self.one.trade.kit.get(Identity, key_of(name)) if name in HEIRS else None
+        return name if changed is None or changed.status == "active" else HEIRS[name][1]
 
     def choose(self) -> Choice:
         kit, pick = self.one.trade.kit, self.random.choice
+        if self.random.random() < 0.02:
+            name = pick(sorted(HEIRS))
+            return f"{HEIRS[name][0]}-admin", "governance", "revoke", {"name": name}
         makers = pick(
             (
                 lambda: self.for_presentation(pick(kit.entities(Presentation)[-10:])),
@@ -165,10 +184,16 @@ class World:
             return [accept, accept, withdraw, pay, refuse]
         if claim.state == ReimbursementState.WITHDRAWN:
             return [lambda: ("bank-hk", "lc", "claim_reimbursement", one)]
+        if claim.state == ReimbursementState.REFUSED:
+            return [accept, withdraw, lambda: ("bank-cn", "lc", "withdraw_reimbursement", one), pay, release]
         return [pay, pay, accept, withdraw, release] if claim.state != ReimbursementState.PAID else [release, withdraw]
 
     def for_title(self, title: Title) -> list[Callable[[], Choice]]:
         one = {"title": title.title}
+        lost = [name for name in (title.holder, title.requester, title.endorsee) if self.acting(name) != name]
+        if lost and self.random.random() < 0.8:
+            org, heir = HEIRS[lost[0]]
+            return [lambda: (f"{org}-admin", "title", "succeed_title", one | {"revoked": lost[0], "to": heir})]
         to = self.random.choice(HOLDERS)
         version = {"bill": self.one.sea.bill(shipper="seller-a"), "checksum": DOCUMENT}
         version["document"] = self.one.sea.document()

@@ -71,6 +71,20 @@ class Strict(Supervised):
         self.ok("settle-bank", "settle_voucher", **self.payment(voucher, reference))
         return f"settle-bank/{BIC}/{reference.replace(' ', '').lower()}"
 
+    def silently_repaid(self, number: str = "F-1") -> tuple[str, str]:
+        """A loan of a million that supplier-b repaid through its own bank, as only that bank says; the announcement."""
+        voucher = self.voucher(f"V-{number}")
+        self.move(voucher, "supplier-a", "supplier-b")
+        more: dict[str, Any] = {"kind": "PLEDGE", "rate_ppm": 0}
+        loan = self.apply(number, voucher, "supplier-b", "bank-hk", MILLION, **more)
+        self.ok("bank-hk", "reserve_financing", financing=loan)
+        cash = self.cash("bank-hk", "supplier-b", cny(MILLION))
+        self.ok("settle-bank", "fund_financing", financing=loan, cash=cash)
+        reference = f"back {number}"
+        cash = self.cash("supplier-b", "bank-hk", cny(MILLION), reference)
+        self.ok("settle-bank", "repay_financing", financing=loan, cash=cash)
+        return loan, f"settle-bank/{BIC}/{reference.replace(' ', '').replace('-', '').lower()}"
+
     def announcement(self, identifier: str) -> Announcement:
         found = self.find(Announcement, identifier)
         assert isinstance(found, Announcement)
@@ -90,6 +104,21 @@ def receipts(desk: Strict) -> None:
     desk.ok("supplier-a", "confirm_receipt", announcement=announced)
     desk.expect("E_ANNOUNCEMENT_STATE", "supplier-a", "confirm_receipt", announcement=announced)
     desk.expect("E_CASHREF_USED", "settle-mo", "settle_voucher", **desk.payment(other, "PAY 1"))
+
+
+@refused("E_ANSWER_TIME", "E_SELF_DEALING", "E_WITNESS", "E_NOT_PARTY", "E_ANNOUNCEMENT_STATE")
+def certificates(desk: Strict) -> None:
+    _, announced = desk.silently_repaid()
+    one = {"announcement": announced}
+    desk.expect("E_ANSWER_TIME", "settle-mo", "certify_receipt", **one)
+    other = {"announcement": desk.announced(desk.due("V-2"), "PAY 2")}
+    desk.kit.pass_time(days=15)
+    desk.expect("E_SELF_DEALING", "settle-bank", "certify_receipt", **one)
+    desk.expect("E_WITNESS", "settle-mo", "certify_receipt", **other)
+    desk.expect("E_NOT_PARTY", "settle-mo", "deny_receipt", **one, why="?")
+    desk.ok("bank-hk", "deny_receipt", **one, why="nothing came")
+    for person, command, more in (("settle-mo", "certify_receipt", {}), ("bank-hk", "deny_receipt", {"why": "?"})):
+        desk.expect("E_ANNOUNCEMENT_STATE", person, command, **one, **more)
 
 
 @refused("E_WITNESS")

@@ -55,9 +55,15 @@ def beginning(version: int) -> Supervised:
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
     owed = _to_announce(desk)
+    loans = owed[3]
     desk.kit.pass_time(days=33)
     if isinstance(desk, Strict):
         _announced(desk, *owed)
+        # Longer than any payee has to answer.
+        desk.kit.pass_time(days=15)
+        _, late, enforced = loans
+        desk.ok("bank-hk", "declare_overdue", financing=late)
+        desk.ok("bank-hk", "claim_recourse", financing=enforced)
     paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
     desk.ok(desk.attestor(1), "settle_voucher", voucher=forgotten[3], cash=paid)
     similar = ""
@@ -113,8 +119,9 @@ def beginning(version: int) -> Supervised:
     return desk
 
 
-def _to_announce(desk: Supervised) -> tuple[str, str, str]:
-    """A voucher that is offered on when it falls due, an invoice of which one half is a voucher, one that was sold."""
+def _to_announce(desk: Supervised) -> tuple[str, str, str, list[str]]:
+    """A voucher that is offered on when it falls due, an invoice of which one half is a voucher, one that was sold; and
+    loans that will be due."""
     offered = desk.voucher("N-1", minor=THOUSAND, due_date=desk.day(2))
     desk.ok("supplier-a", "transfer_voucher", voucher=offered, to="supplier-c")
     halved = desk.invoice("INV-N-2", minor=2 * THOUSAND)
@@ -122,10 +129,18 @@ def _to_announce(desk: Supervised) -> tuple[str, str, str]:
     sold = desk.invoice("INV-N-3", seller="supplier-b", due_date=desk.day(2))
     sale = desk.apply_invoice("F-N", sold, "bank-mo", recourse=True)
     desk.ok("bank-mo", "reserve_financing", financing=sale, related=True)
-    return offered, halved, desk.fund(sale)
+    loans = []
+    for number in range(3):
+        pledged = desk.voucher(f"Y-{number}", minor=100 * THOUSAND, due_date=desk.day(80))
+        desk.move(pledged, "supplier-a", "supplier-b")
+        more: dict[str, Any] = {"kind": "PLEDGE", "maturity": desk.day(40), "rate_ppm": 0}
+        loan = desk.apply(f"Y-{number}", pledged, "supplier-b", "bank-hk", THOUSAND, **more)
+        desk.ok("bank-hk", "reserve_financing", financing=loan)
+        loans.append(desk.fund(loan))
+    return offered, halved, desk.fund(sale), loans
 
 
-def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:
+def _announced(desk: Strict, offered: str, halved: str, sale: str, loans: list[str]) -> None:
     """Payments that only the payer's own bank speaks of: the payee confirms each of them, or does not."""
     desk.ok("settle-bank", "settle_voucher", **desk.payment(offered))
     desk.ok("settle-mo", "settle_voucher", **desk.payment("core-1/N-2"))
@@ -135,6 +150,9 @@ def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:
     found = desk.financing(sale)
     cash = desk.cash(found.borrower, "bank-mo", ["CNY", found.outstanding_minor])
     desk.ok("settle-bank", "repay_financing", financing=sale, cash=cash)
+    for loan in loans:
+        cash = desk.cash("supplier-b", "bank-hk", cny(THOUSAND))
+        desk.ok("settle-bank", "repay_financing", financing=loan, cash=cash)
 
 
 def _sold(desk: Supervised, number: str, voucher: str, price: int, bank: str = "bank-hk") -> str:
@@ -197,7 +215,7 @@ class World:
         makers: list[Maker] = [self.record]
         subject = what % 26
         if subject == 25 or (subject in (15, 24) and c % 2 and self.entities(Announcement)):
-            makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a)
+            makers = self.freeze(a, b) if c % 3 == 0 else self.for_announcements(a, b)
         elif subject > 15:
             makers = self.around_authorities(subject, vouchers, financings, (a, b, c))
         elif invoices and subject in (1, 2, 3, 4):
@@ -251,16 +269,22 @@ class World:
             return moves.for_batch(desk, batch, b, c)
         return moves.for_enterprise(b, c)
 
-    def for_announcements(self, a: int) -> list[Maker]:
-        """Confirm one of the newest that wait."""
-        waiting: list[Announcement] = [each for each in self.entities(Announcement) if each.state == "ANNOUNCED"]
+    def for_announcements(self, a: int, b: int) -> list[Maker]:
+        """Confirm, deny or certify one of the newest that wait."""
+        waiting = [each for each in self.entities(Announcement) if each.state in ("ANNOUNCED", "DENIED")]
         waiting.sort(key=lambda each: each.announced_date)
         if not waiting:
             return [self.record]
         found = waiting[-1 - a % min(len(waiting), 6)]
         # A batch and a party abroad are payees, too, and nobody's.
         payee = found.payee if found.payee in PARTIES else "supplier-a"
-        return [lambda: (payee, "confirm_receipt", {"announcement": found.announcement})]
+        one = {"announcement": found.announcement}
+        confirm = lambda: (payee, "confirm_receipt", one)  # noqa: E731
+        if found.command == "repay_financing" and found.announced_date < self.trade.day(-14) and b % 4:
+            third = ("settle-mo", "settle-hq", "pboc-gz", "settle-bank")[b // 4 % 4]
+            certify = lambda: (third, "certify_receipt", one)  # noqa: E731
+            return [certify, certify, confirm]
+        return [confirm, confirm, confirm, lambda: (payee, "deny_receipt", one | {"why": "nothing came"})]
 
     def freeze(self, a: int, b: int) -> list[Maker]:
         """A court freezes one of the assets for up to three days, where there is one."""

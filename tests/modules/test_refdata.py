@@ -348,6 +348,7 @@ def test_the_first_values_are_those_of_the_specification_and_lie_within_their_bo
         "refund.leave_days": 90, "refund.resident_days": 183, "refund.rate": 110_000, "health.window": 3,
         "health.prepare": 72 * hour, "breakglass.review": 72 * hour, "statuslist.min_bits": 131_072,
         "equity.max_holders": 200, "statistics.k_min": 10, "lc.unpaid.days": 7, "title.answer.days": 14,
+        "title.departure.days": 30,
     }  # fmt: skip
     assert all(spec.least <= spec.first <= spec.greatest for spec in PARAMETERS.values())
 

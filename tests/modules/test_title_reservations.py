@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dawan_node.testing.module_kit import private_key_of
-from tests.modules.channels_kit import Channels
+from tests.modules.channels_kit import Channels, enrol, revoke
 from tests.modules.title_kit import Sea
 
 
@@ -83,14 +82,9 @@ def test_the_holder_does_not_sign_a_title_away_that_is_reserved(two: Channels) -
 
 def test_a_bank_whose_identity_was_revoked_takes_the_title_with_another_one(two: Channels) -> None:
     title, reservation, proof = honoured(two)
-    kit = two.logistics.kit
-    key = private_key_of("bank-hk-2")
-    args = {"name": "bank-hk-2", "roles": ["bank"], "suite": "ed25519", "public_key": key.public_key}
-    enrolled = kit.run("hk-admin", "enrol", args, module="governance")
-    assert enrolled.code == 0, (enrolled.code, enrolled.reason)
+    enrol(two.logistics, "hk", "bank-hk-2", "bank")
     settle = {"reservation": reservation, "proof": proof}
-    assert kit.run("hk-admin", "revoke", {"name": "bank-hk"}, module="governance").code == 0
-    two.logistics.expect("E_UNKNOWN_PARTY", "relay", "title", "settle_title", **settle)
+    revoke(two.logistics, "hk", "bank-hk")
     two.logistics.expect("E_PARTY_ROLE", "relay", "title", "settle_title", **settle, to="bank-hk-2")
     for other in ("liner", "bank-gz"):
         two.logistics.expect("E_PARTY_ROLE", "liner", "title", "settle_title", **settle, to=other)

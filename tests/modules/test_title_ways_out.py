@@ -11,6 +11,7 @@ import pytest
 from dawan_node.execution.entity import encode_entity
 from dawan_node.execution.module import replace
 from dawan_node.interchange.pint_writer import next_entry
+from dawan_node.modules.kernel.declaration import Lock
 from dawan_node.modules.title.chain import entry_hash
 from dawan_node.modules.title.entities import ChainEntry
 from tests.modules.title_kit import DOCUMENT, Sea, copy_of
@@ -242,6 +243,108 @@ def test_a_bound_title_waits_until_its_lock_is_over(sea: Sea) -> None:
     sea.expect("E_LOCKED", "mo-admin", "succeed_title", **succeed)
     sea.ok("bank-hk", "release_pledge", title=title)
     sea.ok("mo-admin", "succeed_title", **succeed)
+
+
+#: A bank of ``PEOPLE`` whose house has another one, and a trader.
+LENDERS = {"bank-mo": ("mo", ["bank"]), "bank-mo-2": ("mo", ["bank"])}
+
+
+def pledged(handed: bool = False) -> tuple[Sea, str]:
+    """Pledged by the shipper to a bank that was revoked since; ``handed``: which has it in its hands."""
+    sea = Sea(LENDERS)
+    title = sea.issued()
+    sea.ok("shipper", "pledge_title", title=title, pledgee="bank-mo", matures=sea.day(3))
+    if handed:
+        endorse = {"kind": "ENDORSE_TO_ORDER", "to": "bank-mo", "hand_over_to": "bank-mo"}
+        sea.ok("shipper", "endorse_title", title=title, **endorse)
+    revoke(sea, "mo-admin", "bank-mo")
+    return sea, title
+
+
+@pytest.mark.parametrize("handed", [False, True])
+def test_a_revoked_pledgees_house_frees_the_title_of_who_paid(handed: bool) -> None:
+    sea, title = pledged(handed)
+    sea.expect("E_NOT_PLEDGEE", "bank-mo-2", "release_pledge", title=title)
+    until_ms = sea.kit.entities(Lock)[0].until_ms
+    sea.ok("mo-admin", "succeed_title", title=title, revoked="bank-mo", to="bank-mo-2")
+    (lock,) = sea.kit.entities(Lock)
+    assert (lock.owner, lock.until_ms) == ("bank-mo-2", until_ms)
+    holder = "bank-mo-2" if handed else "shipper"
+    assert sea.control(title) == ("ISSUED", holder, holder)
+    sea.expect("E_LOCKED", holder, "transfer_title", title=title, to="buyer")
+    sea.expect("E_NOT_PLEDGEE", "bank-hk", "release_pledge", title=title)
+    sea.ok("bank-mo-2", "release_pledge", title=title)
+    assert sea.control(title) == ("ISSUED", "shipper", "shipper")
+    assert sea.kit.entities(Lock) == []
+
+
+@pytest.mark.parametrize("handed", [False, True])
+def test_a_revoked_pledgees_house_enforces_what_was_not_paid_and_not_before(handed: bool) -> None:
+    sea, title = pledged(handed)
+    sea.ok("mo-admin", "succeed_title", title=title, revoked="bank-mo", to="bank-mo-2")
+    sea.expect("E_NOT_DUE", "bank-mo-2", "enforce_pledge", title=title)
+    sea.kit.pass_time(days=4)
+    sea.ok("bank-mo-2", "enforce_pledge", title=title)
+    assert sea.control(title) == ("ISSUED", "bank-mo-2", "bank-mo-2")
+
+
+@pytest.mark.parametrize(
+    ("reason", "admin", "changed"),
+    [
+        ("E_OTHER_ORG", "gz-admin", {}),
+        ("E_OTHER_ORG", "mo-admin", {"to": "bank-hk"}),
+        ("E_PARTY_ROLE", "mo-admin", {"to": "buyer"}),
+        ("E_LOCKED", "gz-admin", {"revoked": "shipper", "to": "forwarder"}),
+        ("E_NO_PART", "mo-admin", {"revoked": "bolero", "to": "bank-mo-2"}),
+    ],
+)
+def test_a_pledge_passes_to_a_bank_of_the_pledgees_house_alone(
+    reason: str, admin: str, changed: dict[str, Any]
+) -> None:
+    sea, title = pledged()
+    revoke(sea, "gz-admin", "shipper")
+    revoke(sea, "mo-admin", "bolero")
+    args = {"title": title, "revoked": "bank-mo", "to": "bank-mo-2"} | changed
+    sea.expect(reason, admin, "succeed_title", **args)
+
+
+def test_a_pledge_that_is_over_has_no_successor() -> None:
+    sea, title = pledged()
+    sea.kit.pass_time(days=40)
+    sea.expect("E_NO_PART", "mo-admin", "succeed_title", title=title, revoked="bank-mo", to="bank-mo-2")
+    sea.ok("shipper", "transfer_title", title=title, to="buyer")
+
+
+def test_a_frozen_pledge_waits() -> None:
+    sea, title = pledged()
+    freeze = {"module": "title", "asset": title, "order": "HCA 7/2026", "reason": "a claim"}
+    until_ms = sea.kit.time_ms + 86_400_000
+    assert sea.kit.run("judge", "freeze_asset", freeze | {"until_ms": until_ms}, module="kernel").code == 0
+    sea.expect("E_ASSET_FROZEN", "mo-admin", "succeed_title", title=title, revoked="bank-mo", to="bank-mo-2")
+
+
+def test_a_pledgor_that_is_revoked_too_has_its_title_back_and_its_house_succeeds_to_it() -> None:
+    sea, title = pledged()
+    revoke(sea, "gz-admin", "shipper")
+    sea.ok("mo-admin", "succeed_title", title=title, revoked="bank-mo", to="bank-mo-2")
+    sea.ok("bank-mo-2", "release_pledge", title=title)
+    sea.ok("gz-admin", "succeed_title", title=title, revoked="shipper", to="forwarder")
+    assert sea.control(title) == ("ISSUED", "forwarder", "forwarder")
+
+
+def test_a_succession_and_the_end_of_a_pledge_by_a_court_in_one_block_leave_one_state_in_either_order() -> None:
+    sea, title = pledged()
+    order = {"module": "title", "asset": title, "order": "HCA 7/2026"}
+    succeed = {"title": title, "revoked": "bank-mo", "to": "bank-mo-2"}
+    for first in (True, False):
+        kit = copy_of(sea.kit)
+        calls = [
+            kit.call("mo-admin", "succeed_title", succeed),
+            kit.call("judge", "order_release", order, module="kernel"),
+        ]
+        receipts = kit.block(*(calls if first else calls[::-1]))
+        assert [receipt.reason for receipt in receipts] == (["", ""] if first else ["", "E_NO_PART"])
+        assert kit.entities(Lock) == []
 
 
 @pytest.mark.parametrize(

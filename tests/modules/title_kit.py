@@ -22,7 +22,7 @@ from dawan_node.modules.title import module as title_module
 from dawan_node.modules.title.entities import ChainEntry, Title
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
-from dawan_node.testing.module_kit import ModuleKit, private_key_of
+from dawan_node.testing.module_kit import ModuleKit, People, private_key_of
 
 PEOPLE = {
     "liner": ("hk", ["carrier"]),
@@ -86,7 +86,15 @@ def judge_line(ctx: Context, args: JudgeLine) -> None:
     ctx.require(ctx.is_signed_line(args.key, args.line, args.signature), "E_STATE")
 
 
-_enrolled: list[ModuleKit] = []
+#: An organisation that is a member and no founder, so that it can be let go; a second court.
+DEPARTING: People = {
+    "trader": ("sz", ["buyer"]),
+    "trader-2": ("sz", ["buyer"]),
+    "judge-gz": ("gz", ["court"]),
+}
+
+#: By the people beside ``PEOPLE``.
+_enrolled: dict[tuple[str, ...], ModuleKit] = {}
 
 
 def copy_of(kit: ModuleKit) -> ModuleKit:
@@ -97,16 +105,18 @@ def copy_of(kit: ModuleKit) -> ModuleKit:
 class Sea:
     """The kit with the carrier ``SMDG-HMM`` (organisation hk) and the platform ``WAVE`` enrolled by vote."""
 
-    def __init__(self) -> None:
+    def __init__(self, staff: People | None = None) -> None:
+        more = staff or {}
+        names = tuple(sorted(more))
         self._documents = 0
-        self._proposals = 2 if _enrolled else 0
-        if not _enrolled:
-            self.kit = ModuleKit([title_module, kernel, refdata, credit], PEOPLE)
+        self._proposals = 2 if names in _enrolled else 0
+        if names not in _enrolled:
+            self.kit = ModuleKit([title_module, kernel, refdata, credit], {**PEOPLE, **more})
             self.enrol("propose_carrier", code=CARRIER, org="hk", public_key=CARRIER_KEY.public_key)
             self.enrol("propose_platform", code="WAVE", agent="wave", public_key=PLATFORM_KEY.public_key)
-            _enrolled.append(self.kit)
+            _enrolled[names] = self.kit
         # The votes are the same for every test.
-        self.kit = copy_of(_enrolled[0])
+        self.kit = copy_of(_enrolled[names])
 
     def enrol(self, command: str, **args: Any) -> str:
         """Propose, vote, enact."""
@@ -118,6 +128,17 @@ class Sea:
             assert self.kit.run(f"{org}-admin", "vote", vote, module="governance").code == 0
         self.ok("gz-admin", "enact", proposal=name)
         return name
+
+    def let_go(self, org: str, status: str = "removed") -> None:
+        """An organisation leaves by vote, or is suspended for a while."""
+        name = f"{status}-{org}-{self.kit.height}"
+        votes = [(f"{voter}-admin", "vote", {"proposal": name, "approve": True}) for voter in ("gz", "hk", "hq")]
+        for person, command, args in (
+            ("gz-admin", "propose_org_status", {"id": name, "org": org, "status": status}),
+            *votes,
+            ("gz-admin", "enact", {"proposal": name}),
+        ):
+            self.ok(person, command, module="governance", **args)
 
     @property
     def today(self) -> str:

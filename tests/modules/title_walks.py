@@ -14,9 +14,9 @@ from typing import Any
 
 from dawan_node.execution.keys import key_of
 from dawan_node.modules.kernel.declaration import Lock
-from dawan_node.modules.title.entities import Change, Title
+from dawan_node.modules.title.entities import Change, Succession, Title
 from tests.modules.title_envelope_kit import act, entry, envelope, first, hash_of, issuance, manifest, sign
-from tests.modules.title_kit import CARRIER, CARRIER_KEY, DOCUMENT, PEOPLE, PLATFORM_KEY, Sea
+from tests.modules.title_kit import CARRIER, CARRIER_KEY, DEPARTING, DOCUMENT, PEOPLE, PLATFORM_KEY, Sea
 from tests.modules.walk_shards import Lengths, Walks
 
 PARTIES = sorted(PEOPLE)
@@ -25,6 +25,10 @@ RECEIVERS = ("bank-gz", "bank-hk", "buyer", "buyer-2", "forwarder", "shipper", "
 BANKS = ("bank-gz", "bank-hk")
 #: Of the organisation of the buyers.
 REVOKED = "bolero"
+#: Of an organisation that left.
+DEPARTED = "trader"
+#: To whom a title is pledged that was revoked since, and a bank of its house.
+LENDERS = {"bank-mo": ("mo", ["bank"]), "bank-mo-2": ("mo", ["bank"])}
 #: Organisations that vote.
 ADMINS = ("gz", "mo", "hq", "hk")
 IDLE = {"agent": "idle-platform", "public_key": CARRIER_KEY.public_key}
@@ -41,8 +45,8 @@ Choice = tuple[str, str, dict[str, Any]]
 
 @functools.cache
 def beginning() -> Sea:
-    """Every walk begins with the same four titles."""
-    sea = Sea()
+    """Every walk begins with the same seven titles."""
+    sea = Sea({**DEPARTING, **LENDERS})
     sea.issued("T-0")
     sea.issued("T-1", sea.bill(consignee="buyer"))
     sea.issued("T-2", sea.straight())
@@ -51,6 +55,15 @@ def beginning() -> Sea:
     sea.ok("shipper", "endorse_title", title=title, kind="ENDORSE_TO_ORDER", to=REVOKED, hand_over_to=REVOKED)
     sea.ok(REVOKED, "surrender_title", title=title, purpose="AMENDMENT")
     sea.ok("mo-admin", "revoke", module="governance", name=REVOKED)
+    title = sea.issued("P-0")
+    sea.ok("shipper", "pledge_title", title=title, pledgee="bank-mo", matures=sea.day(20))
+    sea.ok("mo-admin", "revoke", module="governance", name="bank-mo")
+    # In the hands of an organisation that left, and surrendered by it.
+    for reference in ("D-0", "D-1"):
+        title = sea.issued(reference)
+        sea.ok("shipper", "endorse_title", title=title, kind="ENDORSE_TO_ORDER", to=DEPARTED, hand_over_to=DEPARTED)
+    sea.ok(DEPARTED, "surrender_title", title=title, purpose="AMENDMENT")
+    sea.let_go("sz")
     # Put to the vote, approved by two and by enough.
     for number, votes in ((0, 2), (1, 3)):
         sea.ok("gz-admin", "propose_carrier", id=f"c-{number}", code=f"SMDG-OO{number}", org="mo")
@@ -77,8 +90,8 @@ class World:
             self.sea.call(person, command, module=MODULES.get(command, ""), **args) for person, command, args in choices
         ]
         for receipt, (person, command, _) in zip(self.sea.kit.block(*calls), choices, strict=True):
-            # What a revoked identity signs is no transaction of anybody.
-            allowed = (1,) if person == REVOKED else (0, 2, 3)
+            # What a revoked identity signs, or one of an organisation that left, is no transaction of anybody.
+            allowed = (1,) if person in (REVOKED, DEPARTED, "bank-mo") else (0, 2, 3)
             assert receipt.code in allowed, f"{command}: {receipt.code} {receipt.reason}"
             assert receipt.code == 0 or receipt.events == []
 
@@ -100,6 +113,8 @@ class World:
         if REVOKED in (title.holder, title.requester, title.endorsee) and c % 4:
             heir = {"revoked": REVOKED, "to": ("buyer", "buyer-2", to)[b % 3]}
             return [lambda: ("mo-admin", "succeed_title", one | heir)]
+        if DEPARTED in (title.holder, title.requester, title.endorsee) and c % 4:
+            return self.departures(title, a=b // 3, c=c)
         begin = [lambda: self.draft(b), lambda: self.receive(title, b, c)]
         if title.state == "DRAFT":
             approve = {"checksum": title.checksum if c % 4 else DOCUMENT}
@@ -127,6 +142,9 @@ class World:
         purpose = ("DELIVERY", "AMENDMENT", "AMENDMENT", "AMENDMENT")[c % 4]
         surrender = {"purpose": purpose, "reason": REASONS[b % 4] if purpose == "AMENDMENT" else ""}
         bound = self.sea.kit.get(Lock, key_of("title", title.title))
+        if bound is not None and bound.owner == "bank-mo" and c % 4:
+            heir = {"revoked": "bank-mo", "to": ("bank-mo-2", "bank-mo-2", to)[b % 3]}
+            return [lambda: ("mo-admin", "succeed_title", one | heir)]
         if bound is not None and c % 4:
             # Mostly what ends it, so that walks get past the beginning.
             process = {"process": bound.owner.partition(":")[2]}
@@ -160,6 +178,20 @@ class World:
             lambda: (holder, "surrender_title", one | surrender),
             lambda: (holder, "use", one | {"function": "bind", "process": f"LC-{b % 2}"}),
         ]
+
+    def departures(self, title: Title, a: int, c: int) -> list[Callable[[], Choice]]:
+        """A court's order about a title of the organisation that left: given, recalled, carried out."""
+        orders = [each for each in self.sea.kit.entities(Succession) if each.title == title.title]
+        heir = ("buyer", "bank-hk", "buyer-2", "wave")[a % 4]
+        new = {"title": title.title, "former": DEPARTED, "heir": heir, "order": f"O-{len(orders)}"}
+        give = lambda: (("judge", "judge-gz")[c % 2], "order_succession", new | {"evidence": DOCUMENT})  # noqa: E731
+        standing = [each for each in orders if each.state == "ORDERED"]
+        if not standing:
+            return [give]
+        order = standing[0]
+        one = {"title": title.title, "order": order.order}
+        take = lambda: (order.heir, "take_succession", one)  # noqa: E731
+        return [take, take, take, give, lambda: (order.ordered_by, "recall_succession", one)]
 
     def trust(self, a: int, b: int, c: int) -> Choice:
         """Something about whom the channel believes: proposed, voted on, enacted."""

@@ -54,6 +54,24 @@ def active_party(ctx: Context, name: str, roles: tuple[str, ...] = ()) -> Identi
     return identity
 
 
+def stands_for(ctx: Context, name: str, party: str) -> bool:
+    """Whether ``name`` is this party or, while the party's identity is revoked, another one of its organisation.
+
+    The party to a credit is the bank or the company, and an identity signs for it. Whoever loses its key leaves neither
+    the documents nor the titles that are bound with them behind where nobody could move them.
+    """
+    if name == party:
+        return True
+    known, other = ctx.identity(party) if party else None, ctx.identity(name) if name else None
+    return known is not None and known.status != "active" and other is not None and other.org == known.org
+
+
+def acts_for(ctx: Context, party: str, roles: tuple[str, ...]) -> bool:
+    """Whether the sender, who has one of ``roles``, may do what is this party's to do (``stands_for``)."""
+    # A house may have a bank and a trader on two sides of one credit: its trader does not act for its bank.
+    return any(role in roles for role in ctx.sender.roles) and stands_for(ctx, ctx.sender.name, party)
+
+
 def existing_credit(ctx: Context, credit: str) -> Credit:
     """The credit of that identifier."""
     found = ctx.get(Credit, key_of(credit))

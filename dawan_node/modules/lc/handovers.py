@@ -18,7 +18,7 @@ from typing import Final, Literal
 from dawan_node.execution.module import Context, add_days, close_of_day_ms, key_of, replace
 from dawan_node.modules.kernel.locks import LOCK_MS_MAX
 from dawan_node.modules.lc import titles
-from dawan_node.modules.lc.checks import BANKS, active_party, existing_credit, require_not_frozen
+from dawan_node.modules.lc.checks import BANKS, active_party, existing_credit, require_not_frozen, stands_for
 from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import Against, BoundTitle, Credit, ForwardedTitle, Reimbursement
 from dawan_node.modules.light_client import Commitment
@@ -103,7 +103,8 @@ def is_kept_from(ctx: Context, claim: Reimbursement) -> bool:
         if each.state != "PASSED":
             continue
         title = ctx.get(Title, key_of(each.title)) if each.channel == "" else None
-        if title is None or title.holder != claim.claimant:
+        # A successor of the claimant's has it for the claimant; the issuing bank never, though it be of one house.
+        if title is None or title.holder == claim.issuing or not stands_for(ctx, title.holder, claim.claimant):
             return True
     return False
 

@@ -15,6 +15,7 @@ from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
     active_party,
+    acts_for,
     existing_credit,
     existing_presentation,
     require_not_frozen,
@@ -67,7 +68,7 @@ class PayPresentation(Args):
 def honour_presentation(ctx: Context, args: OnePresentation) -> None:
     """The bank honours or negotiates documents that comply, were waived, or that it can no longer refuse."""
     found = existing_presentation(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, found.bank, BANKS), "E_NOT_PARTY")
     ctx.require(found.state in DUE_STATES, "E_STATE")
     credit = existing_credit(ctx, found.credit)
     require_not_frozen(ctx, credit)
@@ -107,7 +108,7 @@ def pay_presentation(ctx: Context, args: PayPresentation) -> None:
 def sell_documents(ctx: Context, args: SellDocuments) -> None:
     """The bank that honoured sells documents and goods that nobody reimburses it for; it cannot claim for them then."""
     found = existing_presentation(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, found.bank, BANKS), "E_NOT_PARTY")
     # Forwarded with a claim they are with the issuing bank: it withdraws the claim first.
     ctx.require(found.state in DRAWN_STATES and found.with_party == found.bank, "E_STATE")
     credit = existing_credit(ctx, found.credit)
@@ -124,7 +125,7 @@ def release_documents(ctx: Context, args: OnePresentation) -> None:
     """The issuing bank hands the documents of an honoured presentation to the applicant."""
     found = existing_presentation(ctx, args.presentation)
     credit = existing_credit(ctx, found.credit)
-    ctx.require(ctx.sender.name == credit.issuing.name, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, credit.issuing.name, BANKS), "E_NOT_PARTY")
     ctx.require(found.state in DRAWN_STATES and found.with_party == credit.issuing.name, "E_STATE")
     claim = ctx.get(Reimbursement, key_of(found.presentation))
     # Documents that it refused to the bank that honoured are held for that bank.

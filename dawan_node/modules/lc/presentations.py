@@ -31,6 +31,7 @@ from dawan_node.modules.lc.checks import (
     APPLICANTS,
     BANKS,
     BENEFICIARIES,
+    acts_for,
     check_amount,
     check_date,
     existing_credit,
@@ -185,7 +186,7 @@ def forward_presentation(ctx: Context, args: ForwardPresentation) -> None:
     """A nominated bank that is not bound passes the documents on, or the presenter has it do so; a new examination."""
     found = existing_presentation(ctx, args.presentation)
     credit = existing_credit(ctx, found.credit)
-    ctx.require(ctx.sender.name in (found.bank, found.presenter), "E_NOT_PARTY")
+    ctx.require(_is_presenter(ctx, found) or acts_for(ctx, found.bank, BANKS), "E_NOT_PARTY")
     # Whatever a bank that is not bound thinks of the documents: those who are bound have to look at them.
     undecided = (*OPEN_STATES, PresentationState.COMPLYING, PresentationState.REFUSED)
     ctx.require(found.state in undecided and not credit.is_bound(found.bank), "E_STATE")
@@ -260,7 +261,7 @@ def refuse_presentation(ctx: Context, args: RefusePresentation) -> None:
 def claim_preclusion(ctx: Context, args: OnePresentation) -> None:
     """The presenter records that a bank bound to honour gave no notice in time; it has to honour (16 f)."""
     found = existing_presentation(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.presenter, "E_NOT_PARTY")
+    ctx.require(_is_presenter(ctx, found), "E_NOT_PARTY")
     ctx.require(found.state in OPEN_STATES, "E_STATE")
     credit = existing_credit(ctx, found.credit)
     late = ctx.time_ms >= close_of_day_ms(found.deadline)
@@ -298,14 +299,15 @@ def return_documents(ctx: Context, args: OnePresentation) -> None:
     bound to honour."""
     found = existing_presentation(ctx, args.presentation)
     credit = existing_credit(ctx, found.credit)
-    ctx.require(ctx.sender.name in (found.presenter, found.bank), "E_NOT_PARTY")
+    presents = _is_presenter(ctx, found)
+    ctx.require(presents or acts_for(ctx, found.bank, BANKS), "E_NOT_PARTY")
     if found.state != PresentationState.REFUSED:
         live = found.state in (*OPEN_STATES, *DUE_STATES)
         ctx.require(live and titles.is_lapsed(ctx, found.presentation), "E_STATE")
         # A bank that waits until the lock is over has not got rid of what it owes.
         late = ctx.time_ms >= close_of_day_ms(found.deadline) and credit.is_bound(found.bank)
         owes = found.state in DUE_STATES or late
-        ctx.require(not owes or ctx.sender.name == found.presenter, "E_NOT_PARTY")
+        ctx.require(not owes or presents, "E_NOT_PARTY")
     titles.give_back(ctx, found.presentation)
     _release(ctx, found, PresentationState.RETURNED)
     ctx.put(replace(credit, reserved_minor=credit.reserved_minor - found.amount.minor))
@@ -314,8 +316,12 @@ def return_documents(ctx: Context, args: OnePresentation) -> None:
 
 def _at_bank(ctx: Context, presentation: str) -> Presentation:
     found = existing_presentation(ctx, presentation)
-    ctx.require(ctx.sender.name == found.bank, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, found.bank, BANKS), "E_NOT_PARTY")
     return found
+
+
+def _is_presenter(ctx: Context, found: Presentation) -> bool:
+    return acts_for(ctx, found.presenter, BENEFICIARIES)
 
 
 def _take_back(ctx: Context, credit: Credit, replaced: str, kept: tuple[str, ...]) -> Credit:

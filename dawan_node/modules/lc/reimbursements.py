@@ -16,6 +16,7 @@ from dawan_node.modules.lc.calendar import deadline_after, received_date
 from dawan_node.modules.lc.checks import (
     BANKS,
     SETTLEMENT,
+    acts_for,
     existing_credit,
     existing_presentation,
     existing_reimbursement,
@@ -70,8 +71,8 @@ def claim_reimbursement(ctx: Context, args: ClaimReimbursement) -> None:
     """The bank that honoured or negotiated sends documents and titles to the issuing bank and claims the amount."""
     found = existing_presentation(ctx, args.presentation)
     credit = existing_credit(ctx, found.credit)
-    claimant = ctx.sender.name
-    ctx.require(claimant == found.bank and claimant != credit.issuing.name, "E_NOT_PARTY")
+    claimant = found.bank
+    ctx.require(acts_for(ctx, claimant, BANKS) and claimant != credit.issuing.name, "E_NOT_PARTY")
     before = ctx.get(Reimbursement, key_of(found.presentation))
     ctx.require(before is None or before.state == ReimbursementState.WITHDRAWN, "E_DUP_REIMBURSEMENT")
     # What it sold it cannot forward.
@@ -102,7 +103,7 @@ def claim_reimbursement(ctx: Context, args: ClaimReimbursement) -> None:
 def accept_reimbursement(ctx: Context, args: OnePresentation) -> None:
     """The issuing bank takes up the documents, also after a refusal when their faults were waived."""
     found = existing_reimbursement(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.issuing, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, found.issuing, BANKS), "E_NOT_PARTY")
     ctx.require(found.state in (ReimbursementState.CLAIMED, ReimbursementState.REFUSED), "E_STATE")
     handovers.take_up(ctx, found)
     ctx.put(replace(found, state=ReimbursementState.DUE))
@@ -113,7 +114,7 @@ def accept_reimbursement(ctx: Context, args: OnePresentation) -> None:
 def refuse_reimbursement(ctx: Context, args: RefuseReimbursement) -> None:
     """The issuing bank refuses the documents to the bank that claims, by one notice within its own examination."""
     found = existing_reimbursement(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.issuing, "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, found.issuing, BANKS), "E_NOT_PARTY")
     ctx.require(found.refused_ms == 0, "E_ONE_NOTICE")
     ctx.require(found.state == ReimbursementState.CLAIMED, "E_STATE")
     ctx.require(ctx.time_ms < close_of_day_ms(found.deadline), "E_PRECLUDED")
@@ -142,9 +143,13 @@ def pay_reimbursement(ctx: Context, args: PayReimbursement) -> None:
 
 @module.command("withdraw_reimbursement", args=OnePresentation, roles=BANKS)
 def withdraw_reimbursement(ctx: Context, args: OnePresentation) -> None:
-    """The bank that claimed calls documents and titles back: before the answer, refused, or unpaid when it was due."""
+    """The bank that claimed calls documents and titles back: before the answer, refused, or unpaid when it was due. The
+    issuing bank gives back what it refused."""
     found = existing_reimbursement(ctx, args.presentation)
-    ctx.require(ctx.sender.name == found.claimant, "E_NOT_PARTY")
+    # UCP 600 article 16 e: whoever gave the notice may return the documents at any time, asked or not. A claimant that
+    # left the channel asks for nothing any more.
+    returns = found.state == ReimbursementState.REFUSED and acts_for(ctx, found.issuing, BANKS)
+    ctx.require(returns or acts_for(ctx, found.claimant, BANKS), "E_NOT_PARTY")
     presentation = existing_presentation(ctx, found.presentation)
     # What the issuing bank has taken, for itself or for the applicant, cannot be called back: it owes the amount.
     ctx.require(found.state in _UNPAID and presentation.with_party == found.issuing, "E_STATE")

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Protocol
 
 from dawan_node.execution.module import Context, Meta, close_of_day_ms, key_of, replace
 from dawan_node.modules.kernel.locks import LOCK_MS_MAX
+from dawan_node.modules.lc.checks import stands_for
 from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import BoundTitle, Credit, DocumentKind
 from dawan_node.modules.light_client import Commitment
@@ -110,7 +111,7 @@ def has_kept(ctx: Context, presentation: str, bank: str) -> bool:
     for bound in ctx.scan(BoundTitle, "by_presentation", (presentation,), limit=DOCUMENTS_MAX):
         first = ctx.get(Title, key_of(bound.title)) if bound.state == "PASSED" and bound.channel == "" else None
         title = None if first is None else current_title(ctx, first.document)
-        if title is not None and bank in (title.holder, title.requester):
+        if title is not None and any(stands_for(ctx, name, bank) for name in (title.holder, title.requester)):
             return True
     return False
 

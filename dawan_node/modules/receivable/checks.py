@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from dawan_node.execution.module import Context, Entity, Identity, Money, is_date, key_of
 from dawan_node.modules.receivable.entities import Announcement, Financing, Invoice, Voucher, VoucherState
 from dawan_node.modules.receivable.freezes import require_voucher_unfrozen
+from dawan_node.modules.receivable.rules import strict
 from dawan_node.modules.receivable.supervised import ClearingBatch, ExportDeclaration, Rediscount, TaxFiling
 
 E = TypeVar("E", bound=Entity)
@@ -103,6 +104,15 @@ def financing_of_sender(ctx: Context, financing: str) -> Financing:
     found = existing_financing(ctx, financing)
     ctx.require(found.financier == ctx.sender.name, "E_NOT_FINANCIER")
     return found
+
+
+def acts_for(ctx: Context, party: str) -> bool:
+    """Whether the sender is this party or, under the rules of version 2 and while that identity is revoked, another one
+    of its organisation: a title that was added to an application must not stay bound for want of a key."""
+    if ctx.sender.name == party or not strict(ctx):
+        return ctx.sender.name == party
+    known = ctx.identity(party)
+    return known is not None and known.status != "active" and known.org == ctx.sender.org
 
 
 def own_movable_voucher(ctx: Context, voucher: str) -> Voucher:

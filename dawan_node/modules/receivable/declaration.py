@@ -308,6 +308,20 @@ class ReceiptConfirmed(Event):
     payee: str
 
 
+class ReceiptDenied(Event):
+    announcement: str
+    payee: str
+    why: str
+
+
+class ReceiptCertified(Event):
+    """``payee`` was silent; ``by`` is of a third house."""
+
+    announcement: str
+    payee: str
+    by: str
+
+
 class EnterpriseClassified(Event):
     party: str
     size: supervised.EnterpriseSize
@@ -387,7 +401,8 @@ ERRORS: Final = {
     "E_AMOUNT_MISMATCH": "The cash reference is not over exactly the amount due.",
     "E_VALUE_DATE": "The value date lies after today's business date.",
     "E_UNKNOWN_ANNOUNCEMENT": "There is no such announced payment.",
-    "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed already.",
+    "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed, denied or certified already.",
+    "E_ANSWER_TIME": "The payee still has time to confirm or deny the announced payment.",
     "E_WITNESS": "Only a settlement bank of a house not the payer's, nor of a payee who rediscounted, can show it.",
     # Rediscount
     "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
@@ -433,6 +448,7 @@ module: Final = Module(
         entities.Financing,
         entities.CashReference,
         entities.Announcement,
+        entities.Certification,
         entities.RelatedParties,
         entities.CreditLine,
         entities.Exposure,
@@ -500,6 +516,8 @@ module: Final = Module(
         PartiesRelated,
         PaymentAnnounced,
         ReceiptConfirmed,
+        ReceiptDenied,
+        ReceiptCertified,
         EnterpriseClassified,
     ),
     errors=ERRORS,

@@ -273,7 +273,8 @@ class Announcement(Entity, collection="announcement", schema=1, exported=True):
     """A payment of which only a bank of the payer's own organisation speaks: it discharges nobody by itself.
 
     ``command`` would book it, for the ``record`` that the command names; ``announcement`` is ``bank/BIC/reference``
-    with the announcing identity first. It takes up no cash reference and binds nothing.
+    with the announcing identity first. It takes up no cash reference and binds nothing. ``DENIED``: by the payee, who
+    may confirm it yet; ``CERTIFIED``: a third house spoke in the place of a payee that was silent.
     """
 
     announcement: str
@@ -287,12 +288,26 @@ class Announcement(Entity, collection="announcement", schema=1, exported=True):
     value_date: str
     announced_by: str
     announced_date: str
-    state: Literal["ANNOUNCED", "CONFIRMED"]
+    state: Literal["ANNOUNCED", "CONFIRMED", "DENIED", "CERTIFIED"]
 
     indexes = {  # noqa: RUF012
         "by_payee": lambda a: [(a.payee, a.state)],
         "by_record": lambda a: [(a.record, a.announcement)],
     }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.announcement)
+
+
+class Certification(Entity, collection="certification", schema=1, exported=True):
+    """Who certified, of which organisation and when, that an announced repayment came of which its payee was silent."""
+
+    announcement: str
+    by: str
+    org: str
+    date: str
+
+    indexes = {"by_org": lambda certification: [(certification.org, certification.announcement)]}  # noqa: RUF012
 
     def primary_key(self) -> bytes:
         return key_of(self.announcement)

@@ -43,6 +43,7 @@ from dawan_node.modules.receivable.checks import (
     FINANCIERS,
     HOLDERS,
     active_party,
+    acts_for,
     check_amount,
     check_date,
     existing_declaration,
@@ -253,7 +254,7 @@ def reject_financing(ctx: Context, args: OneFinancing) -> None:
 def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
     """The borrower withdraws an application that is not reserved yet."""
     financing = existing_financing(ctx, args.financing)
-    ctx.require(financing.borrower == ctx.sender.name, "E_NOT_BORROWER")
+    ctx.require(acts_for(ctx, financing.borrower), "E_NOT_BORROWER")
     _end(ctx, financing, FinancingState.WITHDRAWN, (FinancingState.APPLIED, FinancingState.HELD))
 
 
@@ -261,7 +262,7 @@ def withdraw_financing(ctx: Context, args: OneFinancing) -> None:
 def expire_financing(ctx: Context, args: OneFinancing) -> None:
     """Borrower or financier records that a reservation ran out; the asset was free from that moment."""
     financing = existing_financing(ctx, args.financing)
-    ctx.require(ctx.sender.name in (financing.borrower, financing.financier), "E_NOT_PARTY")
+    ctx.require(acts_for(ctx, financing.borrower) or acts_for(ctx, financing.financier), "E_NOT_PARTY")
     ctx.require(not holds_lock(ctx, financing), "E_LOCK_LIVE")
     _end(ctx, financing, FinancingState.EXPIRED, (FinancingState.RESERVED,))
 

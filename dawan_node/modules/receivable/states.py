@@ -27,6 +27,7 @@ module.state_machine(
         "clear_batch": "USED -> SETTLED",
         # What was announced for settle_invoice, settle_voucher or repay_financing.
         "confirm_receipt": ("PARTLY_USED -> USED", "CONFIRMED, PARTLY_USED, USED -> SETTLED", "USED -> CONFIRMED"),
+        "certify_receipt": "USED -> CONFIRMED",
     },
 )
 
@@ -49,6 +50,7 @@ module.state_machine(
         "clear_batch": "ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED",
         "default_voucher": "ACTIVE, TRANSFERRING -> DEFAULTED",
         "confirm_receipt": ("ACTIVE, TRANSFERRING, DEFAULTED -> SETTLED", "PLEDGED -> ACTIVE"),
+        "certify_receipt": "PLEDGED -> ACTIVE",
     },
 )
 
@@ -74,6 +76,8 @@ module.state_machine(
         "clear_batch": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "settle_invoice": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         "confirm_receipt": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
+        # What was announced for repay_financing.
+        "certify_receipt": ("FUNDED, OVERDUE -> REPAID", "RECOURSE -> CLOSED"),
         # What was rediscounted passes to the branch.
         "end_rediscount": "FUNDED, OVERDUE -> REPAID",
     },
@@ -90,7 +94,9 @@ module.state_machine(
         "repay_financing": "-> ANNOUNCED",
         "collect_export": "-> ANNOUNCED",
         "pay_filing": "-> ANNOUNCED",
-        "confirm_receipt": "ANNOUNCED -> CONFIRMED",
+        "confirm_receipt": "ANNOUNCED, DENIED -> CONFIRMED",
+        "deny_receipt": "ANNOUNCED -> DENIED",
+        "certify_receipt": "ANNOUNCED -> CERTIFIED",
     },
 )
 
@@ -160,6 +166,7 @@ module.state_machine(
         # The financier sells on what it bought.
         "fund_financing": "HELD -> RETURNED",
         "confirm_receipt": "HELD -> RETURNED",
+        "certify_receipt": "HELD -> RETURNED",
         "end_rediscount": "HELD -> RETURNED",
     },
 )

@@ -1,6 +1,6 @@
-"""What policy sets: limits on vouchers, the grace of a rediscount; governed where the channel runs ``refdata``.
+"""What policy sets: limits on vouchers, the grace of a rediscount, the time of an answer.
 
-Elsewhere the first values hold.
+Governed where the channel runs ``refdata``; elsewhere the first values hold.
 
 domain.md 1.5. Nothing else of the module depends on ``refdata``, so a channel may run receivables without it. As long
 as the alliance votes no other value, the two give the same answer (tests compare constants and first values).
@@ -23,6 +23,9 @@ _FEN_PER_UNIT: Final = 100
 
 #: So many days after the day of the buy-back a rediscount waits for it, as long as a pledge of titles waits.
 REDISCOUNT_GRACE_DAYS: Final = 30
+#: So many days a payee has to confirm or deny a payment that was announced to it, as long as a carrier has to answer a
+#: surrender: longer than the longest public holiday of the region.
+ANSWER_DAYS: Final = 14
 #: What is voted counts up to ten years: a later day may lie beyond the last date there is.
 GRACE_DAYS_MAX: Final = 3_650
 
@@ -52,6 +55,12 @@ def rediscount_grace_days(ctx: Context) -> int:
     """How long after the day of the buy-back neither side may end a rediscount without it."""
     voted = _governed(ctx, "receivable.rediscount.grace", REDISCOUNT_GRACE_DAYS)
     return min(max(voted, 0), GRACE_DAYS_MAX)
+
+
+def answer_days(ctx: Context) -> int:
+    """How long nobody speaks in the place of a payee that is silent; a day at least."""
+    voted = _governed(ctx, "receivable.answer.days", ANSWER_DAYS)
+    return min(max(voted, 1), GRACE_DAYS_MAX)
 
 
 def _governed(ctx: Context, key: str, without_refdata: int) -> int:

@@ -59,6 +59,9 @@ PARAMETERS: Final = MappingProxyType(
         "title.answer.days": _spec(
             14, "days", "a carrier answers a surrender, over the longest public holiday", 1, 366
         ),
+        "title.departure.days": _spec(
+            30, "days", "notice of a court's order who succeeds an organisation that left", 1, 366
+        ),
         "voucher.split.max_depth": _spec(8, "levels", "a voucher is split", 1, 32),
         "voucher.split.min_face": _spec(100_000, _FEN, "smallest part of a voucher", 1),
         "voucher.term.hard": _spec(12, "months", "longest term of a voucher, six-agency Notice of 2025", 1, 120),

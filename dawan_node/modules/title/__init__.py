@@ -8,12 +8,13 @@ a state proof. The document itself stays off chain; the chain keeps its checksum
 
 Files by noun: ``entities``, ``trust`` (carriers and platforms by vote), ``bills``, ``drafts``, ``issues`` (issue, new
 version, back from paper), ``transfers``, ``endorsements``, ``pledges``, ``surrenders``, ``successions`` (of a revoked
-identity), ``envelopes`` (what other platforms send) with ``foreign_chain``, ``locks`` and ``lookups`` for other
-modules, ``reservations`` for other channels, ``queries``, ``invariants``; ``chain`` appends entries, ``checks`` are
-what commands share, ``declaration`` holds events and errors.
+identity), ``departures`` (of an organisation that left), ``envelopes`` (what other platforms send) with
+``foreign_chain``, ``locks`` and ``lookups`` for other modules, ``reservations`` for other channels, ``queries``,
+``invariants``; ``chain`` appends entries, ``checks`` are what commands share, ``declaration`` holds events and errors.
 """
 
 from dawan_node.modules.title import (
+    departures,
     drafts,
     endorsements,
     envelopes,
@@ -37,6 +38,7 @@ from dawan_node.modules.title import states
 
 __all__ = [
     "current_title",
+    "departures",
     "drafts",
     "endorsements",
     "envelopes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from dawan_node.execution.module import Args, Context, Identity, Meta, key_of
+from dawan_node.execution.module import Args, Context, Identity, Meta, QueryContext, key_of
 from dawan_node.modules.title.entities import Carrier, Title
 
 #: Who may hold a title. A carrier never does: what is surrendered to it stands under its code.
@@ -66,12 +66,28 @@ def require_movable(ctx: Context, title: Title, to: str = "") -> None:
 
 
 def eligible(ctx: Context, name: str, roles: tuple[str, ...] = HOLDERS) -> Identity:
-    """An enrolled, active identity with one of ``roles``: a title never goes where nobody could move it on."""
+    """An enrolled, active identity with one of ``roles``, of an organisation that did not leave: nobody sends a title
+    where nobody could move it on."""
     identity = ctx.identity(name)
-    if identity is None or identity.status != "active":
+    if identity is None or identity.status != "active" or has_left(ctx, identity.org):
         ctx.fail("E_UNKNOWN_PARTY")
     ctx.require(any(role in roles for role in identity.roles), "E_PARTY_ROLE")
     return identity
+
+
+def has_left(ctx: Context | QueryContext, org: str) -> bool:
+    """Whether an organisation left the channel, for good: governance takes none in again under its name."""
+    found = ctx.organisation(org)
+    return found is not None and found.status == "removed"
+
+
+def require_entitled(ctx: Context, name: str) -> None:
+    """A party with one of ``HOLDERS`` to whom a title is due. It may be revoked by now: the party is its organisation,
+    which names a successor (``successions``) or has one (``departures``), and must not lose what it paid for."""
+    identity = ctx.identity(name)
+    if identity is None:
+        ctx.fail("E_UNKNOWN_PARTY")
+    ctx.require(any(role in HOLDERS for role in identity.roles), "E_PARTY_ROLE")
 
 
 def recipient(ctx: Context, name: str) -> None:

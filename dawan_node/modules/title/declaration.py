@@ -97,9 +97,26 @@ class SurrenderWithdrawn(Event):
 
 
 class TitleSucceeded(Event):
+    """``revoked``: whose place it was; an organisation that left revoked nobody, its identities act no more."""
+
     title: str
     revoked: str
     to: str
+
+
+class SuccessionOrdered(Event):
+    """``until``: the last day for others to turn to a court."""
+
+    title: str
+    order: str
+    former: str
+    heir: str
+    until: str
+
+
+class SuccessionRecalled(Event):
+    title: str
+    order: str
 
 
 class TitleVoided(Event):
@@ -182,7 +199,14 @@ ERRORS: Final = {
     "E_ANSWER_TIME": "The carrier still has time to answer the surrender, or to issue the amended bill.",
     "E_OTHER_ORG": "The identity is of another organisation than the sender's.",
     "E_NOT_REVOKED": "The identity is active and acts for itself.",
-    "E_NO_PART": "The identity neither has the title, nor surrendered it, nor has the right to it.",
+    "E_NO_PART": "The identity neither has the title, nor surrendered it, nor has the right to it or a pledge of it.",
+    "E_NOT_DEPARTED": "The identity's organisation is on this channel still, and names a successor itself.",
+    "E_OWN_MATTER": "A court decides nothing in favour of its own organisation.",
+    "E_DUP_ORDER": "The order is recorded for this title already, or another one about the same party stands.",
+    "E_NO_ORDER": "No such order about this title stands.",
+    "E_NOT_ORDERING": "Another court gave the order.",
+    "E_NOT_HEIR": "The order names another successor.",
+    "E_NOTICE": "The time in which others can turn to a court is not over.",
     "E_REASON": "Only a surrender for amendment has a reason code.",
     "E_PAPER_NUMBER": "The number of the paper original is missing, not well formed, another one, or out of place.",
     # PINT: five of the seven answers
@@ -204,6 +228,7 @@ module: Final = Module(
         entities.Platform,
         entities.Change,
         entities.Envelope,
+        entities.Succession,
     ),
     events=(
         TitleDrafted,
@@ -222,6 +247,8 @@ module: Final = Module(
         SurrenderRejected,
         SurrenderWithdrawn,
         TitleSucceeded,
+        SuccessionOrdered,
+        SuccessionRecalled,
         TitleVoided,
         TitleSwitched,
         EnvelopeAnswered,

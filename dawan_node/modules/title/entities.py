@@ -46,7 +46,7 @@ PintAction = Literal[
     "SREJ",
 ]
 #: Beside them what happens only here: refusing a transfer, nomination, pledge, an envelope, a version that is replaced,
-#: a surrender that nobody answered, the successor of a revoked identity.
+#: a surrender that nobody answered, the successor of a revoked identity or of an organisation that left.
 Action = Literal[
     "ISSUE",
     "TRANSFER",
@@ -108,7 +108,8 @@ class Bill(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
 
 class Pledge(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A security over the title; it binds while the kernel's lock of ``pledgee`` lives. ``endorsee`` is what it was
-    before. ``position``: the entry of the chain that made it. ``matures``: from the day after, it can be enforced."""
+    before. ``position``: the entry of the chain that made it, or handed it to a successor. ``matures``: from the day
+    after, it can be enforced."""
 
     pledgee: str
     pledgor: str
@@ -188,7 +189,8 @@ class Title(Entity, collection="title", schema=1, exported=True):
 class ChainEntry(Entity, collection="chain_entry", schema=1, exported=True):
     """One thing that happened to a title, linked to the one before by ``previous``; ``chain.entry_hash`` is ``hash``.
 
-    ``transaction`` is the id of the signed transaction that did it.
+    ``transaction`` is the id of the signed transaction that did it; ``reason`` of a succession the court's order, if it
+    took one.
     """
 
     title: str
@@ -267,3 +269,30 @@ class Envelope(Entity, collection="envelope", schema=1, exported=True):
 
     def primary_key(self) -> bytes:
         return key_of(self.last_entry)
+
+
+class Succession(Entity, collection="succession", schema=1, exported=True):
+    """A court's order who succeeds to a title of an organisation that left the channel; never deleted.
+
+    ``order``: the court's reference, ``evidence``: SHA-256 of the order as it was served. ``former`` is the identity of
+    that organisation, ``heir`` takes its place after the day ``until``. ``org``: the court that ordered.
+    """
+
+    title: str
+    order: str
+    evidence: bytes
+    former: str
+    heir: str
+    ordered_by: str
+    org: str
+    ordered_ms: Instant
+    until: str
+    state: Literal["ORDERED", "RECALLED", "CARRIED_OUT"]
+
+    indexes = {  # noqa: RUF012
+        "by_title": lambda succession: [(succession.title, succession.order)],
+        "standing": lambda s: [(s.title, s.former)] if s.state == "ORDERED" else [],
+    }
+
+    def primary_key(self) -> bytes:
+        return key_of(self.title, self.order)

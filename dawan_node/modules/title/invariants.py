@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dawan_node.execution.module import QueryContext, key_of
+from dawan_node.execution.module import QueryContext, business_date, key_of
 from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.kernel.declaration import Lock
 from dawan_node.modules.light_client.declaration import BINDING_STATES, NAME, Reservation
 from dawan_node.modules.title.chain import NO_ENTRY, entry_hash
+from dawan_node.modules.title.checks import has_left
 from dawan_node.modules.title.declaration import module
-from dawan_node.modules.title.entities import ChainEntry, Title
+from dawan_node.modules.title.entities import ChainEntry, Succession, Title
 
 #: Acts after which the one named as recipient has possession.
 _GIVES_POSSESSION = (
@@ -56,14 +57,34 @@ def one_holder(ctx: QueryContext) -> Iterator[str]:
 
 @module.invariant("within_one_house")
 def within_one_house(ctx: QueryContext) -> Iterator[str]:
-    """A succession goes from a revoked identity to another one of its organisation."""
+    """A succession goes from a revoked identity to another one of its organisation; or from one whose organisation left
+    to the heir that a court named, after the days of notice, and each order is carried out once."""
     for title in ctx.iterate(Title, "by_document"):
+        orders = {each.order: each for each in ctx.iterate(Succession, "by_title", (title.title,))}
         for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
             if entry.action != "SUCCEED":
                 continue
             former, heir = ctx.identity(entry.on_behalf_of), ctx.identity(entry.recipient)
-            if former is None or heir is None or former.org != heir.org or former.status == "active":
+            if entry.reason:
+                order = orders.pop(entry.reason, None)
+                lawful = order is not None and _was_ordered(ctx, order, entry)
+            else:
+                lawful = former is not None and heir is not None and former.org == heir.org
+                lawful = lawful and former is not None and former.status != "active"
+            if not lawful:
                 yield f"{title.title}: {entry.recipient} succeeded {entry.on_behalf_of} at {entry.position}"
+        for order in orders.values():
+            if order.state == "CARRIED_OUT":
+                yield f"{title.title}: {order.order} is carried out and {order.heir} did not succeed"
+
+
+def _was_ordered(ctx: QueryContext, order: Succession, entry: ChainEntry) -> bool:
+    """Whether a court's order allowed a succession, and the organisation had left."""
+    former, heir = ctx.identity(order.former), ctx.identity(order.heir)
+    left = former is not None and has_left(ctx, former.org)
+    apart = heir is not None and heir.org != order.org
+    said = (order.state, order.former, order.heir) == ("CARRIED_OUT", entry.on_behalf_of, entry.recipient)
+    return left and apart and said and business_date(entry.at_ms) > order.until
 
 
 @module.invariant("complete_history")

@@ -11,11 +11,11 @@ from dawan_node.execution.module import Context, replace
 from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.title.chain import record
 from dawan_node.modules.title.checks import (
-    eligible,
     has_right,
     issued_title,
     own_title,
     recipient,
+    require_entitled,
     require_movable,
 )
 from dawan_node.modules.title.declaration import TitleTransferred, module
@@ -64,7 +64,8 @@ def unbind(ctx: Context, title: str, process: str) -> None:
 def pass_on(ctx: Context, title: str, process: str, to: str) -> None:
     """Pass a title bound to a process of the calling module to ``to``, possession and right, and unbind it.
 
-    What a credit does on honour. Fails with E_STATE, E_PARTY_ROLE, E_STRAIGHT, E_NO_FURTHER_ENDORSEMENT, E_NOT_LOCKED.
+    What a credit does on honour. A ``to`` that is revoked by now gets it all the same. Fails with E_STATE,
+    E_UNKNOWN_PARTY, E_PARTY_ROLE, E_STRAIGHT, E_NO_FURTHER_ENDORSEMENT, E_NOT_LOCKED.
     """
     found = issued_title(ctx, title)
     ctx.call("kernel", "release", title, f"{ctx.caller}:{process}")
@@ -84,9 +85,13 @@ def bindable(ctx: Context, title: str, recipients: tuple[str, ...]) -> Title:
 
 
 def hand_to(ctx: Context, found: Title, to: str) -> None:
-    """Possession and right to ``to``, for the holder, by a process that the holder bound the title to."""
+    """Possession and right to ``to``, for the holder, by a process that the holder bound the title to.
+
+    ``to`` may have been revoked since it paid. Were it refused, the title would stay bound until the lock's end, up to
+    a year, and then be free in the hands of whoever was paid for it.
+    """
     require_movable(ctx, found)
-    eligible(ctx, to)
+    require_entitled(ctx, to)
     require_endorsable(ctx, found)
     endorsed = record(
         ctx,

@@ -23,7 +23,7 @@ from dawan_node.execution.module import (
 from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.title.chain import NO_ENTRY, entry_hash
 from dawan_node.modules.title.declaration import module
-from dawan_node.modules.title.entities import Carrier, ChainEntry, Envelope, Platform, State, Title
+from dawan_node.modules.title.entities import Carrier, ChainEntry, Envelope, Platform, State, Succession, Title
 
 #: Entities read for one page at most when a filter drops some: the page is then short and its cursor goes on.
 FILTER_READS_MAX: Final = 1_000
@@ -91,6 +91,12 @@ def versions(ctx: QueryContext, params: OneDocument, limit: int, cursor: bytes |
 def history(ctx: QueryContext, params: OneTitle, limit: int, cursor: bytes | None) -> Page[ChainEntry]:
     """Everything that happened to a title, in order."""
     return ctx.page(ChainEntry, "by_title", (params.title,), limit=limit, cursor=cursor)
+
+
+@module.query("successions", params=OneTitle, item=Succession)
+def successions(ctx: QueryContext, params: OneTitle, limit: int, cursor: bytes | None) -> Page[Succession]:
+    """A court's orders who succeeds to a title of an organisation that left: standing, recalled, carried out."""
+    return ctx.page(Succession, "by_title", (params.title,), limit=limit, cursor=cursor)
 
 
 @module.query("holdings", params=OneParty, item=Title)

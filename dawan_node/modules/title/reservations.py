@@ -55,7 +55,7 @@ class ReserveTitle(Args):
 
 class SettleTitle(Args):
     """``proof``: StateProof of the other channel's commitment, or that it has none. ``to``: when the named recipient is
-    revoked, who of its organisation gets the title; said by somebody of that organisation."""
+    revoked, who of its organisation gets the title at once; said by somebody of that organisation."""
 
     reservation: Annotated[str, Meta(min_length=1, max_length=80)]
     proof: Proof
@@ -107,7 +107,8 @@ def settle_title(ctx: Context, args: SettleTitle) -> None:
 
 
 def _receiver(ctx: Context, settled: Reservation, to: str) -> str:
-    """Who gets the title: the identity that was named, or while that is revoked another one of its organisation."""
+    """Who gets the title: the identity that was named, revoked or not, or while it is revoked the one its organisation
+    names. So whoever brings the proof ends the reservation, and no title goes back to an owner who was paid for it."""
     named = ctx.identity(settled.recipient)
     if to == "" or (named is not None and named.status == "active"):
         return settled.recipient

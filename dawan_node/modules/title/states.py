@@ -1,9 +1,10 @@
-"""The life of a title: which command leads from which state to which. Possession and right change within ISSUED."""
+"""The lives of a title and of a court's order about one: which command leads from which state to which. Possession and
+right change within ISSUED."""
 
 from __future__ import annotations
 
 from dawan_node.modules.title.declaration import module
-from dawan_node.modules.title.entities import Title
+from dawan_node.modules.title.entities import Succession, Title
 
 module.state_machine(
     Title,
@@ -29,5 +30,15 @@ module.state_machine(
         # The old version ends, the new one begins.
         "reissue_title": ("SURRENDERED_FOR_AMENDMENT -> VOIDED", "-> ISSUED"),
         "restore_title": "-> ISSUED",
+    },
+)
+
+module.state_machine(
+    Succession,
+    "state",
+    {
+        "order_succession": "-> ORDERED",
+        "recall_succession": "ORDERED -> RECALLED",
+        "take_succession": "ORDERED -> CARRIED_OUT",
     },
 )

@@ -12,6 +12,7 @@ def story() -> Notebook:
     desk = Strict()
     notebook = Notebook(desk.kit)
     _announcements(desk)
+    _silence(desk)
     _forfeitures(desk)
     _surplus(desk)
     return notebook
@@ -45,6 +46,17 @@ def _announcements(desk: Strict) -> None:
     desk.ok(
         "settle-bank", "collect_export", declaration=desk.declared(), cash=desk.cash("core-1", "exporter-a", usd(1))
     )
+
+
+def _silence(desk: Strict) -> None:
+    """Of two loans repaid through the borrower's own bank one financier says that nothing came, the other nothing."""
+    _, denied = desk.silently_repaid("F-8")
+    loan, silent = desk.silently_repaid("F-9")
+    desk.ok("bank-hk", "deny_receipt", announcement=denied, why="our account shows no such entry")
+    desk.kit.pass_time(days=15)
+    desk.ok("pboc-gz", "certify_receipt", announcement=silent)
+    assert desk.financing(loan).state == "REPAID"
+    desk.ok("bank-hk", "confirm_receipt", announcement=denied)
 
 
 def _confirmed(desk: Strict, command: str, payer: str, payee: str, minor: int, reference: str, **subject: str) -> None:

@@ -8,7 +8,7 @@ from dawan_node.testing.module_kit import private_key_of
 from tests.modules.channels_kit import Channels
 from tests.modules.examples.notebook import Notebook
 from tests.modules.title_envelope_kit import envelope, first, hash_of, issuance, manifest, sign
-from tests.modules.title_kit import DOCUMENT, Sea
+from tests.modules.title_kit import DEPARTING, DOCUMENT, Sea
 
 ELSEWHERE = hashlib.sha256(b"a document of another platform").digest()
 
@@ -23,7 +23,7 @@ def story() -> list[Notebook]:
     _pledges(sea)
     _surrenders(sea)
     _received(sea)
-    return [notebook, _reserved()]
+    return [notebook, _reserved(), _departed()]
 
 
 def _possession(sea: Sea) -> None:
@@ -76,6 +76,23 @@ def _unanswered(sea: Sea) -> None:
     sea.ok("shipper", "withdraw_surrender", title=silent)
     sea.ok("shipper", "withdraw_surrender", title=owed)
     sea.ok("buyer", "withdraw_surrender", title=left)
+
+
+def _departed() -> Notebook:
+    """A company that left the channel, and whom courts name for its title."""
+    sea = Sea(DEPARTING)
+    title = sea.issued("HKG-8")
+    hand_over = {"kind": "ENDORSE_TO_ORDER", "to": "trader", "hand_over_to": "trader"}
+    sea.ok("shipper", "endorse_title", title=title, **hand_over)
+    sea.let_go("sz")
+    notebook = Notebook(sea.kit)
+    order = {"title": title, "former": "trader", "evidence": hashlib.sha256(b"the order as it was served").digest()}
+    sea.ok("judge", "order_succession", **order, heir="buyer", order="HCCW 12/2026")
+    sea.ok("judge", "recall_succession", title=title, order="HCCW 12/2026")
+    sea.ok("judge", "order_succession", **order, heir="bank-hk", order="HCCW 19/2026")
+    sea.kit.pass_time(days=31)
+    sea.ok("bank-hk", "take_succession", title=title, order="HCCW 19/2026")
+    return notebook
 
 
 def _received(sea: Sea) -> None:
