@@ -55,7 +55,11 @@ def beginning(version: int) -> Supervised:
     for number, (assets, amount) in enumerate(((sold[:1], THOUSAND), (sold[1:2], 600), (sold[2:], 2 * THOUSAND))):
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
     owed = _to_announce(desk)
+    uncovered = _lent_to_the_last_fen(desk)
     desk.kit.pass_time(days=33)
+    desk.ok("bank-mo", "claim_recourse", financing=uncovered)
+    paid = desk.cash("core-1", "bank-mo", cny(THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher="core-1/U", cash=paid)
     if isinstance(desk, Strict):
         _announced(desk, *owed)
     paid = desk.cash("core-1", "bank-hk", cny(THOUSAND))
@@ -123,6 +127,15 @@ def _to_announce(desk: Supervised) -> tuple[str, str, str]:
     sale = desk.apply_invoice("F-N", sold, "bank-mo", recourse=True)
     desk.ok("bank-mo", "reserve_financing", financing=sale, related=True)
     return offered, halved, desk.fund(sale)
+
+
+def _lent_to_the_last_fen(desk: Supervised) -> str:
+    """A loan of the whole face of what is pledged, so that the face does not cover the interest."""
+    pledged = desk.voucher("U", minor=THOUSAND, due_date=desk.day(2))
+    more: dict[str, Any] = {"kind": "PLEDGE", "rate_ppm": 500_000, "maturity": desk.day(2)}
+    loan = desk.apply("F-U", pledged, "supplier-a", "bank-mo", THOUSAND, **more)
+    desk.ok("bank-mo", "reserve_financing", financing=loan)
+    return desk.fund(loan)
 
 
 def _announced(desk: Strict, offered: str, halved: str, sale: str) -> None:

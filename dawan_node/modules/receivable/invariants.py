@@ -67,7 +67,7 @@ def conservation(ctx: QueryContext) -> Iterator[str]:
             yield f"{voucher.voucher} is a part of {voucher.parent}, which is not split"
         if voucher.parent and (voucher.redeemed_minor or voucher.invoices):
             yield f"{voucher.voucher} books what belongs to its root"
-        if parent is not None and (parent.due_date, parent.issuer) != (voucher.due_date, voucher.issuer):
+        if parent is not None and _promise(parent) != _promise(voucher):
             yield f"{voucher.voucher} promises something else than {voucher.parent}"
     for root in roots:
         live, paid = leaves.get(root.voucher, 0), redeemed.get(root.voucher, 0)
@@ -85,10 +85,12 @@ def invoice_use(ctx: QueryContext) -> Iterator[str]:
     """No invoice is used beyond its confirmed total, and each use has its voucher, buyer of the claim or payment."""
     by_vouchers: dict[str, int] = {}
     redeemed: dict[str, int] = {}
+    promised: dict[str, list[str]] = {}
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.state == VoucherState.CANCELLED:
             continue
         for use in voucher.invoices:
+            promised.setdefault(use.invoice, []).append(voucher.face.currency)
             by_vouchers[use.invoice] = by_vouchers.get(use.invoice, 0) + use.minor
             if voucher.redeemed_minor == voucher.face.minor:
                 redeemed[use.invoice] = redeemed.get(use.invoice, 0) + use.minor
@@ -97,6 +99,8 @@ def invoice_use(ctx: QueryContext) -> Iterator[str]:
         if not 0 <= invoice.settled_minor <= total or not 0 <= invoice.used_minor <= total:
             yield f"{invoice.invoice}: used {invoice.used_minor}, settled {invoice.settled_minor} of {total}"
         uses = by_vouchers.get(invoice.invoice, 0)
+        if any(currency != invoice.total.currency for currency in promised.get(invoice.invoice, ())):
+            yield f"{invoice.invoice} is in {invoice.total.currency} and its vouchers are not"
         paid = sum(
             [cash.amount.minor for cash in ctx.iterate(CashReference, "by_subject", (invoice.invoice, "settle"))]
         )
@@ -186,6 +190,11 @@ def totals(ctx: QueryContext) -> Iterator[str]:
         used = guaranteed.get((credit.bank, credit.core, credit.limit.currency), 0)
         if credit.used_minor != used or used > credit.limit.minor:
             yield f"the line of {credit.bank} for {credit.core}: {credit.used_minor} booked, {used} in use"
+
+
+def _promise(voucher: Voucher) -> tuple[str, str, str, str, str]:
+    """What a part promises as the whole does, beside its own share of the face."""
+    return voucher.due_date, voucher.issuer, voucher.guarantor, voucher.face.currency, voucher.root
 
 
 def _binds(ctx: QueryContext, financing: Financing) -> bool:
