@@ -133,6 +133,11 @@ VIOLATIONS: list[tuple[str, Callable[[Supervised], Entity]]] = [
     ),
     ("no_double_financing", lambda d: replace(d.get_voucher(PLEDGED), pledge="supplier-a/R")),
     ("no_double_financing", lambda d: replace(d.financing("supplier-a/P"), asset=RESERVED)),
+    ("no_double_financing", lambda d: replace(d.financing("supplier-a/R"), state=FinancingState.REJECTED)),
+    (
+        "no_double_financing",
+        lambda d: replace(d.get_voucher(RESERVED), lock=locked("supplier-a/R-9", LockPurpose.FINANCING)),
+    ),
     ("cash_once", lambda d: replace(d.financing("supplier-a/P"), state=FinancingState.RESERVED)),
     ("cash_once", lambda d: more(cash(d, "supplier-a/P"))),
     ("cash_once", lambda d: replace(d.financing("supplier-a/R"), state=FinancingState.OVERDUE)),

@@ -7,7 +7,7 @@ of code cannot make both sides wrong alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dawan_node.execution.module import QueryContext
 from dawan_node.modules.receivable.assets import holds_lock, is_on_declaration
@@ -23,6 +23,8 @@ from dawan_node.modules.receivable.entities import (
     FinancingState,
     Invoice,
     InvoiceState,
+    Lock,
+    LockPurpose,
     Voucher,
     VoucherState,
 )
@@ -131,6 +133,7 @@ def no_double_financing(ctx: QueryContext) -> Iterator[str]:
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.state == VoucherState.PLEDGED and owners.get(voucher.voucher) != voucher.pledge:
             yield f"{voucher.voucher} is pledged for {voucher.pledge}, which does not bind it"
+        yield from _locked(ctx, owners, voucher.voucher, voucher.lock)
     numbers: dict[tuple[str, str, str, str, int], str] = {}
     for invoice in ctx.iterate(Invoice, "by_number"):
         identity = (
@@ -142,6 +145,7 @@ def no_double_financing(ctx: QueryContext) -> Iterator[str]:
         )
         if identity in numbers:
             yield f"{invoice.invoice} and {numbers[identity]} are one invoice"
+        yield from _locked(ctx, owners, invoice.invoice, invoice.lock)
         numbers[identity] = invoice.invoice
 
 
@@ -190,6 +194,12 @@ def totals(ctx: QueryContext) -> Iterator[str]:
         used = guaranteed.get((credit.bank, credit.core, credit.limit.currency), 0)
         if credit.used_minor != used or used > credit.limit.minor:
             yield f"the line of {credit.bank} for {credit.core}: {credit.used_minor} booked, {used} in use"
+
+
+def _locked(ctx: QueryContext, owners: Mapping[str, str], asset: str, lock: Lock) -> Iterator[str]:
+    """A lock for a financing is that of the one which has the asset."""
+    if lock.purpose == LockPurpose.FINANCING and lock.is_live(ctx.time_ms) and owners.get(asset) != lock.owner:
+        yield f"{asset} is locked for {lock.owner}, and {owners.get(asset, 'no financing')} has it"
 
 
 def _promise(voucher: Voucher) -> tuple[str, str, str, str, str]:
