@@ -1,7 +1,7 @@
 """A logistics channel in a test: its parties, and what they do in one line each.
 
-The title register is a stand-in that says of a document what the test told it; the module under test asks it through
-the same exported function as the real one.
+The title register is a stand-in that says of a document what the test told it, and keeps a title that says the same;
+the module under test asks it through the same exported function as the real one.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from dawan_node.execution.module import Args, Context, Entity, Module, key_of
+from dawan_node.execution.module import Args, Context, Module, key_of
 from dawan_node.modules.governance import module as governance
 from dawan_node.modules.kernel import module as kernel
 from dawan_node.modules.logistics import module as logistics
 from dawan_node.modules.logistics.entities import ColdChain, Declaration, Equipment, Item, Milestone, Shipment
 from dawan_node.modules.logistics.gs1 import canonical_uri
 from dawan_node.modules.refdata import module as refdata
+from dawan_node.modules.title.entities import NO_PLEDGE, NO_UNDO, Bill, State, Title
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.testing.module_kit import ModuleKit
@@ -53,33 +54,61 @@ HOUR: Final = 3_600_000
 MINUTE: Final = 60_000
 
 
-class Status(Entity, collection="status", schema=1, exported=True):
-    document: str
-    status: str
-
-    def primary_key(self) -> bytes:
-        return key_of(self.document)
-
-
 class SetStatus(Args):
     document: str
     status: str
 
 
-title: Final = Module("title", version=1, entities=(Status,))
+title: Final = Module("title", version=1, entities=(Title,))
+#: What is answered while a title is in a state.
+STATES: Final[dict[str, State]] = {
+    "OUTSTANDING": "ISSUED",
+    "PAPER": "VOIDED",
+    "SURRENDERED": "SURRENDERED_FOR_DELIVERY",
+}
+_BILL: Final = Bill("", True, "maker", "", "CNYTN", "MOMFM", SHIP, "402E", (), "2025-11-01", "PRE")
 
 
 @title.command("set_status", args=SetStatus, roles=())
 def set_status(ctx: Context, args: SetStatus) -> None:
-    """Say of a document what the register is to answer."""
-    ctx.put(Status(args.document, args.status))
+    """Say of a document what the register is to answer; what was surrendered for delivery stays so."""
+    before = ctx.get(Title, key_of(args.document))
+    if before is not None and before.state == STATES["SURRENDERED"]:
+        return
+    ctx.put(
+        Title(
+            title=args.document,
+            document=args.document,
+            version=1,
+            replaces="",
+            replaced_by="",
+            carrier=args.document.partition("/")[0],
+            bill=_BILL,
+            checksum=bytes(32),
+            digest=bytes(32),
+            state=STATES[args.status],
+            medium="PAPER" if args.status == "PAPER" else "ELECTRONIC",
+            holder="",
+            endorsee="",
+            negotiable=True,
+            nominee="",
+            requester="",
+            reason="",
+            paper="",
+            pledge=NO_PLEDGE,
+            undo=NO_UNDO,
+            origin="",
+            length=0,
+            head=bytes(32),
+        )
+    )
 
 
 @title.export("delivery_status")
 def delivery_status(ctx: Context, document: str, carrier: str) -> str:
-    """UNKNOWN, OUTSTANDING or SURRENDERED."""
-    found = ctx.get(Status, key_of(document))
-    return "UNKNOWN" if found is None else found.status
+    """UNKNOWN, OUTSTANDING, PAPER or SURRENDERED."""
+    found = ctx.get(Title, key_of(document))
+    return "UNKNOWN" if found is None else {state: status for status, state in STATES.items()}[found.state]
 
 
 def pallet(number: int) -> str:

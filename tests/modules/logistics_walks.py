@@ -20,7 +20,7 @@ from dawan_node.modules.logistics.entities import (
     Milestone,
     Shipment,
 )
-from tests.modules.logistics_kit import BARGE, BOX, GATE, HOUR, LOGGER, MINUTE, PEOPLE, SHIP, Channel, pallet
+from tests.modules.logistics_kit import BARGE, BOX, DOCUMENT, GATE, HOUR, LOGGER, MINUTE, PEOPLE, SHIP, Channel, pallet
 from tests.modules.walk_shards import Lengths, Walks
 
 Call = tuple[str, str, dict[str, Any]]
@@ -66,8 +66,8 @@ def prepared(stage: int) -> Channel:
         channel.ok("customs-mo", "accept_declaration", **key)
         channel.ok("customs-mo", "assess_duty", **key, duty=["MOP", 0])
         channel.ok("customs-mo", "release_declaration", **key)
-        channel.surrender()
     if stage == 4:
+        channel.surrender()
         channel.did("ka-ho", "GTOT", "MOMFM")
     channel.kit.check_what_changes()
     return channel
@@ -85,13 +85,19 @@ class Walk:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.channel = begin(self.random.randrange(STAGES))
+        stage = self.random.randrange(STAGES)
+        self.channel = begin(stage)
+        if stage == 3 and self.random.randrange(4):
+            self.channel.surrender()
 
     def block(self, calls: int) -> None:
         chosen = [self.choose() for _ in range(calls)]
         self.channel.kit.pass_time(self.random.choice((0, 0, 0, MINUTE, 7 * MINUTE, 26 * HOUR)))
         receipts = self.channel.kit.block(
-            *[self.channel.kit.call(person, command, args) for person, command, args in chosen]
+            *[
+                self.channel.kit.call(person, command, args, module="title" if command == "set_status" else "")
+                for person, command, args in chosen
+            ]
         )
         for receipt, (_, command, _) in zip(receipts, chosen, strict=True):
             assert receipt.code in (0, 2, 3), f"{command}: {receipt.code} {receipt.reason}"
@@ -208,22 +214,24 @@ class Walk:
         duty = {"duty": ["MOP", self.random.choice((0, 50))]}
         reference = f"D-{self.random.randrange(3)}"
         pay = {"bank": "BNULMOMX", "reference": reference, "payer": "clinic", "payee": "customs-mo"}
-        pay |= {"amount": ["MOP", found.duty.minor], "value_date": "2025-11-25"}
+        amount = found.duty.minor + (self.random.randrange(8) == 0)
+        pay |= {"amount": ["MOP", amount], "value_date": "2025-11-25"}
         officer = "customs-mo"
+        rare: list[Call] = [
+            ("broker", "cancel_declaration", key | {"reason": "r"}),
+            (officer, "seize_declaration", key | {"reason": "r"}),
+        ]
+        close: Call = (officer, "close_declaration", key)
         after: dict[str, list[Call]] = {
             "DRAFT": [("broker", "lodge_declaration", key)],
-            "LODGED": [(officer, "accept_declaration", key), ("broker", "amend_declaration", key | goods)],
+            "LODGED": [(officer, "accept_declaration", key), ("broker", "amend_declaration", key | goods), rare[0]],
             "AMENDED": [(officer, "accept_declaration", key)],
             "ACCEPTED": [(officer, "examine_declaration", key | {"how": "SCAN"}), (officer, "assess_duty", key | duty)],
             "SCAN": [(officer, "examine_declaration", key | {"how": "INSPECT"}), (officer, "assess_duty", key | duty)],
             "INSPECT": [(officer, "assess_duty", key | duty)],
             "TAX_DUE": [("bank", "pay_duty", key | pay), (officer, "release_declaration", key)],
-            "RELEASED": [(officer, "close_declaration", key)],
+            "RELEASED": [close, close, rare[1]],
         }
-        rare = [
-            ("broker", "cancel_declaration", key | {"reason": "r"}),
-            (officer, "seize_declaration", key | {"reason": "r"}),
-        ]
         likely = after.get(found.state, rare)
         return self.random.choice(rare if self.random.randrange(8) == 0 else likely)
 
@@ -238,6 +246,7 @@ class Walk:
                 else ("customs-mo", "hold_shipment", one | {"reason": "x"}),
                 ("line", "report_condition", one | {"condition": condition}),
                 ("line", "state_surrender", one),
+                ("line", "set_status", {"document": DOCUMENT, "status": "SURRENDERED"}),
                 ("clinic", "deliver", self.channel.delivery(shipment.shipment)),
                 ("clinic", "deliver", self.channel.delivery(shipment.shipment)),
                 ("clinic", "deliver", self.channel.delivery(shipment.shipment)),

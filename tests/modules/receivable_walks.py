@@ -56,7 +56,11 @@ def beginning(version: int) -> Supervised:
         desk.rediscounted(f"A-{number}", *assets, amount=cny(amount), days=1)
     owed = _to_announce(desk)
     loans = owed[3]
+    uncovered = _lent_to_the_last_fen(desk)
     desk.kit.pass_time(days=33)
+    desk.ok("bank-mo", "claim_recourse", financing=uncovered)
+    paid = desk.cash("core-1", "bank-mo", cny(THOUSAND))
+    desk.ok(desk.attestor(1), "settle_voucher", voucher="core-1/U", cash=paid)
     if isinstance(desk, Strict):
         _announced(desk, *owed)
         # Longer than any payee has to answer.
@@ -138,6 +142,15 @@ def _to_announce(desk: Supervised) -> tuple[str, str, str, list[str]]:
         desk.ok("bank-hk", "reserve_financing", financing=loan)
         loans.append(desk.fund(loan))
     return offered, halved, desk.fund(sale), loans
+
+
+def _lent_to_the_last_fen(desk: Supervised) -> str:
+    """A loan of the whole face of what is pledged, so that the face does not cover the interest."""
+    pledged = desk.voucher("U", minor=THOUSAND, due_date=desk.day(2))
+    more: dict[str, Any] = {"kind": "PLEDGE", "rate_ppm": 500_000, "maturity": desk.day(2)}
+    loan = desk.apply("F-U", pledged, "supplier-a", "bank-mo", THOUSAND, **more)
+    desk.ok("bank-mo", "reserve_financing", financing=loan)
+    return desk.fund(loan)
 
 
 def _announced(desk: Strict, offered: str, halved: str, sale: str, loans: list[str]) -> None:

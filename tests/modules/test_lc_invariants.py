@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dawan_node.execution.entity import Entity, encode_entity
-from dawan_node.execution.module import add_days, replace
+from dawan_node.execution.module import Money, add_days, replace
+from dawan_node.modules.kernel.declaration import CashReference
 from dawan_node.modules.lc import module
 from dawan_node.modules.lc.entities import (
     Amendment,
@@ -77,6 +78,11 @@ def amendment(desk: Desk) -> Amendment:
     return found
 
 
+def payment(desk: Desk) -> CashReference:
+    (found,) = desk.kit.entities(CashReference)
+    return found
+
+
 def smaller(credit: Credit) -> Any:
     return replace(credit.terms, amount=replace(credit.terms.amount, minor=64))
 
@@ -108,6 +114,12 @@ VIOLATIONS: list[tuple[str, Callable[[Desk], Entity]]] = [
     ("paid_once", lambda d: replace(claim(d), amount=replace(claim(d).amount, minor=61))),
     ("paid_once", lambda d: replace(obligation(d), state=ObligationState.PAID)),
     ("paid_once", lambda d: replace(obligation(d), state=ObligationState.CONDITIONAL)),
+    ("paid_once", lambda d: replace(payment(d), payer="bank-cn")),
+    ("paid_once", lambda d: replace(payment(d), payee="seller-b")),
+    ("paid_once", lambda d: replace(payment(d), amount=Money("JPY", payment(d).amount.minor))),
+    # The bank that paid is of that organisation.
+    ("paid_once", lambda d: replace(payment(d), attested_by="seller-a")),
+    ("paid_once", lambda d: replace(payment(d), attested_by="nobody")),
 ]
 
 
@@ -116,7 +128,7 @@ def test_an_invariant_sees_what_it_is_for(name: str, corrupt: Callable[[Desk], E
     desk = _sound().copy()
     desk.kit.check_invariants()
     entity = corrupt(desk)
-    desk.kit.state.values["lc", entity.spec.collection, entity.primary_key()] = encode_entity(entity)
+    desk.kit.state.values[entity.spec.module, entity.spec.collection, entity.primary_key()] = encode_entity(entity)
     with pytest.raises(AssertionError, match=rf"lc\.{name}"):
         desk.kit.check_invariants()
 

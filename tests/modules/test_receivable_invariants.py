@@ -63,6 +63,8 @@ def _sound() -> Supervised:
     desk.kit.pass_time(days=1)
     desk.ok("supplier-a", "default_voucher", voucher=due[2])
     desk.batch("C-2", due[2])
+    paid = desk.voucher("V-E", minor=MILLION, due_date=desk.today)
+    desk.ok("settle-bank", "settle_voucher", voucher=paid, cash=desk.cash("core-1", "supplier-a", ["CNY", MILLION]))
     return desk
 
 
@@ -82,6 +84,10 @@ def cash(desk: Supervised, subject: str) -> CashReference:
     items, _ = desk.kit.query("cash_references", {"subject": subject})
     assert isinstance(items[0], CashReference)
     return items[0]
+
+
+def settled(desk: Supervised) -> CashReference:
+    return cash(desk, "core-1/V-E")
 
 
 def more(entity: CashReference) -> CashReference:
@@ -127,6 +133,11 @@ VIOLATIONS: list[tuple[str, Callable[[Supervised], Entity]]] = [
     ),
     ("no_double_financing", lambda d: replace(d.get_voucher(PLEDGED), pledge="supplier-a/R")),
     ("no_double_financing", lambda d: replace(d.financing("supplier-a/P"), asset=RESERVED)),
+    ("no_double_financing", lambda d: replace(d.financing("supplier-a/R"), state=FinancingState.REJECTED)),
+    (
+        "no_double_financing",
+        lambda d: replace(d.get_voucher(RESERVED), lock=locked("supplier-a/R-9", LockPurpose.FINANCING)),
+    ),
     ("cash_once", lambda d: replace(d.financing("supplier-a/P"), state=FinancingState.RESERVED)),
     ("cash_once", lambda d: more(cash(d, "supplier-a/P"))),
     ("cash_once", lambda d: replace(d.financing("supplier-a/R"), state=FinancingState.OVERDUE)),
@@ -170,6 +181,28 @@ VIOLATIONS: list[tuple[str, Callable[[Supervised], Entity]]] = [
         "batches_sum_exactly",
         lambda d: replace(d.get_batch("core-1/C-2"), lines=d.get_batch("core-1/C-1").lines, state=BatchState.CLEARED),
     ),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "supplier-a/P"), payer="core-1")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "supplier-a/P"), payee="supplier-b")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "supplier-a/P"), purpose="gift")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "supplier-a/P"), purpose="repay")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "supplier-a/P"), subject="supplier-a/P-9")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, DECLARATION), payer="exporter-a")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, DECLARATION), payee="supplier-a")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "core-1/T-1"), payee="exporter-a")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "core-1/C-1"), payer="supplier-a")),
+    ("payments_reach_their_payees", lambda d: replace(cash(d, "bank-hk/R-1"), payer="bank-hk", payee="pboc-gz")),
+    ("payments_reach_their_payees", lambda d: replace(settled(d), amount=Money("JPY", MILLION))),
+    ("payments_reach_their_payees", lambda d: replace(settled(d), payer="bank-mo")),
+    ("holders_were_paid", lambda d: replace(settled(d), payee="supplier-b")),
+    ("holders_were_paid", lambda d: more(settled(d))),
+    ("holders_were_paid", lambda d: replace(d.get_voucher("core-1/V-E"), holder="supplier-b")),
+    ("holders_were_paid", lambda d: replace(d.get_voucher("core-1/V-D"), state=VoucherState.SETTLED)),
+    ("terms_within_the_law", lambda d: replace(d.get_voucher(PLEDGED), due_date="2030-01-01")),
+    ("terms_within_the_law", lambda d: replace(d.get_voucher(PLEDGED), due_date="2020-01-01")),
+    ("terms_within_the_law", lambda d: replace(d.get_voucher(PLEDGED), flagged=True)),
+    ("conservation", lambda d: replace(d.get_voucher("core-1/V-S.1"), face=Money("JPY", 6 * MILLION))),
+    ("conservation", lambda d: replace(d.get_voucher("core-1/V-S.1"), guarantor="")),
+    ("invoice_use", lambda d: replace(d.get_voucher(PLEDGED), face=Money("JPY", 10 * MILLION))),
     ("registered_once", lambda d: replace(registration(d), number="ZD-2")),
 ]
 
@@ -186,7 +219,7 @@ def test_an_invariant_sees_what_it_is_for(name: str, corrupt: Callable[[Supervis
 
 def test_every_invariant_is_among_them() -> None:
     # Titles take a register or another channel, and a surplus an enforced pledge: test_receivable_titles and
-    # test_receivable_surplus. The rest is of version 2.
+    # test_receivable_surplus. The rest is of version 2, or takes the kernel: test_receivable_kernel_cash.
     elsewhere = {"titles_secure_live_financings", "surplus_is_the_pledgors", "payments_have_a_witness"}
-    elsewhere |= {"related_parties_are_marked", "forfeitures_balance"}
+    elsewhere |= {"related_parties_are_marked", "forfeitures_balance", "kernel_books_payments"}
     assert {name for name, _ in VIOLATIONS} | elsewhere == set(module.invariants)

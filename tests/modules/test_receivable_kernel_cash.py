@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dawan_node.execution.module import key_of
+from dawan_node.execution.entity import Entity, encode_entity
+from dawan_node.execution.module import key_of, replace
 from dawan_node.modules.kernel import module as kernel
 from dawan_node.modules.kernel.declaration import CashReference
 from dawan_node.modules.lc import module as lc
 from dawan_node.modules.receivable import versions
+from dawan_node.modules.receivable.entities import CashReference as OwnReference
 from dawan_node.modules.receivable.entities import VoucherState
 from dawan_node.testing.trade import BIC, cny
 from tests.modules.lc_kit import copy_of
@@ -93,3 +96,29 @@ def test_names_that_the_kernel_cannot_hold_are_booked_under_their_hash() -> None
     filing = desk.filed("T-1", 500, payee="a\x00b")
     desk.ok("settle-hq", "pay_filing", filing=filing, cash=desk.cash("core-1", "a\x00b", ["USD", 1], "PAY 4"))
     assert desk.kit.get(CashReference, key_of(BIC, "pay4")) is not None
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        lambda own, booked: replace(own, reference="pay2"),
+        lambda own, booked: replace(booked, payee="supplier-b"),
+        lambda own, booked: replace(booked, subject="core-1/V-2"),
+        lambda own, booked: replace(booked, purpose="repay"),
+        lambda own, booked: replace(booked, reference="pay2"),
+    ],
+)
+def test_the_invariant_sees_a_payment_that_the_kernel_knows_otherwise_or_that_one_of_them_does_not_know(
+    corrupt: Callable[[OwnReference, CashReference], Entity],
+) -> None:
+    desk = fresh(2)
+    desk.ok("settle-hq", "settle_voucher", **desk.payment("core-1/V-1", "PAY 1"))
+    kit = desk.kit
+    own, booked = kit.get(OwnReference, key_of(BIC, "pay1")), kit.get(CashReference, key_of(BIC, "pay1"))
+    assert own is not None and booked is not None
+    entity = corrupt(own, booked)
+    before = own if entity.spec.module == "receivable" else booked
+    # In its place: the index that names it goes on to.
+    kit.state.values[entity.spec.module, entity.spec.collection, before.primary_key()] = encode_entity(entity)
+    with pytest.raises(AssertionError, match=r"receivable\.kernel_books_payments"):
+        kit.check_invariants()

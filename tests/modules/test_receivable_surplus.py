@@ -10,7 +10,7 @@ import pytest
 from dawan_node.execution.entity import Entity, encode_entity
 from dawan_node.execution.module import Money, replace
 from dawan_node.modules.receivable import repayment
-from dawan_node.modules.receivable.entities import CashReference, Financing, FinancingState, Surplus
+from dawan_node.modules.receivable.entities import CashReference, Financing, FinancingState, Surplus, VoucherState
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.testing.trade import cny
 from tests.modules.channels_kit import Channels, Place, copy_of
@@ -101,6 +101,23 @@ def test_a_debt_beyond_the_face_stays_a_debt_and_leaves_nothing_over(desk: Super
     assert desk.financing(LOAN).outstanding_minor == 10 * MILLION // 50
     desk.repay(LOAN)
     assert owed(desk, "supplier-a") == []
+
+
+@pytest.mark.parametrize(("desk", "holder"), [(Witnessed(), "bank-hk"), (Supervised(), "supplier-a")])
+@pytest.mark.parametrize("by_batch", [False, True])
+def test_a_voucher_that_was_paid_to_the_financier_stays_with_it_when_the_borrower_pays_the_rest(
+    desk: Supervised, holder: str, by_batch: bool
+) -> None:
+    """Under the first rules its record named the borrower then, as kept blocks do; no invariant minds that."""
+    desk = desk.copy()
+    enforced(desk, 10 * MILLION, rate_ppm=100_000)
+    if by_batch:
+        desk.ok(desk.attestor(1), "clear_batch", **desk.clearing(desk.batch("C-1", VOUCHER)))
+    else:
+        settle(desk)
+    desk.repay(LOAN)
+    assert desk.financing(LOAN).state == FinancingState.CLOSED
+    assert (desk.get_voucher(VOUCHER).state, desk.get_voucher(VOUCHER).holder) == (VoucherState.SETTLED, holder)
 
 
 def test_a_guarantor_or_a_batch_that_pays_leaves_the_same_surplus(desk: Supervised) -> None:

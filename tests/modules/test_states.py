@@ -53,13 +53,20 @@ def test_the_story_of_a_small_module_makes_every_move_it_declares(name: str) -> 
     assert not left, "declared and never met: " + "; ".join(sorted(map(str, left)))
 
 
-#: Modules that the walks must complete.
+#: Records that no walk of their module moves, because it takes a second module: so their story makes every move. A
+#: title secures a financing only where both are on one channel, or by proofs (the walks of light_client).
+TOLD_RECORDS = (("receivable", "title_security"),)
+
+
+@pytest.mark.parametrize(("name", "collection"), TOLD_RECORDS)
+def test_the_story_makes_every_move_of_a_record_that_the_walks_leave_out(name: str, collection: str) -> None:
+    declared = {move for move in declared_moves(load_module(name, 1)) if move.collection == collection}
+    left = declared - met_by_story(name)
+    assert declared and not left, "declared and never met: " + "; ".join(sorted(map(str, left)))
+
+
+#: Modules that story and walks must complete together.
 WALKED = ("lc", "logistics", "receivable", "title")
-#: No walk has a title that secures what is discharged so: it takes version 2, or a rediscount, beside titles.
-NOT_WALKED = frozenset(
-    f"receivable.title_security: HELD -> RETURNED by {command}"
-    for command in ("certify_receipt", "confirm_receipt", "end_rediscount")
-)
 #: So many walks of forty blocks at most; most moves are met in the first ten.
 WALKS_MAX = 400
 
@@ -67,7 +74,7 @@ WALKS_MAX = 400
 @pytest.mark.extended
 @pytest.mark.parametrize("name", WALKED)
 def test_random_commands_make_every_move_that_is_declared(name: str) -> None:
-    left = {str(move) for move in declared_moves(load_module(name, 1)) - met_by_story(name)} - NOT_WALKED
+    left = {str(move) for move in declared_moves(load_module(name, 1)) - met_by_story(name)}
     WALKS[name].prepare()
     for seed in range(2_000_000, 2_000_000 + WALKS_MAX):
         with counted(Tally()) as tally:

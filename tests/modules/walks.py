@@ -23,6 +23,7 @@ from tests.modules import (
     lc_walks,
     logistics_walks,
     receivable_walks,
+    refdata_walks,
     title_walks,
 )
 from tests.modules.walk_shards import (
@@ -48,6 +49,7 @@ WALKS: Final[dict[str, Walks]] = {
         cross_channel_walks.WALKS,
         logistics_walks.WALKS,
         receivable_walks.WALKS,
+        refdata_walks.WALKS,
         title_walks.WALKS,
     )
 }

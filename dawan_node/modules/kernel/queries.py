@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dawan_node.execution.module import Page, Params, QueryContext, key_of
+from dawan_node.execution.module import Page, Params, QueryContext, alphanumeric, fold, key_of
+from dawan_node.modules.kernel.cash import AMOUNT_MINOR_MAX, INSTITUTION_CHARS
 from dawan_node.modules.kernel.declaration import (
     CashReference,
     Document,
@@ -14,6 +15,8 @@ from dawan_node.modules.kernel.declaration import (
     Question,
     module,
 )
+from dawan_node.modules.kernel.freezes import FREEZE_MS_MAX
+from dawan_node.modules.kernel.locks import LOCK_MS_MAX
 
 
 class AssetParams(Params):
@@ -105,6 +108,35 @@ def answers_have_their_sources(ctx: QueryContext) -> Iterator[str]:
         alike = [answer for _, answer in question.statements if answer == question.answer]
         if question.state in ("AGREED", "DISPUTED") and len(alike) < question.needed:
             yield f"{question.module}/{question.name}: {len(alike)} sources of {question.needed}"
+
+
+@module.invariant("one_payment_one_reference")
+def one_payment_one_reference(ctx: QueryContext) -> Iterator[str]:
+    """No two references of an institution are two spellings of one payment; each moved something, and has a witness
+    beside its payer."""
+    seen: dict[tuple[str, str], str] = {}
+    for cash in ctx.iterate(CashReference, "by_subject"):
+        name = f"{cash.bank} {cash.reference}"
+        spelling = (cash.bank[:INSTITUTION_CHARS], alphanumeric(fold(cash.reference)))
+        if spelling in seen:
+            yield f"{name} and {seen[spelling]} are one payment"
+        seen[spelling] = name
+        if not 0 < cash.amount.minor <= AMOUNT_MINOR_MAX:
+            yield f"the payment {name} is of {cash.amount.minor}"
+        if cash.attested_by == cash.payer:
+            yield f"the payment {name} is attested by its payer"
+
+
+@module.invariant("what_binds_ends")
+def what_binds_ends(ctx: QueryContext) -> Iterator[str]:
+    """Every lock and every freeze has an end, no further away than the rules allow, so that nothing binds for ever."""
+    for lock in ctx.iterate(Lock, "by_asset"):
+        if not lock.since_ms < lock.until_ms <= lock.since_ms + LOCK_MS_MAX:
+            yield f"{lock.module}/{lock.asset} is locked by {lock.owner} until {lock.until_ms}"
+    for freeze in ctx.iterate(Freeze, "by_asset"):
+        # One that was lifted ended when it was, perhaps at once.
+        if not freeze.since_ms <= freeze.until_ms <= freeze.since_ms + FREEZE_MS_MAX:
+            yield f"{freeze.module}/{freeze.asset} is frozen by {freeze.order} until {freeze.until_ms}"
 
 
 def _prefix(first: str, second: str) -> tuple[str, ...]:

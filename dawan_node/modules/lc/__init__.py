@@ -4,8 +4,8 @@ An applicant asks for a credit, the issuing bank undertakes it, others advise an
 documents, a bank examines them within five banking days of its place and honours or refuses them by one notice; money
 is attested by a settlement bank. Amendments need each beneficiary's consent, transfers divide what there is. Files by
 noun: ``entities``, ``credits``, ``amendments``, ``transfers``, ``presentations``, ``titles``, ``bills``, ``calendar``,
-``honour``, ``handovers``, ``reimbursements``, ``obligations``, ``queries``, ``invariants``; ``declaration`` holds the
-events and the error table.
+``honour``, ``handovers``, ``bindings`` (what titles and handovers do to a title), ``reimbursements``, ``obligations``,
+``queries``, ``invariants``; ``declaration`` holds the events and the error table.
 """
 
 from dawan_node.modules.lc import (

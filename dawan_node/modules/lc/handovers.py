@@ -18,6 +18,7 @@ from typing import Final, Literal
 from dawan_node.execution.module import Context, add_days, close_of_day_ms, key_of, replace
 from dawan_node.modules.kernel.locks import LOCK_MS_MAX
 from dawan_node.modules.lc import titles
+from dawan_node.modules.lc.bindings import is_there, let_go, org_of, pass_to
 from dawan_node.modules.lc.checks import BANKS, active_party, existing_credit, require_not_frozen, stands_for
 from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import Against, BoundTitle, Credit, ForwardedTitle, Reimbursement
@@ -38,7 +39,7 @@ def forward(ctx: Context, credit: Credit, claim: Reimbursement, against: Against
     for bound in _passed(ctx, claim.presentation):
         if bound.channel == "":
             forwarded = _bind(ctx, credit, bound, against, needed_ms)
-        elif titles.org_of(ctx, claim.claimant) == titles.org_of(ctx, claim.issuing):
+        elif org_of(ctx, claim.claimant) == org_of(ctx, claim.issuing):
             # On the other channel an organisation is all that has it, and this one has it already.
             forwarded = _forwarded(bound, bound.title, bound.commitment, against, "PASSED")
         else:
@@ -77,10 +78,7 @@ def give_back(ctx: Context, presentation: str) -> None:
             continue
         if each.state == "RETURNED":
             continue
-        if each.channel:
-            ctx.call("light_client", "conclude", each.commitment)
-        elif ctx.call("title", "is_bound", each.title, presentation):
-            ctx.call("title", "unbind", each.title, presentation)
+        let_go(ctx, each)
         ctx.put(replace(each, state="RETURNED"))
 
 
@@ -111,7 +109,7 @@ def is_kept_from(ctx: Context, claim: Reimbursement) -> bool:
 
 def is_lapsed(ctx: Context, presentation: str) -> bool:
     """Whether a forwarded title is not bound any more, so that the claim cannot be paid against it."""
-    return any(not _is_there(ctx, each) for each in _live(ctx, presentation))
+    return any(not is_there(ctx, each) for each in _live(ctx, presentation))
 
 
 def _bind(ctx: Context, credit: Credit, bound: BoundTitle, against: Against, needed_ms: int) -> ForwardedTitle:
@@ -133,7 +131,7 @@ def _commit(
 ) -> ForwardedTitle:
     """Commit the claim to a title of another channel that the bank which claims reserved for it there."""
     before = ctx.get(Commitment, key_of(bound.commitment))
-    orgs = (titles.org_of(ctx, claim.issuing),)
+    orgs = (org_of(ctx, claim.issuing),)
     call = ("commit", proof, PURPOSE, claim.presentation, needed_ms, "title", orgs)
     made: Commitment = ctx.call("light_client", *call)
     same = before is not None and before.chain_id == made.chain_id
@@ -158,13 +156,9 @@ def _forwarded(
 
 def _pass(ctx: Context, claim: Reimbursement, to: str, against: tuple[Against, ...]) -> None:
     for each in _live(ctx, claim.presentation):
-        if each.against not in against:
-            continue
-        if each.channel:
-            ctx.call("light_client", "conclude", each.commitment, titles.org_of(ctx, claim.issuing))
-        else:
-            ctx.call("title", "pass_on", each.title, each.presentation, to)
-        ctx.put(replace(each, state="PASSED"))
+        if each.against in against:
+            pass_to(ctx, each, to, house=claim.issuing)
+            ctx.put(replace(each, state="PASSED"))
 
 
 def _needed_ms(ctx: Context, claim: Reimbursement, against: Against) -> int:
@@ -178,14 +172,6 @@ def _needed_ms(ctx: Context, claim: Reimbursement, against: Against) -> int:
 
 def _require_there(ctx: Context, claim: Reimbursement) -> None:
     ctx.require(not is_lapsed(ctx, claim.presentation), "E_TITLE_NOT_BOUND")
-
-
-def _is_there(ctx: Context, each: ForwardedTitle) -> bool:
-    if each.channel:
-        passable: bool = ctx.call("light_client", "is_passable", each.commitment)
-        return passable
-    there: bool = ctx.call("title", "is_bound", each.title, each.presentation)
-    return there
 
 
 def _passed(ctx: Context, presentation: str) -> list[BoundTitle]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dawan_node.execution.module import QueryContext, close_of_day_ms, key_of, tolerance
+from dawan_node.execution.module import Money, QueryContext, close_of_day_ms, key_of, tolerance
 from dawan_node.modules.kernel import live_lock
 from dawan_node.modules.kernel.declaration import CashReference, Fingerprint
 from dawan_node.modules.lc.declaration import module
@@ -238,29 +238,41 @@ def _was_held(ctx: QueryContext, title: str, by: str) -> bool:
 
 @module.invariant("paid_once")
 def paid_once(ctx: QueryContext) -> Iterator[str]:
-    """Whatever is paid has attested payments of exactly its amount, and nothing else has any."""
+    """Whatever is paid has one attested payment, of exactly its amount, from who owed it to who was owed, of which not
+    the payer's own house is the witness; nothing else has any."""
     for found in ctx.iterate(Presentation, "by_credit"):
-        due = found.amount.minor if found.state == PresentationState.PAID else 0
-        yield from _compare(ctx, found.presentation, "honour", due)
+        due = found.amount if found.state == PresentationState.PAID else None
+        yield from _compare(ctx, found.presentation, "honour", due, (found.bank,), found.presenter)
     for claim in ctx.iterate(Reimbursement, "by_issuing"):
-        due = claim.amount.minor if claim.state == ReimbursementState.PAID else 0
-        yield from _compare(ctx, claim.presentation, "reimburse", due)
+        credit = ctx.get(Credit, key_of(claim.credit))
+        payers = (claim.issuing,) if credit is None else (claim.issuing, credit.reimbursing)
+        due = claim.amount if claim.state == ReimbursementState.PAID else None
+        yield from _compare(ctx, claim.presentation, "reimburse", due, payers, claim.claimant)
         source = ctx.get(Presentation, key_of(claim.presentation))
         if source is None or source.state not in DRAWN_STATES or source.amount != claim.amount:
             yield f"{claim.presentation}: reimbursement of what was not honoured"
     for obligation in _obligations(ctx):
-        due = obligation.amount.minor if obligation.state == ObligationState.PAID else 0
-        yield from _compare(ctx, obligation.obligation, "obligation", due)
+        due = obligation.amount if obligation.state == ObligationState.PAID else None
+        payers = (obligation.buyer, obligation.fsp)
+        yield from _compare(ctx, obligation.obligation, "obligation", due, payers, obligation.beneficiary)
         is_open = any(condition.record == b"" for condition in obligation.conditions)
         if is_open != (obligation.state == ObligationState.CONDITIONAL):
             yield f"{obligation.obligation} is {obligation.state} and its conditions say otherwise"
 
 
-def _compare(ctx: QueryContext, subject: str, purpose: str, due: int) -> Iterator[str]:
-    payments = ctx.iterate(CashReference, "by_subject", ("lc", subject, purpose))
-    paid = sum([cash.amount.minor for cash in payments])
-    if paid != due:
-        yield f"{subject}: {paid} attested for {purpose}, {due} due"
+def _compare(
+    ctx: QueryContext, subject: str, purpose: str, due: Money | None, payers: tuple[str, ...], payee: str
+) -> Iterator[str]:
+    payments = list(ctx.iterate(CashReference, "by_subject", ("lc", subject, purpose)))
+    paid = [cash.amount for cash in payments]
+    if paid != ([] if due is None else [due]):
+        yield f"{subject}: {paid} attested for {purpose}, {due or 'nothing'} due"
+    for cash in payments:
+        if cash.payer not in payers or cash.payee != payee:
+            yield f"{subject}: {cash.payer} paid {cash.payee} for {purpose}, {payers} owed it to {payee}"
+        payer, witness = ctx.identity(cash.payer), ctx.identity(cash.attested_by)
+        if payer is not None and (witness is None or witness.org == payer.org):
+            yield f"{subject}: {cash.attested_by} alone attested what {cash.payer} of its own organisation paid"
 
 
 def _obligations(ctx: QueryContext) -> Iterator[PaymentObligation]:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Protocol
 
 from dawan_node.execution.module import Context, Meta, close_of_day_ms, key_of, replace
 from dawan_node.modules.kernel.locks import LOCK_MS_MAX
+from dawan_node.modules.lc.bindings import is_there, let_go, org_of, pass_to
 from dawan_node.modules.lc.checks import stands_for
 from dawan_node.modules.lc.credits import DOCUMENTS_MAX
 from dawan_node.modules.lc.entities import BoundTitle, Credit, DocumentKind
@@ -87,21 +88,15 @@ def give_back(ctx: Context, presentation: str, kept: tuple[str, ...] = ()) -> No
     for bound in _bound(ctx, presentation):
         if bound.channel and f"{bound.channel}:{bound.title}" in kept:
             continue
-        if bound.channel:
-            ctx.call("light_client", "conclude", bound.commitment)
-        elif ctx.call("title", "is_bound", bound.title, presentation):
-            ctx.call("title", "unbind", bound.title, presentation)
+        let_go(ctx, bound)
         ctx.put(replace(bound, state="RETURNED"))
 
 
 def pass_on(ctx: Context, presentation: str, bank: str) -> None:
     """The bank honours: the titles are its own, at once here, and by a proof of this on another channel."""
     for bound in _bound(ctx, presentation):
-        ctx.require(_is_there(ctx, bound), "E_TITLE_NOT_BOUND")
-        if bound.channel:
-            ctx.call("light_client", "conclude", bound.commitment, org_of(ctx, bank))
-        else:
-            ctx.call("title", "pass_on", bound.title, presentation, bank)
+        ctx.require(is_there(ctx, bound), "E_TITLE_NOT_BOUND")
+        pass_to(ctx, bound, bank, house=bank)
         ctx.put(replace(bound, state="PASSED"))
 
 
@@ -118,7 +113,7 @@ def has_kept(ctx: Context, presentation: str, bank: str) -> bool:
 
 def is_lapsed(ctx: Context, presentation: str) -> bool:
     """Whether a title of the presentation is not bound any more, so that it can only go back."""
-    return any(not _is_there(ctx, bound) for bound in _bound(ctx, presentation))
+    return any(not is_there(ctx, bound) for bound in _bound(ctx, presentation))
 
 
 def require_recipient(ctx: Context, presentation: str, bank: str, deadline: str) -> None:
@@ -191,20 +186,6 @@ def _require_not_kept(ctx: Context, document: EblDocument) -> None:
         ctx.require(not is_kept(ctx, document.issuer, document.number), "E_TITLE_KEPT")
 
 
-def _is_there(ctx: Context, bound: BoundTitle) -> bool:
-    if bound.channel:
-        passable: bool = ctx.call("light_client", "is_passable", bound.commitment)
-        return passable
-    there: bool = ctx.call("title", "is_bound", bound.title, bound.presentation)
-    return there
-
-
 def _bound(ctx: Context, presentation: str) -> list[BoundTitle]:
     found = ctx.scan(BoundTitle, "by_presentation", (presentation,), limit=DOCUMENTS_MAX)
     return [each for each in found if each.state == "BOUND"]
-
-
-def org_of(ctx: Context, name: str) -> str:
-    """The organisation of an identity, empty when there is none of that name."""
-    identity = ctx.identity(name)
-    return "" if identity is None else identity.org

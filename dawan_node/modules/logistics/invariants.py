@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dawan_node.execution.module import QueryContext, key_of
+from dawan_node.modules.kernel.declaration import CashReference
 from dawan_node.modules.light_client.declaration import Use
 from dawan_node.modules.logistics.checks import is_released
 from dawan_node.modules.logistics.declaration import module
@@ -31,6 +32,7 @@ from dawan_node.modules.logistics.entities import (
 from dawan_node.modules.logistics.foreign_titles import surrender_purpose
 from dawan_node.modules.logistics.items import DEPTH_MAX
 from dawan_node.modules.logistics.milestones import derive, happened
+from dawan_node.modules.title.lookups import is_delivered_against
 
 
 @module.invariant("one_parent")
@@ -96,7 +98,8 @@ def errors_are_their_authors(ctx: QueryContext) -> Iterator[str]:
 
 @module.invariant("shipments_follow_statements")
 def shipments_follow_statements(ctx: QueryContext) -> Iterator[str]:
-    """A shipment's state follows from statements, release and delivery; its boxes are in it, aboard its vessel."""
+    """A shipment's state follows from statements, release and delivery; its boxes are in it, aboard its vessel; what is
+    delivered was released by customs before, and its bill surrendered."""
     for shipment in ctx.iterate(Shipment, "by_carrier"):
         state, place, vessel, changed_ms = derive(shipment, happened(ctx, shipment.shipment))
         delivery = ctx.get(Delivery, key_of(shipment.shipment))
@@ -118,17 +121,15 @@ def shipments_follow_statements(ctx: QueryContext) -> Iterator[str]:
                 yield f"{number} is still in {shipment.shipment}"
             elif shipment.state not in ENDED and (box.shipment, box.vessel) != (shipment.shipment, vessel):
                 yield f"{number} is in {box.shipment} aboard {box.vessel}, not in {shipment.shipment} aboard {vessel}"
-        # Where titles are kept here too, one found after the booking may have been surrendered instead.
-        by_statement = shipment.document_kind == "BOL" and not ctx.runs("title")
-        by_statement = by_statement or shipment.registry == "OTHER_CHANNEL"
-        if delivery is not None and by_statement and not shipment.surrendered_ms:
-            yield f"{shipment.shipment} is delivered and its bill not surrendered"
+        if delivery is not None:
+            yield from _delivered_rightly(ctx, shipment, delivery)
         yield from _proven(ctx, shipment)
 
 
 @module.invariant("customs_decided")
 def customs_decided(ctx: QueryContext) -> Iterator[str]:
-    """What is released was decided by an officer of another organisation than the broker's, assessed and paid."""
+    """What is released was decided by an officer of another organisation than the broker's, assessed and paid: by one
+    attested payment of exactly the duty, where there is any."""
     before = (DeclarationState.DRAFT, DeclarationState.LODGED, DeclarationState.CANCELLED, DeclarationState.AMENDED)
     for declaration in ctx.iterate(Declaration, "by_broker"):
         name = f"{declaration.jurisdiction}/{declaration.number}"
@@ -142,6 +143,9 @@ def customs_decided(ctx: QueryContext) -> Iterator[str]:
             yield f"{name} is {declaration.state} and not paid"
         if declaration.paid and declaration.duty.minor < 0:
             yield f"{name} has a negative duty"
+        paid = [cash.amount for cash in ctx.iterate(CashReference, "by_subject", (module.name, name, "duty"))]
+        if paid != ([declaration.duty] if declaration.paid and declaration.duty.minor else []):
+            yield f"{name}: {paid} attested, {declaration.duty} due and {'paid' if declaration.paid else 'not paid'}"
 
 
 @module.invariant("cold_chains_add_up")
@@ -166,6 +170,21 @@ def cold_chains_add_up(ctx: QueryContext) -> Iterator[str]:
             yield f"{name}: breached is {over}, noticed is {chain.breached_ms > 0}"
         if chain.ended_ms and chain.open_ms:
             yield f"{name}: ended with an open excursion"
+
+
+def _delivered_rightly(ctx: QueryContext, shipment: Shipment, delivery: Delivery) -> Iterator[str]:
+    """What a delivery rests on. A declaration that somebody lodges afterwards changes nothing of it, and an accepted
+    surrender for delivery is the last of a title."""
+    declarations = ctx.iterate(Declaration, "by_shipment", (shipment.shipment, shipment.jurisdiction))
+    releases = [each.released_ms for each in declarations if each.regime == "IMPORT" and each.released_ms]
+    if not releases or min(releases) > delivery.recorded_ms:
+        yield f"{shipment.shipment} is delivered and was not released in {shipment.jurisdiction}"
+    if shipment.document_kind != "BOL" or shipment.surrendered_ms:
+        return
+    # Where titles are kept here too, one found after the booking may have been surrendered instead.
+    kept = ctx.runs("title") and shipment.registry != "OTHER_CHANNEL"
+    if not kept or not is_delivered_against(ctx, shipment.document):
+        yield f"{shipment.shipment} is delivered and its bill not surrendered"
 
 
 def _proven(ctx: QueryContext, shipment: Shipment) -> Iterator[str]:

@@ -10,8 +10,8 @@ Files by noun: ``entities`` and ``supervised`` (the records), ``terms``, ``finge
 ``vouchers``, ``assets``, ``financing`` (up to the payment), ``repayment`` (from it on), ``surplus``,
 ``title_security``, ``cash``, ``announcements``, ``settlement``, ``clearing``, ``rediscounts``, ``forfeitures``,
 ``freezes``, ``declarations``, ``tax_filings``, ``enterprises``; ``queries``, ``supervised_queries``, ``reports``,
-``matches``; ``invariants``, ``supervised_invariants``; ``declaration`` holds the events and the error table, ``rules``
-and ``versions`` say what binds since when.
+``matches``; ``invariants``, ``supervised_invariants``, ``payment_invariants``; ``declaration`` holds the events and the
+error table, ``rules`` and ``versions`` say what binds since when.
 """
 
 from dawan_node.modules.receivable import (
@@ -24,6 +24,7 @@ from dawan_node.modules.receivable import (
     invariants,
     invoices,
     matches,
+    payment_invariants,
     queries,
     rediscounts,
     related,
@@ -58,6 +59,7 @@ __all__ = [
     "invoices",
     "matches",
     "module",
+    "payment_invariants",
     "queries",
     "rediscounts",
     "related",

@@ -7,7 +7,7 @@ of code cannot make both sides wrong alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dawan_node.execution.module import QueryContext
 from dawan_node.modules.receivable.assets import holds_lock, is_on_declaration
@@ -23,6 +23,8 @@ from dawan_node.modules.receivable.entities import (
     FinancingState,
     Invoice,
     InvoiceState,
+    Lock,
+    LockPurpose,
     Voucher,
     VoucherState,
 )
@@ -67,7 +69,7 @@ def conservation(ctx: QueryContext) -> Iterator[str]:
             yield f"{voucher.voucher} is a part of {voucher.parent}, which is not split"
         if voucher.parent and (voucher.redeemed_minor or voucher.invoices):
             yield f"{voucher.voucher} books what belongs to its root"
-        if parent is not None and (parent.due_date, parent.issuer) != (voucher.due_date, voucher.issuer):
+        if parent is not None and _promise(parent) != _promise(voucher):
             yield f"{voucher.voucher} promises something else than {voucher.parent}"
     for root in roots:
         live, paid = leaves.get(root.voucher, 0), redeemed.get(root.voucher, 0)
@@ -85,10 +87,12 @@ def invoice_use(ctx: QueryContext) -> Iterator[str]:
     """No invoice is used beyond its confirmed total, and each use has its voucher, buyer of the claim or payment."""
     by_vouchers: dict[str, int] = {}
     redeemed: dict[str, int] = {}
+    promised: dict[str, list[str]] = {}
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.state == VoucherState.CANCELLED:
             continue
         for use in voucher.invoices:
+            promised.setdefault(use.invoice, []).append(voucher.face.currency)
             by_vouchers[use.invoice] = by_vouchers.get(use.invoice, 0) + use.minor
             if voucher.redeemed_minor == voucher.face.minor:
                 redeemed[use.invoice] = redeemed.get(use.invoice, 0) + use.minor
@@ -97,6 +101,8 @@ def invoice_use(ctx: QueryContext) -> Iterator[str]:
         if not 0 <= invoice.settled_minor <= total or not 0 <= invoice.used_minor <= total:
             yield f"{invoice.invoice}: used {invoice.used_minor}, settled {invoice.settled_minor} of {total}"
         uses = by_vouchers.get(invoice.invoice, 0)
+        if any(currency != invoice.total.currency for currency in promised.get(invoice.invoice, ())):
+            yield f"{invoice.invoice} is in {invoice.total.currency} and its vouchers are not"
         paid = sum(
             [cash.amount.minor for cash in ctx.iterate(CashReference, "by_subject", (invoice.invoice, "settle"))]
         )
@@ -127,6 +133,7 @@ def no_double_financing(ctx: QueryContext) -> Iterator[str]:
     for voucher in ctx.iterate(Voucher, "by_root"):
         if voucher.state == VoucherState.PLEDGED and owners.get(voucher.voucher) != voucher.pledge:
             yield f"{voucher.voucher} is pledged for {voucher.pledge}, which does not bind it"
+        yield from _locked(ctx, owners, voucher.voucher, voucher.lock)
     numbers: dict[tuple[str, str, str, str, int], str] = {}
     for invoice in ctx.iterate(Invoice, "by_number"):
         identity = (
@@ -138,6 +145,7 @@ def no_double_financing(ctx: QueryContext) -> Iterator[str]:
         )
         if identity in numbers:
             yield f"{invoice.invoice} and {numbers[identity]} are one invoice"
+        yield from _locked(ctx, owners, invoice.invoice, invoice.lock)
         numbers[identity] = invoice.invoice
 
 
@@ -186,6 +194,17 @@ def totals(ctx: QueryContext) -> Iterator[str]:
         used = guaranteed.get((credit.bank, credit.core, credit.limit.currency), 0)
         if credit.used_minor != used or used > credit.limit.minor:
             yield f"the line of {credit.bank} for {credit.core}: {credit.used_minor} booked, {used} in use"
+
+
+def _locked(ctx: QueryContext, owners: Mapping[str, str], asset: str, lock: Lock) -> Iterator[str]:
+    """A lock for a financing is that of the one which has the asset."""
+    if lock.purpose == LockPurpose.FINANCING and lock.is_live(ctx.time_ms) and owners.get(asset) != lock.owner:
+        yield f"{asset} is locked for {lock.owner}, and {owners.get(asset, 'no financing')} has it"
+
+
+def _promise(voucher: Voucher) -> tuple[str, str, str, str, str]:
+    """What a part promises as the whole does, beside its own share of the face."""
+    return voucher.due_date, voucher.issuer, voucher.guarantor, voucher.face.currency, voucher.root
 
 
 def _binds(ctx: QueryContext, financing: Financing) -> bool:

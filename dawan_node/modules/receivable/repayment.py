@@ -324,6 +324,10 @@ def _give_back(ctx: Context, financing: Financing) -> None:
         ctx.put(unpaid)
         return
     voucher = existing_voucher(ctx, financing.asset)
+    if voucher.state == VoucherState.SETTLED and strict(ctx):
+        # The enforced pledge was paid and did not cover the interest: nothing of the voucher is left to give back, and
+        # its record says whom it was paid to.
+        return
     if financing.kind == FinancingKind.PLEDGE:
         state = VoucherState.ACTIVE if voucher.state == VoucherState.PLEDGED else voucher.state
         ctx.put(replace(voucher, state=state, holder=financing.borrower, pledge=""))

@@ -24,6 +24,7 @@ from dawan_node.modules.receivable.entities import (
     Voucher,
     VoucherState,
 )
+from dawan_node.modules.receivable.payment_invariants import holders_when_paid
 from dawan_node.modules.receivable.supervised import (
     LIVE_REDISCOUNTS,
     BatchState,
@@ -155,7 +156,9 @@ def batches_sum_exactly(ctx: QueryContext) -> Iterator[str]:
             cleared[line.voucher] = batch.batch
             if voucher is None or voucher.state != VoucherState.SETTLED:
                 yield f"{line.voucher} is cleared by {batch.batch} and not settled"
-            elif (voucher.holder, voucher.face.minor, voucher.root) != (line.payee, line.minor, line.root):
+                continue
+            known = line.payee in holders_when_paid(ctx, voucher)
+            if not known or (voucher.face.minor, voucher.root) != (line.minor, line.root):
                 yield f"{line.voucher}: {line.payee} was paid {line.minor}, {voucher.holder} held {voucher.face.minor}"
 
 

@@ -9,10 +9,10 @@ looked up again for ever. Parameters (limits, days, rates) are proposed and date
 
 Files by noun: ``tables`` (which tables there are and what their rows hold), ``parameters``, ``declaration``,
 ``loading`` (editions and rows), ``changes`` (proposals and their enactment), ``lookups`` (what other modules import),
-``queries``. A module that looks something up declares ``uses=("refdata",)``.
+``queries``, ``invariants``. A module that looks something up declares ``uses=("refdata",)``.
 """
 
-from dawan_node.modules.refdata import changes, loading, queries
+from dawan_node.modules.refdata import changes, invariants, loading, queries
 from dawan_node.modules.refdata.declaration import Edition, Parameter, Row, module
 from dawan_node.modules.refdata.lookups import (
     banking_calendar,
@@ -34,6 +34,7 @@ __all__ = [
     "changes",
     "currency_places",
     "edition_in_force",
+    "invariants",
     "loading",
     "lookup",
     "module",

@@ -1,17 +1,15 @@
-"""What can be asked of refdata, and what must always hold of it."""
+"""What can be asked of refdata."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
 
-from dawan_node.execution.module import Meta, Page, Params, QueryContext, days_between, is_date, key_of
+from dawan_node.execution.module import Meta, Page, Params, QueryContext, is_date, key_of
 from dawan_node.modules.refdata.declaration import Change, Edition, Parameter, Row, module
 from dawan_node.modules.refdata.lookups import edition_in_force, lookup, parameter
 from dawan_node.modules.refdata.parameters import PARAMETERS
-from dawan_node.modules.refdata.tables import TABLES
 
 
 class TableParams(Params):
@@ -104,34 +102,3 @@ def parameter_history(ctx: QueryContext, params: ParametersParams, limit: int, c
 def changes(ctx: QueryContext, params: NoParams, limit: int, cursor: bytes | None) -> Page[Change]:
     """What was ever put to the vote, by proposal; how the vote stands is governance's to say."""
     return ctx.page(Change, "by_proposal", limit=limit, cursor=cursor)
-
-
-@module.invariant("editions_are_whole")
-def editions_are_whole(ctx: QueryContext) -> Iterator[str]:
-    """Every edition has the rows it counts; versions have no gaps; what is amended was adopted."""
-    for table in sorted(TABLES):
-        expected = 1
-        for edition in ctx.iterate(Edition, "by_table", (table,)):
-            name = f"{table} {edition.version}"
-            if edition.version != expected:
-                yield f"{name}: version {expected} is missing"
-            expected = edition.version + 1
-            counted = sum(1 for _ in ctx.iterate(Row, "by_edition", (table, edition.version)))
-            if counted != edition.rows:
-                yield f"{name}: {edition.rows} rows counted, {counted} there"
-            below = ctx.get(Edition, key_of(table, edition.base)) if edition.base else None
-            if edition.base and (below is None or below.state != "adopted" or below.depth + 1 != edition.depth):
-                yield f"{name}: amends {edition.base}, which is not adopted or of another depth"
-            if (edition.state == "adopted") != (edition.effective_from != ""):
-                yield f"{name}: {edition.state}, effective from {edition.effective_from or 'no date'}"
-
-
-@module.invariant("parameters_in_bounds")
-def parameters_in_bounds(ctx: QueryContext) -> Iterator[str]:
-    """Every voted value lies within its bounds and has a date."""
-    for record in ctx.iterate(Parameter, "in_force"):
-        known = PARAMETERS.get(record.key)
-        if known is not None and not known.least <= record.value <= known.greatest:
-            yield f"{record.key}: {record.value}"
-        if days_between("0001-01-01", record.effective_from) < 0:
-            yield f"{record.key}: dated {record.effective_from}"

@@ -23,6 +23,7 @@ _GIVES_POSSESSION = (
     "RECEIVE", "WITHDRAW",
 )  # fmt: skip
 _SURRENDERS = ("SURRENDER_FOR_DELIVERY", "SURRENDER_FOR_AMENDMENT")
+_ENDORSES = ("ENDORSE", "ENDORSE_TO_ORDER", "BLANK_ENDORSE")
 #: Acts for which the actor must have had possession the moment before.
 _NEEDS_POSSESSION = (
     "TRANSFER", "RETURN", "ENDORSE", "ENDORSE_TO_ORDER", "BLANK_ENDORSE", "SIGN", "PLEDGE", *_SURRENDERS,
@@ -151,7 +152,7 @@ def endorsement(ctx: QueryContext) -> Iterator[str]:
     for title in ctx.iterate(Title, "by_document"):
         closed_by = ""
         for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
-            endorses = entry.action in ("ENDORSE", "ENDORSE_TO_ORDER", "BLANK_ENDORSE", "PLEDGE")
+            endorses = entry.action in (*_ENDORSES, "PLEDGE")
             if not title.bill.to_order and endorses:
                 yield f"{title.title} is straight: {entry.action} at {entry.position}"
             if endorses and closed_by:
@@ -162,6 +163,46 @@ def endorsement(ctx: QueryContext) -> Iterator[str]:
                 closed_by = entry.recipient
         if not title.bill.to_order and title.state == "ISSUED" and title.endorsee != title.bill.consignee:
             yield f"{title.title} is straight to {title.bill.consignee} and {title.endorsee}'s"
+
+
+@module.invariant("right_follows_endorsements")
+def right_follows_endorsements(ctx: QueryContext) -> Iterator[str]:
+    """Who has the right to the goods is who the chain says, and whoever endorsed, pledged or surrendered a title had it
+    then. Of a title from another platform the chain says so from its first endorsement here on."""
+    for title in ctx.iterate(Title, "by_document"):
+        right: str | None = None
+        # What a refused transfer restores: the right before the transaction that handed the title over.
+        before, returned, transaction = right, right, b""
+        pledged = right
+        for entry in ctx.iterate(ChainEntry, "by_title", (title.title,)):
+            if entry.transaction != transaction:
+                before, transaction = right, entry.transaction
+            needs = entry.action in (*_ENDORSES, "PLEDGE", "NOMINATE") or (
+                # The shipper that still has a straight bill may have it amended.
+                entry.action in _SURRENDERS and (title.bill.to_order or entry.action == "SURRENDER_FOR_DELIVERY")
+            )
+            acted_for = entry.on_behalf_of or entry.actor
+            if needs and right not in (None, "", acted_for):
+                yield f"{title.title}: {entry.action} at {entry.position} for {acted_for}, the right was {right}'s"
+            match entry.action:
+                case "ISSUE":
+                    right = _first_right(ctx, title, entry.recipient)
+                case "RECEIVE":
+                    right = None
+                case "ENDORSE" | "ENDORSE_TO_ORDER" | "BLANK_ENDORSE" | "ENFORCE":
+                    right = entry.recipient
+                case "TRANSFER":
+                    returned = before
+                case "RETURN":
+                    right = returned
+                case "PLEDGE":
+                    pledged = right
+                case "RELEASE":
+                    right = pledged
+                case "SUCCEED" if entry.on_behalf_of == right and title.bill.to_order:
+                    right = entry.recipient
+        if right is not None and title.endorsee != right:
+            yield f"{title.title} is to the order of {title.endorsee!r}, by its chain of {right!r}"
 
 
 @module.invariant("pledged_stays")
@@ -185,6 +226,16 @@ def pledged_stays(ctx: QueryContext) -> Iterator[str]:
                 yield f"{title.title}: {entry.action} to {entry.recipient!r} while pledged to {title.pledge.pledgee}"
         if title.holder not in (title.pledge.pledgor, title.pledge.pledgee):
             yield f"{title.title} is pledged to {title.pledge.pledgee} and held by {title.holder}"
+
+
+def _first_right(ctx: QueryContext, title: Title, holder: str) -> str:
+    """Whose the right is when a title is issued: as its bill says, or as it was before an amendment."""
+    old = ctx.get(Title, key_of(title.replaces)) if title.replaces else None
+    if old is None or not title.bill.to_order:
+        return title.bill.consignee or title.bill.shipper
+    if old.medium == "PAPER":
+        return holder
+    return old.endorsee if old.bill.to_order else title.bill.consignee or holder
 
 
 def _reserved(ctx: QueryContext, title: Title, lock: Lock) -> Iterator[str]:

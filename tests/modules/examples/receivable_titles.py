@@ -51,10 +51,11 @@ def _on_invoices(one: Channels) -> None:
     taken, _ = _on_an_invoice(one, "A5")
     repaid, _ = _on_an_invoice(one, "A6")
     confirmed, _ = _on_an_invoice(one, "A8")
+    certified, _ = _on_an_invoice(one, "A9")
     cash = one.factoring.cash("core-1", "bank-hk", cny(MILLION))
     _do(one, "settle-bank", "settle_invoice", invoice=invoice, cash=cash)
     one.pass_time(days=21)
-    for financing in (taken, repaid, confirmed):
+    for financing in (taken, repaid, confirmed, certified):
         _do(one, "bank-hk", "claim_recourse", financing=financing)
     _do(one, "bank-hk", "take_title", financing=taken)
     # The goods bring more than the claim that they secured.
@@ -68,6 +69,11 @@ def _on_invoices(one: Channels) -> None:
     cash = one.factoring.cash("seller-a", "bank-hk", cny(MILLION), "PAY A8")
     _do(one, "settle-sz", "repay_financing", financing=confirmed, cash=cash)
     _do(one, "bank-hk", "confirm_receipt", announcement=f"settle-sz/{BIC}/paya8")
+    # Of another payment the financier is silent, until it has had its time to answer.
+    cash = one.factoring.cash("seller-a", "bank-hk", cny(MILLION), "PAY A9")
+    _do(one, "settle-sz", "repay_financing", financing=certified, cash=cash)
+    one.pass_time(days=15)
+    _do(one, "pboc-gz", "certify_receipt", announcement=f"settle-sz/{BIC}/paya9")
 
 
 def _on_a_declaration(one: Channels) -> None:
