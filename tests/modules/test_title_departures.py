@@ -152,6 +152,24 @@ def test_what_a_process_passes_to_who_left_since_it_paid_is_succeeded_to_as_well
     assert sea.control(title) == ("ISSUED", "buyer", "buyer")
 
 
+def test_a_holder_that_refuses_the_transfer_takes_nothing_from_the_heir(sea: Sea) -> None:
+    title = traders(sea)
+    sea.ok("trader", "transfer_title", title=title, to="forwarder")
+    sea.ok("buyer", "take_succession", **due(sea, title))
+    assert sea.control(title) == ("ISSUED", "forwarder", "buyer")
+    sea.ok("forwarder", "reject_transfer", title=title)
+    assert sea.control(title) == ("ISSUED", "buyer", "buyer")
+
+
+def test_a_holder_that_refuses_a_straight_bill_gives_it_to_the_heir_and_leaves_the_right_by_name(sea: Sea) -> None:
+    title = sea.issued(bill=sea.bill(to_order=False, consignee="trader"))
+    sea.ok("shipper", "transfer_title", title=title, to="trader")
+    sea.ok("trader", "transfer_title", title=title, to="shipper")
+    sea.ok("buyer", "take_succession", **due(sea, title))
+    sea.ok("shipper", "reject_transfer", title=title)
+    assert sea.control(title) == ("ISSUED", "buyer", "trader")
+
+
 # -- who may, and when ------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +251,22 @@ def test_an_order_stands_until_the_court_that_gave_it_recalls_it(sea: Sea) -> No
     sea.expect("E_NOTICE", "shipper", "take_succession", title=title, order="GZ 5/2026")
     sea.kit.pass_time(days=NOTICE + 1)
     sea.ok("shipper", "take_succession", title=title, order="GZ 5/2026")
+
+
+def test_an_order_of_a_court_that_left_is_recalled_and_replaced_by_another_one() -> None:
+    sea = Sea({**DEPARTING, "judge-zh": ("zh", ["court"])})
+    title = traders(sea)
+    sea.let_go("sz")
+    sea.ok("judge-zh", "order_succession", **order(title))
+    take = {"title": title, "order": ORDER}
+    sea.let_go("zh", "suspended")
+    sea.expect("E_NOT_ORDERING", "judge", "recall_succession", **take)
+    sea.let_go("zh")
+    sea.expect("E_ROLE", "shipper", "recall_succession", **take)
+    sea.ok("judge", "recall_succession", **take)
+    sea.kit.pass_time(days=NOTICE + 1)
+    sea.expect("E_NO_ORDER", "buyer", "take_succession", **take)
+    sea.ok("judge", "order_succession", **order(title, heir="shipper", order="HCCW 15/2026"))
 
 
 def test_another_court_stops_it_by_a_freeze_and_a_lock_has_to_end_first(sea: Sea) -> None:

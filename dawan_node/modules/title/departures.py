@@ -81,9 +81,11 @@ def order_succession(ctx: Context, args: OrderSuccession) -> None:
 
 @module.command("recall_succession", args=OneOrder, roles=COURTS)
 def recall_succession(ctx: Context, args: OneOrder) -> None:
-    """The court that gave an order takes it back before it was carried out; the record stays."""
+    """The court that gave an order, or any court once that one left, takes it back before it was carried out; the
+    record stays."""
     found = _standing(ctx, args)
-    ctx.require(found.org == ctx.sender.org, "E_NOT_ORDERING")
+    # Else an order of a court that was let go could be neither recalled nor replaced, whoever has the better right.
+    ctx.require(found.org == ctx.sender.org or has_left(ctx, found.org), "E_NOT_ORDERING")
     ctx.put(replace(found, state="RECALLED"))
     ctx.emit(SuccessionRecalled(title=found.title, order=found.order))
 

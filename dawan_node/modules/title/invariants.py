@@ -199,8 +199,11 @@ def right_follows_endorsements(ctx: QueryContext) -> Iterator[str]:
                     pledged = right
                 case "RELEASE":
                     right = pledged
-                case "SUCCEED" if entry.on_behalf_of == right and title.bill.to_order:
-                    right = entry.recipient
+                case "SUCCEED" if title.bill.to_order:
+                    right = entry.recipient if entry.on_behalf_of == right else right
+                    # By a court's order also in what a refused transfer gives back: its heir keeps what it has.
+                    if entry.reason and returned == entry.on_behalf_of:
+                        returned = entry.recipient
         if right is not None and title.endorsee != right:
             yield f"{title.title} is to the order of {title.endorsee!r}, by its chain of {right!r}"
 

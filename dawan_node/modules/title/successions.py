@@ -23,7 +23,7 @@ from dawan_node.modules.title.checks import (
     require_movable,
 )
 from dawan_node.modules.title.declaration import TitleSucceeded, module
-from dawan_node.modules.title.entities import NO_UNDO, OUTSTANDING, Pledge, Title
+from dawan_node.modules.title.entities import NO_UNDO, OUTSTANDING, Pledge, Title, Undo
 from dawan_node.modules.title.pledges import is_pledged
 
 
@@ -69,14 +69,22 @@ def take_place(ctx: Context, title: Title, former: str, to: str, *, order: str =
     def heir(name: str) -> str:
         return to if name == former else name
 
+    # A straight bill is its consignee's, by name; its successor has it amended.
+    named = title.bill.to_order
+    undo = title.undo
+    if title.holder == former:
+        undo = NO_UNDO
+    elif order:
+        # A holder that refuses the transfer gives possession and right back to who has the place now: given to who
+        # left, they would be taken from the heir.
+        undo = Undo(heir(undo.holder), heir(undo.endorsee) if named else undo.endorsee, undo.negotiable)
     taken = replace(
         title,
         holder=heir(title.holder),
         requester=heir(title.requester),
-        # A straight bill is its consignee's, by name; its successor has it amended.
-        endorsee=heir(title.endorsee) if title.bill.to_order else title.endorsee,
+        endorsee=heir(title.endorsee) if named else title.endorsee,
         nominee="",
-        undo=NO_UNDO if title.holder == former else title.undo,
+        undo=undo,
     )
     record(ctx, taken, "SUCCEED", to, on_behalf_of=former, reason=order)
     ctx.emit(TitleSucceeded(title=title.title, revoked=former, to=to))
