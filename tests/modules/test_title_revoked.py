@@ -362,6 +362,40 @@ def test_a_reservation_that_ran_out_is_ended_by_the_house_of_either_side(
     assert one.logistics.lock(title) == ""
 
 
+def lent(channels: Channels) -> str:
+    """A title that secures what ``bank-hk``, which is revoked since, paid for an invoice that nobody paid when due."""
+    title = channels.title(holder="seller-a")
+    invoice = channels.factoring.invoice(seller="seller-a", due_date=channels.factoring.day(2))
+    args = channels.application("F-1", invoice, title=title)
+    channels.trade.ok("seller-a", "receivable", "apply_invoice_financing", **args)
+    channels.trade.ok("bank-hk", "receivable", "reserve_financing", financing=FINANCING)
+    channels.fund(FINANCING)
+    revoke(channels.trade, "hk", "bank-hk")
+    channels.pass_time(days=3)
+    return title
+
+
+def test_the_house_of_a_revoked_financier_takes_the_title_that_it_lent_on(one: Channels) -> None:
+    title = lent(one)
+    steps = ("declare_overdue", "claim_recourse", "take_title")
+    for step in steps:
+        one.trade.expect("E_NOT_FINANCIER", "bank-mo", "receivable", step, financing=FINANCING)
+        one.trade.expect("E_ROLE", "trader-hk", "receivable", step, financing=FINANCING)
+        one.trade.ok("bank-hk-2", "receivable", step, financing=FINANCING)
+    assert control(one.trade, title) == ("ISSUED", "bank-hk-2", "bank-hk-2")
+    assert one.security(FINANCING) == "TAKEN"
+
+
+def test_the_house_of_a_revoked_financier_declines_what_was_asked_of_it_and_lends_nothing(one: Channels) -> None:
+    title = one.title(holder="seller-a")
+    applied(one, title=title)
+    one.trade.expect("E_NOT_FINANCIER", "bank-hk-2", "receivable", "reject_financing", financing=FINANCING)
+    revoke(one.trade, "hk", "bank-hk")
+    one.trade.expect("E_NOT_FINANCIER", "bank-hk-2", "receivable", "reserve_financing", financing=FINANCING)
+    one.trade.ok("bank-hk-2", "receivable", "reject_financing", financing=FINANCING)
+    assert (one.logistics.lock(title), one.security(FINANCING)) == ("", "RETURNED")
+
+
 def test_a_chain_of_version_1_knows_the_borrower_alone_as_it_did(two: Channels) -> None:
     enrol(two.trade, "sz", "seller-x", "exporter")
     applied(two)

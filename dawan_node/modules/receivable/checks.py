@@ -106,9 +106,17 @@ def financing_of_sender(ctx: Context, financing: str) -> Financing:
     return found
 
 
+def financing_of_house(ctx: Context, financing: str) -> Financing:
+    """The financing of that identifier, of which the sender is the financier or acts for it (``acts_for``)."""
+    found = existing_financing(ctx, financing)
+    ctx.require(acts_for(ctx, found.financier), "E_NOT_FINANCIER")
+    return found
+
+
 def acts_for(ctx: Context, party: str) -> bool:
     """Whether the sender is this party or, under the rules of version 2 and while that identity is revoked, another one
-    of its organisation: a title that was added to an application must not stay bound for want of a key."""
+    of its organisation: what was lent is the house's claim, and a title must neither stay bound nor come free for want
+    of a key."""
     if ctx.sender.name == party or not strict(ctx):
         return ctx.sender.name == party
     known = ctx.identity(party)

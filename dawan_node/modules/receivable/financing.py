@@ -50,6 +50,7 @@ from dawan_node.modules.receivable.checks import (
     existing_financing,
     existing_invoice,
     existing_voucher,
+    financing_of_house,
     financing_of_sender,
     reference,
 )
@@ -241,7 +242,7 @@ def approve_similar(ctx: Context, args: ApproveSimilar) -> None:
 @module.command("reject_financing", args=OneFinancing, roles=FINANCIERS)
 def reject_financing(ctx: Context, args: OneFinancing) -> None:
     """The financier declines, also after reserving: lock and fingerprint are free again."""
-    financing = financing_of_sender(ctx, args.financing)
+    financing = financing_of_house(ctx, args.financing)
     _end(
         ctx,
         financing,

@@ -27,6 +27,7 @@ from dawan_node.modules.receivable.checks import (
     existing_financing,
     existing_invoice,
     existing_voucher,
+    financing_of_house,
     financing_of_sender,
     reference,
 )
@@ -186,7 +187,7 @@ def account_title(ctx: Context, args: PayFinancing) -> None:
 @module.command("declare_overdue", args=OneFinancing, roles=FINANCIERS)
 def declare_overdue(ctx: Context, args: OneFinancing) -> None:
     """The financier states that a loan, or what it bought, was not paid by the day it was due."""
-    financing = financing_of_sender(ctx, args.financing)
+    financing = financing_of_house(ctx, args.financing)
     ctx.require(financing.state == FinancingState.FUNDED, "E_FINANCING_STATE")
     due_date = due_date_of(ctx, financing)
     ctx.require(ctx.business_date > due_date, "E_NOT_DUE")
@@ -198,7 +199,7 @@ def declare_overdue(ctx: Context, args: OneFinancing) -> None:
 @module.command("claim_recourse", args=OneFinancing, roles=FINANCIERS)
 def claim_recourse(ctx: Context, args: OneFinancing) -> None:
     """The financier turns to the borrower: the loan is overdue, or what it bought with recourse was not paid."""
-    financing = financing_of_sender(ctx, args.financing)
+    financing = financing_of_house(ctx, args.financing)
     ctx.require(financing.state in (FinancingState.FUNDED, FinancingState.OVERDUE), "E_FINANCING_STATE")
     # What is rediscounted stays where it is; the bank pays its branch back first.
     ctx.require(lock_of(ctx, financing).purpose != LockPurpose.REDISCOUNT, "E_LOCKED")

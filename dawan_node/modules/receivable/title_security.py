@@ -26,7 +26,7 @@ from dawan_node.execution.module import (
     start_of_day_ms,
 )
 from dawan_node.modules.light_client import Commitment
-from dawan_node.modules.receivable.checks import FINANCIERS, existing_financing
+from dawan_node.modules.receivable.checks import FINANCIERS, financing_of_house
 from dawan_node.modules.receivable.declaration import TitleTaken, module
 from dawan_node.modules.receivable.entities import Financing, FinancingState, TitleSecurity
 from dawan_node.primitives.proofs import PROOF_BYTES_MAX
@@ -56,8 +56,7 @@ def take_title(ctx: Context, args: SecuredFinancing) -> None:
 
     From then on the borrower does not repay on the channel: it would pay in full for goods that it no longer has.
     """
-    financing = existing_financing(ctx, args.financing)
-    ctx.require(financing.financier == ctx.sender.name, "E_NOT_FINANCIER")
+    financing = financing_of_house(ctx, args.financing)
     ctx.require(financing.state == FinancingState.RECOURSE, "E_FINANCING_STATE")
     held = _held(ctx, financing.financing)
     if held is None:
