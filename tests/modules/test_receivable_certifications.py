@@ -13,7 +13,7 @@ from dawan_node.modules.kernel import module as kernel
 from dawan_node.modules.receivable import announcements
 from dawan_node.modules.receivable.entities import Certification, FinancingState, VoucherState
 from dawan_node.modules.refdata import module as refdata
-from dawan_node.testing.module_kit import DAY_MS, People
+from dawan_node.testing.module_kit import DAY_MS, People, private_key_of
 from dawan_node.testing.trade import BIC, Trade, cny
 from tests.modules.channels_kit import Channels
 from tests.modules.receivable_kit import DECLARATION, MILLION, usd
@@ -223,6 +223,57 @@ def test_what_the_financier_denied_is_certified_by_nobody_and_is_its_own_to_conf
     desk.ok("bank-hk", "confirm_receipt", announcement=announced)
     assert desk.financing(loan).state == FinancingState.REPAID
     desk.expect("E_ANNOUNCEMENT_STATE", "bank-hk", "deny_receipt", **deny)
+
+
+def revoked(desk: Strict) -> str:
+    """A loan that was repaid, as the payer's bank says, to a bank that is revoked since: its house has other people."""
+    _, announced = desk.silently_repaid()
+    for name, role in (("bank-hk-2", "bank"), ("trader-hk", "seller")):
+        key = {"suite": "ed25519", "public_key": private_key_of(name).public_key}
+        enrol = {"name": name, "roles": [role], **key}
+        assert desk.kit.run("hk-admin", "enrol", enrol, module="governance").code == 0
+    desk.expect("E_NOT_PARTY", "bank-hk-2", "deny_receipt", announcement=announced, why="nothing came")
+    assert desk.kit.run("hk-admin", "revoke", {"name": "bank-hk"}, module="governance").code == 0
+    return announced
+
+
+def put_status(desk: Strict, org: str, status: str) -> None:
+    name = f"{status}-{org}"
+    # Of the three that are left two are enough.
+    voters = ("gz", "mo", "hq") if status == "suspended" else ("gz", "mo")
+    votes = [(f"{voter}-admin", "vote", {"proposal": name, "approve": True}) for voter in voters]
+    for person, command, args in (
+        ("gz-admin", "propose_org_status", {"id": name, "org": org, "status": status}),
+        *votes,
+        ("gz-admin", "enact", {"proposal": name}),
+    ):
+        assert desk.kit.run(person, command, args, module="governance").code == 0
+
+
+def test_while_the_financiers_organisation_is_suspended_its_silence_says_nothing(desk: Strict) -> None:
+    _, announced = desk.silently_repaid()
+    put_status(desk, "hk", "suspended")
+    desk.kit.pass_time(days=DAYS + 1)
+    desk.expect("E_ANSWER_TIME", "settle-mo", "certify_receipt", announcement=announced)
+    put_status(desk, "hk", "active")
+    desk.ok("bank-hk", "deny_receipt", announcement=announced, why="nothing came")
+
+
+def test_a_bank_of_a_revoked_financiers_house_denies_for_it_and_nobody_certifies_then(desk: Strict) -> None:
+    announced = revoked(desk)
+    for stranger in ("trader-hk", "hk-admin", "bank-mo", "supplier-b"):
+        desk.expect("E_NOT_PARTY", stranger, "deny_receipt", announcement=announced, why="nothing came")
+    desk.ok("bank-hk-2", "deny_receipt", announcement=announced, why="nothing came")
+    desk.kit.pass_time(days=DAYS + 1)
+    desk.expect("E_ANNOUNCEMENT_STATE", "settle-mo", "certify_receipt", announcement=announced)
+
+
+def test_a_bank_of_a_revoked_financiers_house_confirms_for_it(desk: Strict) -> None:
+    announced = revoked(desk)
+    for stranger in ("trader-hk", "bank-mo", "supplier-b"):
+        desk.expect("E_NOT_PARTY", stranger, "confirm_receipt", announcement=announced)
+    desk.ok("bank-hk-2", "confirm_receipt", announcement=announced)
+    assert desk.get_voucher("core-1/V-F-1").holder == "supplier-b"
 
 
 def test_a_denial_binds_no_bank_that_saw_the_money_itself(desk: Strict) -> None:

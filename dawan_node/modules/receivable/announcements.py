@@ -24,7 +24,7 @@ from typing import Annotated, Final
 
 from dawan_node.execution.module import Args, Context, Meta, Page, Params, QueryContext, add_days, key_of, replace
 from dawan_node.modules.receivable.cash import SETTLEMENT_ROLES, Cash, ConfirmedCash
-from dawan_node.modules.receivable.checks import existing_announcement
+from dawan_node.modules.receivable.checks import acts_for, existing_announcement
 from dawan_node.modules.receivable.declaration import ReceiptCertified, ReceiptConfirmed, ReceiptDenied, module
 from dawan_node.modules.receivable.declarations import CollectExport, collect_export
 from dawan_node.modules.receivable.enterprises import REGULATORS
@@ -82,7 +82,7 @@ def confirm_receipt(ctx: Context, args: ConfirmReceipt) -> None:
     found = existing_announcement(ctx, args.announcement)
     # Also after a denial: it looked again, or the money came late.
     ctx.require(found.state in ("ANNOUNCED", "DENIED"), "E_ANNOUNCEMENT_STATE")
-    ctx.require(found.payee == ctx.sender.name, "E_NOT_PARTY")
+    ctx.require(_speaks_for_payee(ctx, found), "E_NOT_PARTY")
     ctx.put(replace(found, state="CONFIRMED"))
     _discharge(ctx, found)
     ctx.emit(ReceiptConfirmed(announcement=found.announcement, payee=found.payee))
@@ -93,7 +93,7 @@ def deny_receipt(ctx: Context, args: DenyReceipt) -> None:
     """The payee says that an announced payment did not come; nobody certifies it then."""
     found = existing_announcement(ctx, args.announcement)
     ctx.require(found.state == "ANNOUNCED", "E_ANNOUNCEMENT_STATE")
-    ctx.require(found.payee == ctx.sender.name, "E_NOT_PARTY")
+    ctx.require(_speaks_for_payee(ctx, found), "E_NOT_PARTY")
     ctx.put(replace(found, state="DENIED"))
     ctx.emit(ReceiptDenied(announcement=found.announcement, payee=found.payee, why=args.why))
 
@@ -105,6 +105,8 @@ def certify_receipt(ctx: Context, args: CertifyReceipt) -> None:
     ctx.require(found.state == "ANNOUNCED", "E_ANNOUNCEMENT_STATE")
     ctx.require(found.command == "repay_financing", "E_WITNESS")
     ctx.require(ctx.business_date > add_days(found.announced_date, answer_days(ctx)), "E_ANSWER_TIME")
+    # A house that is suspended cannot send a denial: its silence says nothing. The members end that in either way.
+    ctx.require(not _is_suspended(ctx, found.payee), "E_ANSWER_TIME")
     ctx.require(_is_third_house(ctx, found), "E_SELF_DEALING")
     ctx.put(replace(found, state="CERTIFIED"))
     ctx.put(Certification(found.announcement, ctx.sender.name, ctx.sender.org, ctx.business_date))
@@ -127,6 +129,22 @@ def _discharge(ctx: Context, found: Announcement) -> None:
         announced_by=found.announced_by,
     )
     discharge(ctx, found.record, cash)
+
+
+def _speaks_for_payee(ctx: Context, found: Announcement) -> bool:
+    """Whether the sender is the payee or, while that identity is revoked, another one of its organisation that has a
+    role of it: a house whose bank lost its key is not silent against its will."""
+    payee = ctx.identity(found.payee)
+    if payee is None or not acts_for(ctx, found.payee):
+        return False
+    return payee.name == ctx.sender.name or any(role in payee.roles for role in ctx.sender.roles)
+
+
+def _is_suspended(ctx: Context, name: str) -> bool:
+    """Whether the members suspended the organisation of this identity."""
+    identity = ctx.identity(name)
+    house = None if identity is None else ctx.organisation(identity.org)
+    return house is not None and house.status == "suspended"
 
 
 def _is_third_house(ctx: Context, found: Announcement) -> bool:

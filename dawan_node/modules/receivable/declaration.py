@@ -402,7 +402,7 @@ ERRORS: Final = {
     "E_VALUE_DATE": "The value date lies after today's business date.",
     "E_UNKNOWN_ANNOUNCEMENT": "There is no such announced payment.",
     "E_ANNOUNCEMENT_STATE": "The announced payment is confirmed, denied or certified already.",
-    "E_ANSWER_TIME": "The payee still has time to confirm or deny the announced payment.",
+    "E_ANSWER_TIME": "The payee still has time to confirm or deny the announced payment, or is suspended and cannot.",
     "E_WITNESS": "Only a settlement bank of a house not the payer's, nor of a payee who rediscounted, can show it.",
     # Rediscount
     "E_ROLE_OF_PARTY": "The party named has not the role this needs.",
