@@ -13,7 +13,7 @@ from dawan_node.modules.receivable import repayment
 from dawan_node.modules.receivable.entities import CashReference, Financing, FinancingState, Surplus, VoucherState
 from dawan_node.primitives.receipt import Receipt
 from dawan_node.testing.trade import cny
-from tests.modules.channels_kit import Channels, Place, copy_of
+from tests.modules.channels_kit import Channels, Place, copy_of, enrol
 from tests.modules.receivable_kit import MILLION, Supervised
 from tests.modules.receivable_strict import Strict
 
@@ -211,6 +211,12 @@ def standing(one: Channels) -> tuple[str, int, str, list[tuple[str, int, int, in
     items, _ = one.trade.kit.query("surplus", {"financing": SOLD}, module="receivable")
     rows = [(each.source, each.amount.minor, each.proceeds_minor, each.debt_minor, each.state) for each in items]
     return found.state.value, found.outstanding_minor, one.security(SOLD), rows
+
+
+def test_goods_are_not_sold_within_the_financiers_own_house_for_a_cent(one: Channels) -> None:
+    enrol(one.trade, "hk", "trader-hk", "exporter")
+    taken(one)
+    one.trade.expect("E_SELF_DEALING", "settle-bank", "receivable", "account_title", **account(one, 1, "trader-hk"))
 
 
 def test_goods_that_bring_more_than_the_debt_pay_it_and_the_rest_is_the_borrowers(one: Channels) -> None:

@@ -51,6 +51,7 @@ from dawan_node.modules.receivable.entities import (
 )
 from dawan_node.modules.receivable.financing import FinancingRef, OneFinancing
 from dawan_node.modules.receivable.freezes import require_asset_unfrozen, require_voucher_unfrozen
+from dawan_node.modules.receivable.related import shared_org
 from dawan_node.modules.receivable.rules import strict
 from dawan_node.modules.receivable.supervised import MovablesRegistration
 from dawan_node.modules.receivable.surplus import PROCEEDS, owe_surplus
@@ -150,7 +151,10 @@ def account_title(ctx: Context, args: PayFinancing) -> None:
     financing = existing_financing(ctx, args.financing)
     ctx.require(is_taken(ctx, financing.financing), "E_TITLE")
     # A price that the financier makes with itself would say nothing of what the goods are worth.
-    ctx.require(args.cash.payer != financing.financier, "E_SELF_DEALING")
+    own_price = args.cash.payer == financing.financier
+    # Nor would one among its own house, which could have the goods for a cent and the debt beside them.
+    own_price = own_price or (strict(ctx) and shared_org(ctx, args.cash.payer, financing.financier) != "")
+    ctx.require(not own_price, "E_SELF_DEALING")
     # Nor does its own house say how little they brought; what another house announced it may confirm.
     financier = ctx.identity(financing.financier)
     own_house = financier is not None and financier.org == ctx.sender.org
