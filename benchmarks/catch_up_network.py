@@ -14,6 +14,7 @@ With ``--rate`` transactions leave at that rate whatever happens; with 0 as fast
 once), which shows the most that the validators can do. ``--pin`` gives the validators one processor and everything else
 (the fourth node, the clients) another, as if the fourth were on a machine of its own: on processors that all share,
 what it costs the others is first of all the time that it computes itself. The fourth gives way to the clients there.
+It shares their disk still: with ``--late-on`` a folder of another one (or a memory file system) it has its own.
 With ``--window`` it is stopped after so long, and the phase after is without it again: compare with the mean of both,
 because a chain that grows gets slower by itself.
 """
@@ -25,6 +26,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -215,6 +217,10 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     late = network.find(LATE)
     others = [node for node in network.nodes if node.name in validators and node.name != LATE]
     every = options.snapshot_every if options.by == "snapshot" else 0
+    if options.late_on:
+        data = network.home(late).data
+        shutil.move(data, options.late_on)
+        data.symlink_to(options.late_on / data.name)
     for node in (*others, late):
         set_storage(network, node, f"snapshot_every = {every}\nsnapshot_behind = {1_000 if every else 0}\n")
     everywhere = sorted(os.sched_getaffinity(0))
@@ -365,9 +371,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=800, help="seconds that catch-up may take")
     parser.add_argument("--window", type=int, default=0, help="end catch-up after so many seconds, wherever it is")
     parser.add_argument("--pin", action="store_true")
+    parser.add_argument("--late-on", type=Path, help="where the fourth node keeps its data")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="catch-up-network-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="catch-up-network-"))
+        if options.late_on:
+            own = tempfile.TemporaryDirectory(prefix="catch-up-late-", dir=options.late_on)
+            options.late_on = Path(stack.enter_context(own))
         found = measure(options, Path(folder) / "net")
     report(found)
     if options.json:
