@@ -76,7 +76,7 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
         assert pacing.in_flight_max(number, 1 + number % 16) >= 2 * BATCH_TXS_MIN
 
 
-def test_a_slow_channel_has_three_small_blocks_in_flight_and_a_fast_one_a_quarter_of_a_second() -> None:
+def test_a_slow_channel_has_three_small_blocks_in_flight_and_a_fast_one_less_than_a_second() -> None:
     assert Pacing().in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
     assert Pacing().in_flight_max(21_000, 4) == 21_000 * IN_FLIGHT_MS // 1_000
 
