@@ -96,7 +96,7 @@ def test_connection_floods_and_idle_sockets_cost_bounded_memory_and_descriptors(
                 worst_fds, worst_kib = max(worst_fds, descriptors(pid)), max(worst_kib, memory_kib(pid))
         assert worst_fds - before_fds <= DESCRIPTORS_MORE_MAX
         assert worst_kib - before_kib < 48 * 1024
-        assert peers(node) == linked, "no peer was pushed out"
+        assert peers(node) >= linked, "no peer was pushed out"  # an observer may have come meanwhile
         for other in network.nodes:
             commit(network, other)
         # Nobody closes on this side: the node gives up on all of them by itself.
