@@ -17,7 +17,13 @@ on quick lines a lost message costs little more than the two crossings of a ques
 
 A parent that let this happen twice in a row, or once in four blocks for some time, is dropped for whoever helped. One
 lost message therefore changes nothing in the tree, a silent, slow or lying parent costs two late blocks, and one that
-keeps now and then a block to itself four. A peer that is asked to push and has ``CHILDREN_MAX`` children declines
+keeps now and then a block to itself four.
+
+A tree that grew on a bad moment gets shallow again: a validator that announces every block before the parent brings it
+would have brought it sooner, so after eight of them it is asked to push. Validators are the roots and take no blocks
+here, so this makes no circle. Until it does push, the parent goes on and nothing is missed.
+
+A peer that is asked to push and has ``CHILDREN_MAX`` children declines
 (PRUNE), as one does that is pushed a block it has already: the link is lazy again. PRUNE ends pushing in both
 directions.
 
@@ -71,6 +77,9 @@ MISSES_COST_MAX: Final = 2 * MISS_COST
 #: Blocks held ahead of a missing one. A gap is mended in one or two round trips, a few blocks; whoever lacks more is
 #: behind, and that is catch-up's business.
 AHEAD_MAX: Final = 8
+#: So often in a row a validator must have announced a block before the parent brought it, to become the parent: where
+#: both are as near, that happens by chance once in 256 times, and then costs one block that comes twice.
+NEARER_AFTER: Final = 8
 #: A peer that declined is not asked to push again for so long.
 DECLINED_MS: Final = 10_000
 #: Announcements and requests of one peer: a block a tenth of a second needs ten announcements a second, and requests
@@ -151,6 +160,8 @@ class BlockSpread:
         self._missing: dict[int, _Missing] = {}
         self._settled: dict[int, _Missing] = {}  # what was asked about the last heights
         self._parent: str | None = None
+        self._former: str | None = None  # the parent before, which pushes until the new one does
+        self._nearer = 0  # so many blocks in a row a validator had before the parent
         self._mistrust = 0  # of the parent
         self._missed = 0  # the height that it was last late with
         self._parent_lag = _parent_lag()
@@ -171,8 +182,7 @@ class BlockSpread:
         """A link is gone: its place in the tree is free at once."""
         self._peers.pop(peer, None)
         self._children.pop(peer, None)
-        if self._parent == peer:
-            self._drop_parent()
+        self._forget_parent(peer)
         for missing in self._missing.values():
             if peer in missing.announcers:
                 missing.announcers.remove(peer)
@@ -230,11 +240,12 @@ class BlockSpread:
         state = self._hear(peer, now_ms)
         if state is None:
             return
-        if peer == self._parent:
-            # It heard of a block from here first, so it is no nearer to the validators than this node.
-            self._drop_parent()
+        # A parent that asks heard of a block from here first, so it is no nearer to the validators than this node.
+        self._forget_parent(peer)
         if peer in self._children or len(self._children) < CHILDREN_MAX:
             self._children[peer] = None
+            # What it has it may never have said here, where a validator is concerned; it wants what comes from now on.
+            self._learn(state, self._base)
         else:
             self._order(peer, Word.PRUNE)
         self._answer(peer, height)
@@ -250,8 +261,7 @@ class BlockSpread:
         if state is None:
             return
         self._children.pop(peer, None)
-        if self._parent == peer:
-            self._drop_parent()
+        if self._forget_parent(peer):
             state.declined_until_ms = now_ms + DECLINED_MS
 
     def on_block(self, peer: str, height: int, now_ms: int) -> bool:
@@ -259,6 +269,9 @@ class BlockSpread:
         state = self._peers.get(peer)
         if state is None:
             return False
+        if peer == self._parent and self._former is not None:
+            self._order(self._former, Word.PRUNE)
+            self._former = None
         if not self.follows:
             self._order(peer, Word.PRUNE)
             self._blame(peer, Deed.DUPLICATE)
@@ -294,14 +307,13 @@ class BlockSpread:
         if self._checking.get(height) == peer:
             del self._checking[height]
         self._blame(peer, Deed.INVALID)
-        if self._parent == peer:
-            self._drop_parent()
+        self._forget_parent(peer)
 
     def put_off(self, peer: str, height: int) -> None:
         """Nothing can be said of the block yet: another epoch's validators signed it."""
         self._checking.pop(height, None)
         missing = self._missing.get(height)
-        if peer != self._parent and (missing is None or peer not in missing.asked_ms):
+        if not self._pushes(peer) and (missing is None or peer not in missing.asked_ms):
             self._blame(peer, Deed.DUPLICATE)
 
     def committed(self, height: int, is_announced: bool = True) -> None:
@@ -389,8 +401,7 @@ class BlockSpread:
             del missing.waits_for[silent]
             self._unanswered = UNANSWERED_REMEMBERED
             self._blame(silent, Deed.SILENT)
-            if silent == self._parent:
-                self._drop_parent()
+            self._forget_parent(silent)
         missing.announcers = [name for name in missing.announcers if not self._scores.is_distrusted(name)]
         if not missing.announcers:
             del self._missing[height]  # only liars had it; whoever else has it will say so
@@ -431,26 +442,59 @@ class BlockSpread:
 
     def _adopt(self, peer: str, height: int) -> None:
         self._children.pop(peer, None)
-        self._parent, self._mistrust, self._missed = peer, 0, 0
-        self._parent_lag, self._patience_ms_max = _parent_lag(), PATIENCE_MS
+        self._trust(peer)
         self._order(peer, Word.GRAFT, height)
 
-    def _drop_parent(self) -> None:
-        self._parent = None
+    def _trust(self, parent: str | None) -> None:
+        self._parent, self._mistrust, self._missed, self._nearer = parent, 0, 0, 0
+        self._parent_lag, self._patience_ms_max = _parent_lag(), PATIENCE_MS
+
+    def _pushes(self, peer: str) -> bool:
+        return peer in (self._parent, self._former)
+
+    def _forget_parent(self, peer: str) -> bool:
+        """``peer`` pushes to this node no more: whether it was the parent. The one before is again, if it is there."""
+        if peer == self._former:
+            self._former = None
+        if peer != self._parent:
+            return False
+        parent, self._former = self._former, None
+        self._trust(parent)
+        return True
+
+    def _look_nearer(self, height: int, now_ms: int) -> None:
+        """The parent brought ``height``: whether a validator had it before, as it often has of late."""
+        missing = self._missing.get(height)
+        ahead = [name for name in missing.announcers if self._peers[name].votes] if missing is not None else []
+        if not ahead or self._parent is None or self._peers[self._parent].votes:
+            self._nearer = 0
+            return
+        self._nearer += 1
+        if self._nearer < NEARER_AFTER:
+            return
+        self._nearer = 0
+        parent = self._parent
+        nearest = [name for name in ahead if self._may_push(name, now_ms) and self._scores.of(name) >= 0]
+        if nearest:
+            self._adopt(nearest[0], 0)
+            self._former = parent
 
     def _judge_parent(self, source: str, height: int, now_ms: int) -> None:
         """``source`` was the first to bring the block at ``height``."""
         if source == self._parent:
             self._mistrust = max(0, self._mistrust - 1)
+            self._look_nearer(height, now_ms)
             return
         if self._parent is not None:
-            self._mistrust, self._missed = self._mistrust + MISS_COST, height
+            # While the parent before still pushes, nothing was late; only that there must be an end to it.
+            self._mistrust += 1 if source == self._former else MISS_COST
+            self._missed = height
             if self._mistrust < MISSES_COST_MAX:
                 return
             self._blame(self._parent, Deed.LATE)
             self._order(self._parent, Word.PRUNE)
-            self._drop_parent()
-        if self._may_push(source, now_ms):
+            self._forget_parent(self._parent)
+        if self._parent is None and self._may_push(source, now_ms):
             self._adopt(source, 0)
 
     def _came_again(self, peer: str, height: int, now_ms: int) -> None:
@@ -463,7 +507,7 @@ class BlockSpread:
                 # It was on its way, and somebody else was quicker or asked too soon.
                 self._mistrust = max(0, self._mistrust - MISS_COST)
                 self._missed = 0
-        else:
+        elif peer != self._former:
             self._order(peer, Word.PRUNE)
             self._blame(peer, Deed.DUPLICATE)
 

@@ -11,6 +11,8 @@ from dawan_node.p2p.block_spread import (
     DECLINED_MS,
     LAG_BLOCKS,
     LAG_MS,
+    MISSES_COST_MAX,
+    NEARER_AFTER,
     PATIENCE_MS,
     PATIENCE_MS_MIN,
     REMEMBERED,
@@ -252,6 +254,88 @@ def test_a_pushed_block_above_a_gap_tells_that_its_bringer_has_what_is_missing()
     spread.take()
     spread.tick(1_000 + PATIENCE_MS)
     assert spread.take() == [Order("a", Word.WANT, 2)]
+
+
+def beside_a_validator() -> BlockSpread:
+    """A node that has block 1 from an observer, its parent, and a link to a validator, which is ahead from then on till
+    the node asks it to push."""
+    spread = with_parent("parent")
+    spread.peer_up("validator", True, 0)
+    for height in range(2, 2 + NEARER_AFTER):
+        assert spread.parent == "parent"
+        spread.on_have("validator", height, height)
+        receive(spread, "parent", height, height)
+    return spread
+
+
+def test_a_validator_that_always_has_a_block_before_the_parent_brings_it_becomes_the_parent_without_a_gap() -> None:
+    spread = beside_a_validator()
+    assert (spread.parent, spread.take()) == ("validator", [Order("validator", Word.GRAFT)])
+    height = 2 + NEARER_AFTER
+    receive(spread, "parent", height)  # it goes on meanwhile
+    assert spread.take() == []
+    assert not spread.on_block("validator", height, 0)
+    assert spread.take() == [Order("parent", Word.PRUNE)]
+    receive(spread, "validator", height + 1)
+    assert (spread.parent, spread.take()) == ("validator", [Order("parent", Word.HAVE, height + 1)])
+
+
+def test_where_the_nearer_validator_declines_or_leaves_the_parent_stays_what_it_was() -> None:
+    for leave in (False, True):
+        spread = beside_a_validator()
+        if leave:
+            spread.peer_down("validator")
+        else:
+            spread.on_prune("validator", 20)
+        assert spread.parent == "parent"
+        spread.take()
+        receive(spread, "parent", 2 + NEARER_AFTER)
+        assert (spread.parent, spread.take()) == ("parent", [])
+
+
+def test_a_validator_that_only_says_it_is_ahead_makes_no_block_late_and_is_given_up() -> None:
+    scores = Scores(0)
+    spread = BlockSpread(0, True, scores)
+    spread.peer_up("parent", False, 0)
+    spread.peer_up("liar", True, 0)
+    height = 0
+    while spread.parent != "liar":
+        height += 1
+        for peer in ("parent", "liar")[:: 1 if height == 1 else -1]:
+            spread.on_have(peer, height, height)
+        receive(spread, "parent", height, height)
+    spread.take()
+    for _ in range(MISSES_COST_MAX):
+        assert spread.parent == "liar"
+        height += 1
+        spread.on_have("liar", height, height)
+        receive(spread, "parent", height, height)
+    assert (spread.parent, spread.take()) == ("parent", [Order("liar", Word.PRUNE)])
+    assert scores.of("liar") == Deed.LATE
+    for _ in range(4 * NEARER_AFTER):
+        height += 1
+        spread.on_have("liar", height, height)
+        receive(spread, "parent", height, height)
+        assert spread.parent == "parent", "not again as long as that is remembered"
+
+
+def test_no_other_observer_and_no_validator_that_is_behind_now_and_then_replaces_a_punctual_parent() -> None:
+    spread = with_parent("parent", "observer")
+    spread.peer_up("validator", True, 0)
+    for height in range(2, 2 + 6 * NEARER_AFTER):
+        spread.on_have("observer", height, height)
+        if height % NEARER_AFTER:
+            spread.on_have("validator", height, height)
+        receive(spread, "parent", height, height)
+        assert spread.parent == "parent"
+
+
+def test_a_child_that_a_validator_never_heard_from_gets_the_next_block_however_long_the_chain() -> None:
+    spread = BlockSpread(1_000_000, False, Scores(0))
+    spread.peer_up("child", False, 0)
+    spread.on_graft("child", 0, 0)
+    spread.committed(1_000_001)
+    assert spread.take() == [Order("child", Word.BLOCK, 1_000_001)]
 
 
 def test_two_nodes_are_never_each_others_parent() -> None:
