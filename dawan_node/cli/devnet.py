@@ -347,9 +347,9 @@ def down(home: Path, purge: bool) -> None:
 
 
 def _wait_ready(network: Devnet, processes: Processes, stop: threading.Event) -> None:
-    """Wait until every node answers and is linked to all others, or one of them gave up."""
+    """Wait until every node answers and has the links it keeps up, or one of them gave up."""
     waiting = list(network.nodes)
-    peers = len(network.nodes) - 1
+    links = network.links_kept()
 
     def look() -> bool:
         for node in list(waiting):
@@ -358,7 +358,7 @@ def _wait_ready(network: Devnet, processes: Processes, stop: threading.Event) ->
                     f"{node.name} did not start", processes.last_words(node), f"See {processes.log_file(node)}."
                 )
             seen = _node_status(node)
-            if seen is not None and seen["peers"] >= peers:
+            if seen is not None and seen["peers"] >= links[node.name]:
                 waiting.remove(node)
         return not waiting
 

@@ -65,6 +65,20 @@ class Devnet:
 
         return Home(self.folder / node.name)
 
+    def links_kept(self) -> dict[str, int]:
+        """How many links each node keeps up, by its name: with many nodes, observers keep a few."""
+        from dawan_node.node.consortium import load
+        from dawan_node.p2p.link_plan import links_kept
+        from dawan_node.p2p.peers import Role
+
+        consortium = load(self.home(self.nodes[0]).consortium_file)
+        votes = {node.name: consortium.is_validator(node.name) for node in self.nodes}
+        validators = sum(votes.values())
+        return {
+            name: links_kept(validators, len(votes) - validators, Role.VALIDATOR if is_one else Role.OBSERVER)
+            for name, is_one in votes.items()
+        }
+
     def find(self, text: str) -> DevnetNode:
         """A node by name or by its number from 0. Raises OperatorError."""
         for number, node in enumerate(self.nodes):

@@ -56,6 +56,24 @@ class _Shape:
     validators: int
     observers: int
 
+    @classmethod
+    def of(cls, others: int, validators: int) -> _Shape:
+        """For a node beside ``others``; ``validators`` counts all of the network."""
+        needed = max(VALIDATOR_LINKS_MIN, fault_bound(max(1, validators)) + 1)
+        return cls(others < SMALL_NETWORK_MAX, needed, OBSERVER_LINKS)
+
+
+def links_kept(validators: int, observers: int, role: Role) -> int:
+    """How many links a node of this ``role`` keeps up in a network of so many nodes, itself included; those that others
+    open come on top."""
+    others = validators + observers - 1
+    shape = _Shape.of(others, validators)
+    if shape.everybody:
+        return others
+    if role is Role.VALIDATOR:
+        return validators - 1
+    return min(validators, shape.validators) + min(observers - 1, shape.observers)
+
 
 class LinkPlan:
     """The plan of one node. ``secret`` is drawn anew by each process."""
@@ -77,8 +95,7 @@ class LinkPlan:
         self._peers = {peer.name: peer.id for peer in listed}
         self._reachable = {peer.name for peer in listed if peer.addresses}
         validators = sum(peer.role is Role.VALIDATOR for peer in listed) + (self._local.role is Role.VALIDATOR)
-        needed = max(VALIDATOR_LINKS_MIN, fault_bound(max(1, validators)) + 1)
-        self._shape = _Shape(len(listed) < SMALL_NETWORK_MAX, needed, OBSERVER_LINKS)
+        self._shape = _Shape.of(len(listed), validators)
         self._chosen = {name: None for name in self._chosen if name in self._reachable}
         for resting in (self._unreached_until_ms, self._resting_until_ms):
             for name in set(resting).difference(self._peers):

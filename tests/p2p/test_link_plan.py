@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dawan_node.crypto.hashing import sha256
 from dawan_node.crypto.signatures import PrivateKey
@@ -16,6 +18,7 @@ from dawan_node.p2p.link_plan import (
     ROTATION_MS,
     UNREACHED_MS,
     LinkPlan,
+    links_kept,
 )
 from dawan_node.p2p.peers import PeerAddress, PeerId, Role
 
@@ -168,3 +171,13 @@ def test_an_associations_observer_prefers_other_organisations_to_its_own() -> No
         plan = LinkPlan(PeerId("gz9", "gz", Role.OBSERVER, b""), b"%d" % number)
         plan.update(EVERYBODY)
         assert "gz" not in {ORGS[name] for name in plan.choose((), 0)}
+
+
+@given(st.integers(1, 7), st.integers(0, 30), st.booleans())
+def test_a_node_chooses_as_many_links_as_a_network_of_that_size_asks_of_it(
+    validators: int, observers: int, votes: bool
+) -> None:
+    role = Role.VALIDATOR if votes or not observers else Role.OBSERVER
+    nodes = [*VALIDATORS[:validators], *MEMBERS[:observers]]
+    own = next(node for node in nodes if node.role is role)
+    assert len(plan_of(own.name, nodes).choose((), 0)) == links_kept(validators, observers, role)
