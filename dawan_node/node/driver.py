@@ -324,13 +324,11 @@ class Driver:
         if not batch:
             self._attempt_due_ms = self._clock.monotonic_ms() + BATCH_DELAY_MS  # what waits may be valid later
             return False
-        header = self.replica.propose(
-            slot,
-            [transaction.leaf_hash for transaction in batch],
-            sum(len(transaction.envelope) for transaction in batch),
-            batch[0].is_barrier,
-            now_ms,
-        )
+        leaves = [transaction.leaf_hash for transaction in batch]
+        if len(batch) >= enough:
+            self._pacing.filled(map(self._pool.organisation_of, leaves), self._clock.monotonic_ms())
+        size = sum(len(transaction.envelope) for transaction in batch)
+        header = self.replica.propose(slot, leaves, size, batch[0].is_barrier, now_ms)
         if header is None:
             return False
         self._pacing.proposed(header.hash, bool(branch), self._clock.monotonic_ms())

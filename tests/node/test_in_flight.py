@@ -27,6 +27,7 @@ def slow_channel() -> Iterator[None]:
     with ExitStack() as stack:
         for place in ("mempool_watch", "node.pacing", "node.driver"):
             stack.enter_context(mock.patch(f"dawan_node.{place}.BATCH_TXS_MIN", BLOCK_TXS))
+        stack.enter_context(mock.patch("dawan_node.node.pacing.BLOCK_TXS_MIN", BLOCK_TXS))
         stack.enter_context(mock.patch.object(ClientWindow, "per_s", lambda self, now_ms: 1))
         yield
 
@@ -37,7 +38,7 @@ def test_a_primary_that_holds_back_what_would_queue_keeps_its_office_with_any_wi
     genesis = make_genesis(MODULES, PEOPLE, params={"block_txs_max": 20, "window": window})
 
     async def scenario(cluster: Cluster) -> None:
-        await cluster.submit("gz1", *(cluster.transaction() for _ in range(10 * window)))
+        await cluster.submit("gz1", *(cluster.transaction() for _ in range(20 * window)))
         began_ms, channel = cluster.clock.monotonic_ms(), cluster.nodes["mo1"].channel
         await until(lambda: cluster.clock.monotonic_ms() >= began_ms + JUDGED_S * 1_000, 2 * JUDGED_S, "time")
         assert len(channel.pool), "there was work all the time"

@@ -10,8 +10,12 @@ from dawan_node.mempool_watch import BATCH_TXS_MIN
 from dawan_node.node.pacing import (
     BATCH_DELAY_MAX_MS,
     BATCH_DELAY_MS,
+    BLOCK_TXS_MIN,
     IDLE_BATCH_DELAY_MS,
     IN_FLIGHT_MS,
+    MODEST_TIMES,
+    SHARED_IN_FLIGHT_MS,
+    SHARED_MS,
     TIMED_MAX,
     Pacing,
     blocks_in_flight,
@@ -20,6 +24,10 @@ from dawan_node.node.pacing import (
 
 def name(number: int) -> bytes:
     return number.to_bytes(32, "big")
+
+
+def batch(*shares: int) -> list[str]:
+    return [f"org{number}" for number, share in enumerate(shares) for _ in range(share)]
 
 
 def taking(ms: int, blocks: int = 40, in_flight: bool = False) -> Pacing:
@@ -73,12 +81,28 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
         else:
             pacing.stored(name(number), now_ms)
         assert BATCH_DELAY_MS <= pacing.delay_ms <= BATCH_DELAY_MAX_MS
+        if proposes:
+            pacing.filled(batch(1, 1 + number), now_ms)
         assert pacing.in_flight_max(number, 1 + number % 16) >= 2 * BATCH_TXS_MIN
 
 
 def test_a_slow_channel_has_three_small_blocks_in_flight_and_a_fast_one_less_than_a_second() -> None:
-    assert Pacing().in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
+    assert Pacing().in_flight_max(600, 4) == 3 * BLOCK_TXS_MIN
     assert Pacing().in_flight_max(21_000, 4) == 21_000 * IN_FLIGHT_MS // 1_000
+
+
+def test_beside_one_that_brings_much_more_whoever_brings_little_waits_for_a_quarter_of_a_second_at_most() -> None:
+    pacing = taking(0)
+    usual = 21_000 * IN_FLIGHT_MS // 1_000
+    pacing.filled(batch(40, 40 * MODEST_TIMES - 1, 60), 0)
+    assert pacing.in_flight_max(21_000, 4) == usual, "as among traders of one business"
+    pacing.filled(batch(40, 40 * MODEST_TIMES, 60), 1_000)
+    assert pacing.in_flight_max(21_000, 4) == 21_000 * SHARED_IN_FLIGHT_MS // 1_000
+    assert pacing.in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
+    pacing.filled(batch(400), 999 + SHARED_MS)
+    assert pacing.in_flight_max(21_000, 4) < usual, "it may send again"
+    pacing.filled(batch(400), 1_000 + SHARED_MS)
+    assert pacing.in_flight_max(21_000, 4) == usual
 
 
 def test_where_links_are_long_more_is_in_flight_so_that_the_channel_does_not_wait_for_them() -> None:
@@ -97,9 +121,11 @@ def test_blocks_that_queue_behind_others_do_not_make_the_queue_longer() -> None:
 
 @pytest.mark.parametrize("window", range(2, 17))
 @pytest.mark.parametrize("per_s", [0, 600, 4_000, 20_000])
-def test_of_any_window_at_least_half_can_be_in_use(window: int, per_s: int) -> None:
+@pytest.mark.parametrize("shares", [(200, 200), (1, 399)])
+def test_of_any_window_at_least_half_can_be_in_use(window: int, per_s: int, shares: tuple[int, int]) -> None:
     """Whoever keeps less than a quarter of it in use while work waits is replaced."""
     pacing = taking(40)
+    pacing.filled(batch(*shares), 0)
     txs = pacing.block_txs(per_s, window)
     assert txs >= BATCH_TXS_MIN, "a block that ends with fewer leaves somebody out"
     blocks = 1
