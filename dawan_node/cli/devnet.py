@@ -347,7 +347,7 @@ def down(home: Path, purge: bool) -> None:
 
 
 def _wait_ready(network: Devnet, processes: Processes, stop: threading.Event) -> None:
-    """Wait until every node answers and has the links it keeps up, or one of them gave up."""
+    """Wait until every node answers and has as many links as it keeps up, or one of them gave up."""
     waiting = list(network.nodes)
     links = network.links_kept()
 

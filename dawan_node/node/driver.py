@@ -40,7 +40,7 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
-from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing
+from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing, blocks_in_flight
 from dawan_node.node.runtime import Jobs
 from dawan_node.node.wake_timer import WakeTimer
 from dawan_node.node.watching import Watching
@@ -305,7 +305,8 @@ class Driver:
             return False
         per_s, window = self._window.per_s(self._clock.monotonic_ms()), self._rules.window
         in_flight_max = self._pacing.in_flight_max(per_s, window)
-        if branch and sum(block.count for block in branch) + BATCH_TXS_MIN > in_flight_max:
+        is_much = sum(block.count for block in branch) + BATCH_TXS_MIN > in_flight_max
+        if is_much and len(branch) >= blocks_in_flight(window):
             return False  # the next block that is stored makes room
         enough = min(self._rules.block_txs_max, self._pacing.block_txs(per_s, window))
         is_full = waiting >= enough or waiting_bytes >= self._batch_bytes
@@ -325,7 +326,7 @@ class Driver:
             self._attempt_due_ms = self._clock.monotonic_ms() + BATCH_DELAY_MS  # what waits may be valid later
             return False
         leaves = [transaction.leaf_hash for transaction in batch]
-        if len(batch) >= enough:
+        if is_full:
             self._pacing.filled(map(self._pool.organisation_of, leaves), self._clock.monotonic_ms())
         size = sum(len(transaction.envelope) for transaction in batch)
         header = self.replica.propose(slot, leaves, size, batch[0].is_barrier, now_ms)

@@ -42,10 +42,14 @@ BLOCK_TXS_MIN: Final = 256
 #: idle at 1,550/s where three of 512 gave 1,810/s.
 IN_FLIGHT_MS: Final = 900
 
-#: Where a full block has so many times less of one organisation than of another, the one gets all it sends into the
+#: Where full blocks have so many times less of one organisation than of another, the one gets all it sends into the
 #: next block, and the wait that is left to it is what others have in flight. Traders of the same business differ by
 #: less.
 MODEST_TIMES: Final = 10
+#: That is judged by the last few thousand transactions: clients send tens at a time, so one block may have two of an
+#: organisation whose next fifty are on their way.
+SHARES_TXS_MIN: Final = 1_024
+SHARES_TXS_MAX: Final = 4 * SHARES_TXS_MIN
 #: ... so as much as this is in flight then, in blocks of at least ``BATCH_TXS_MIN`` ...
 SHARED_IN_FLIGHT_MS: Final = 250
 #: ... for so long: who sends now and then finds it like that.
@@ -71,6 +75,7 @@ class Pacing:
         self._took_ms = 0  # from proposing to storing, of the last few blocks
         self._alone_ms = 0  # the same, of those that had no other before them
         self._proposed: dict[bytes, tuple[int, bool]] = {}
+        self._shares: Counter[str | None] = Counter()  # of full batches' transactions, halved now and then
         self._shared_until_ms: int | None = None
 
     @property
@@ -83,9 +88,15 @@ class Pacing:
         return self._last_ms + (self.delay_ms if in_flight else IDLE_BATCH_DELAY_MS)
 
     def filled(self, owners: Iterable[str | None], now_ms: int) -> None:
-        """A batch was full; ``owners`` are the organisations of its transactions."""
-        shares = Counter(owners).values()
-        if max(shares) >= MODEST_TIMES * min(shares):
+        """A batch was full; ``owners`` are the organisations of its transactions, at least one."""
+        among = Counter(owners)
+        self._shares.update(among)
+        total = self._shares.total()
+        if total > SHARES_TXS_MAX:
+            self._shares = Counter({owner: half for owner, share in self._shares.items() if (half := share // 2)})
+        # Whoever has stopped sending waits for nobody.
+        least = min(self._shares[owner] for owner in among)
+        if total >= SHARES_TXS_MIN and max(self._shares.values()) >= MODEST_TIMES * least:
             self._shared_until_ms = now_ms + SHARED_MS
         elif self._shared_until_ms is not None and now_ms >= self._shared_until_ms:
             self._shared_until_ms = None

@@ -19,9 +19,10 @@ A parent that let this happen twice in a row, or once in four blocks for some ti
 lost message therefore changes nothing in the tree, a silent, slow or lying parent costs two late blocks, and one that
 keeps now and then a block to itself four.
 
-A tree that grew on a bad moment gets shallow again: a validator that announces every block before the parent brings it
-would have brought it sooner, so after eight of them it is asked to push. Validators are the roots and take no blocks
-here, so this makes no circle. Until it does push, the parent goes on and nothing is missed.
+A tree that grew on a bad moment gets shallow again: a validator that announced each of the last eight blocks before the
+parent brought it is *tried*: it is asked to push beside the parent, and whose next block comes first, is the parent
+from then on. Nothing is missed meanwhile, and a parent that is merely slow has a rival. Validators take no blocks here,
+so this makes no circle.
 
 A peer that is asked to push and has ``CHILDREN_MAX`` children declines
 (PRUNE), as one does that is pushed a block it has already: the link is lazy again. PRUNE ends pushing in both
@@ -77,8 +78,9 @@ MISSES_COST_MAX: Final = 2 * MISS_COST
 #: Blocks held ahead of a missing one. A gap is mended in one or two round trips, a few blocks; whoever lacks more is
 #: behind, and that is catch-up's business.
 AHEAD_MAX: Final = 8
-#: So often in a row a validator must have announced a block before the parent brought it, to become the parent: where
-#: both are as near, that happens by chance once in 256 times, and then costs one block that comes twice.
+#: In so many blocks in a row a validator must have been ahead of the parent to be tried, and so many the parent may
+#: bring before it is given up. Of two that are as near as the parent one gets there by chance once in a hundred times,
+#: and then costs one block that comes twice.
 NEARER_AFTER: Final = 8
 #: A peer that declined is not asked to push again for so long.
 DECLINED_MS: Final = 10_000
@@ -160,8 +162,10 @@ class BlockSpread:
         self._missing: dict[int, _Missing] = {}
         self._settled: dict[int, _Missing] = {}  # what was asked about the last heights
         self._parent: str | None = None
-        self._former: str | None = None  # the parent before, which pushes until the new one does
-        self._nearer = 0  # so many blocks in a row a validator had before the parent
+        self._trial: str | None = None  # a validator that pushes beside the parent, to see who is first
+        self._trial_blocks = 0  # that the parent brought since
+        self._ahead: set[str] = set()  # the validators that were ahead of the parent in each ...
+        self._ahead_blocks = 0  # ... of so many blocks, the last ones
         self._mistrust = 0  # of the parent
         self._missed = 0  # the height that it was last late with
         self._parent_lag = _parent_lag()
@@ -182,7 +186,7 @@ class BlockSpread:
         """A link is gone: its place in the tree is free at once."""
         self._peers.pop(peer, None)
         self._children.pop(peer, None)
-        self._forget_parent(peer)
+        self._no_more_from(peer)
         for missing in self._missing.values():
             if peer in missing.announcers:
                 missing.announcers.remove(peer)
@@ -241,7 +245,7 @@ class BlockSpread:
         if state is None:
             return
         # A parent that asks heard of a block from here first, so it is no nearer to the validators than this node.
-        self._forget_parent(peer)
+        self._no_more_from(peer)
         if peer in self._children or len(self._children) < CHILDREN_MAX:
             self._children[peer] = None
             # What it has it may never have said here, where a validator is concerned; it wants what comes from now on.
@@ -261,7 +265,8 @@ class BlockSpread:
         if state is None:
             return
         self._children.pop(peer, None)
-        if self._forget_parent(peer):
+        if self._pushes(peer):
+            self._no_more_from(peer)
             state.declined_until_ms = now_ms + DECLINED_MS
 
     def on_block(self, peer: str, height: int, now_ms: int) -> bool:
@@ -269,9 +274,6 @@ class BlockSpread:
         state = self._peers.get(peer)
         if state is None:
             return False
-        if peer == self._parent and self._former is not None:
-            self._order(self._former, Word.PRUNE)
-            self._former = None
         if not self.follows:
             self._order(peer, Word.PRUNE)
             self._blame(peer, Deed.DUPLICATE)
@@ -307,7 +309,7 @@ class BlockSpread:
         if self._checking.get(height) == peer:
             del self._checking[height]
         self._blame(peer, Deed.INVALID)
-        self._forget_parent(peer)
+        self._no_more_from(peer)
 
     def put_off(self, peer: str, height: int) -> None:
         """Nothing can be said of the block yet: another epoch's validators signed it."""
@@ -401,7 +403,7 @@ class BlockSpread:
             del missing.waits_for[silent]
             self._unanswered = UNANSWERED_REMEMBERED
             self._blame(silent, Deed.SILENT)
-            self._forget_parent(silent)
+            self._no_more_from(silent)
         missing.announcers = [name for name in missing.announcers if not self._scores.is_distrusted(name)]
         if not missing.announcers:
             del self._missing[height]  # only liars had it; whoever else has it will say so
@@ -445,39 +447,51 @@ class BlockSpread:
         self._trust(peer)
         self._order(peer, Word.GRAFT, height)
 
-    def _trust(self, parent: str | None) -> None:
-        self._parent, self._mistrust, self._missed, self._nearer = parent, 0, 0, 0
+    def _trust(self, peer: str) -> None:
+        if peer == self._trial:
+            self._trial = None
+        self._parent, self._mistrust, self._missed, self._ahead_blocks = peer, 0, 0, 0
         self._parent_lag, self._patience_ms_max = _parent_lag(), PATIENCE_MS
 
     def _pushes(self, peer: str) -> bool:
-        return peer in (self._parent, self._former)
+        """Whether this node asked ``peer`` to push."""
+        return peer in (self._parent, self._trial)
 
-    def _forget_parent(self, peer: str) -> bool:
-        """``peer`` pushes to this node no more: whether it was the parent. The one before is again, if it is there."""
-        if peer == self._former:
-            self._former = None
-        if peer != self._parent:
-            return False
-        parent, self._former = self._former, None
-        self._trust(parent)
-        return True
+    def _no_more_from(self, peer: str) -> None:
+        """``peer`` is not expected to push to this node any more, if it ever was."""
+        if peer == self._parent:
+            self._parent = None
+        elif peer == self._trial:
+            self._trial = None
+
+    def _end_trial(self, now_ms: int) -> None:
+        """The validator that is being tried is no nearer than the parent."""
+        if self._trial is not None:
+            self._peers[self._trial].declined_until_ms = now_ms + DECLINED_MS
+            self._order(self._trial, Word.PRUNE)
+            self._trial = None
 
     def _look_nearer(self, height: int, now_ms: int) -> None:
-        """The parent brought ``height``: whether a validator had it before, as it often has of late."""
+        """The parent brought ``height``: try a validator that has been ahead of it for some time."""
+        if self._trial is not None:
+            self._trial_blocks += 1
+            if self._trial_blocks >= NEARER_AFTER:
+                self._end_trial(now_ms)
+            return
         missing = self._missing.get(height)
-        ahead = [name for name in missing.announcers if self._peers[name].votes] if missing is not None else []
-        if not ahead or self._parent is None or self._peers[self._parent].votes:
-            self._nearer = 0
+        announcers = () if missing is None else missing.announcers
+        ahead = {name for name in announcers if self._peers[name].votes and name != self._parent}
+        self._ahead = self._ahead & ahead if self._ahead_blocks else ahead
+        self._ahead_blocks = self._ahead_blocks + 1 if self._ahead else 0
+        if self._ahead_blocks < NEARER_AFTER:
             return
-        self._nearer += 1
-        if self._nearer < NEARER_AFTER:
-            return
-        self._nearer = 0
-        parent = self._parent
-        nearest = [name for name in ahead if self._may_push(name, now_ms) and self._scores.of(name) >= 0]
-        if nearest:
-            self._adopt(nearest[0], 0)
-            self._former = parent
+        self._ahead_blocks = 0
+        for name in announcers:
+            if name in self._ahead and self._may_push(name, now_ms) and self._scores.of(name) >= 0:
+                self._children.pop(name, None)
+                self._trial, self._trial_blocks = name, 0
+                self._order(name, Word.GRAFT)
+                return
 
     def _judge_parent(self, source: str, height: int, now_ms: int) -> None:
         """``source`` was the first to bring the block at ``height``."""
@@ -485,16 +499,20 @@ class BlockSpread:
             self._mistrust = max(0, self._mistrust - 1)
             self._look_nearer(height, now_ms)
             return
+        self._ahead_blocks = 0
+        if source == self._trial:
+            if self._parent is not None:
+                self._order(self._parent, Word.PRUNE)
+            self._trust(source)
+            return
         if self._parent is not None:
-            # While the parent before still pushes, nothing was late; only that there must be an end to it.
-            self._mistrust += 1 if source == self._former else MISS_COST
-            self._missed = height
+            self._mistrust, self._missed = self._mistrust + MISS_COST, height
             if self._mistrust < MISSES_COST_MAX:
                 return
             self._blame(self._parent, Deed.LATE)
             self._order(self._parent, Word.PRUNE)
-            self._forget_parent(self._parent)
-        if self._parent is None and self._may_push(source, now_ms):
+            self._parent = None
+        if self._may_push(source, now_ms):
             self._adopt(source, 0)
 
     def _came_again(self, peer: str, height: int, now_ms: int) -> None:
@@ -502,12 +520,14 @@ class BlockSpread:
         self._time(peer, question, now_ms)
         if question is not None and peer in question.asked_ms:
             self._scores.note(peer, Deed.ANSWERED)
+        elif peer == self._trial:
+            self._end_trial(now_ms)
         elif peer == self._parent:
             if height == self._missed:
                 # It was on its way, and somebody else was quicker or asked too soon.
                 self._mistrust = max(0, self._mistrust - MISS_COST)
                 self._missed = 0
-        elif peer != self._former:
+        else:
             self._order(peer, Word.PRUNE)
             self._blame(peer, Deed.DUPLICATE)
 

@@ -82,7 +82,7 @@ def test_the_delay_keeps_its_bounds(steps: list[tuple[int, bool, int]]) -> None:
             pacing.stored(name(number), now_ms)
         assert BATCH_DELAY_MS <= pacing.delay_ms <= BATCH_DELAY_MAX_MS
         if proposes:
-            pacing.filled(batch(1, 1 + number), now_ms)
+            pacing.filled(batch(1, 50 * number), now_ms)
         assert pacing.in_flight_max(number, 1 + number % 16) >= 2 * BATCH_TXS_MIN
 
 
@@ -92,17 +92,35 @@ def test_a_slow_channel_has_three_small_blocks_in_flight_and_a_fast_one_less_tha
 
 
 def test_beside_one_that_brings_much_more_whoever_brings_little_waits_for_a_quarter_of_a_second_at_most() -> None:
-    pacing = taking(0)
     usual = 21_000 * IN_FLIGHT_MS // 1_000
-    pacing.filled(batch(40, 40 * MODEST_TIMES - 1, 60), 0)
-    assert pacing.in_flight_max(21_000, 4) == usual, "as among traders of one business"
-    pacing.filled(batch(40, 40 * MODEST_TIMES, 60), 1_000)
-    assert pacing.in_flight_max(21_000, 4) == 21_000 * SHARED_IN_FLIGHT_MS // 1_000
-    assert pacing.in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
-    pacing.filled(batch(400), 999 + SHARED_MS)
-    assert pacing.in_flight_max(21_000, 4) < usual, "it may send again"
-    pacing.filled(batch(400), 1_000 + SHARED_MS)
-    assert pacing.in_flight_max(21_000, 4) == usual
+    alike, modest = taking(0), taking(0)
+    alike.filled(batch(200, 200 * MODEST_TIMES - 1, 300), 0)
+    assert alike.in_flight_max(21_000, 4) == usual, "as among traders of one business"
+    modest.filled(batch(200, 200 * MODEST_TIMES, 300), 1_000)
+    assert modest.in_flight_max(21_000, 4) == 21_000 * SHARED_IN_FLIGHT_MS // 1_000
+    assert modest.in_flight_max(600, 4) == 3 * BATCH_TXS_MIN
+    modest.filled(batch(400), 999 + SHARED_MS)
+    assert modest.in_flight_max(21_000, 4) < usual, "it may send again"
+    modest.filled(batch(400), 1_000 + SHARED_MS)
+    assert modest.in_flight_max(21_000, 4) == usual
+
+
+def test_whoever_stops_sending_is_not_modest() -> None:
+    pacing = taking(0)
+    usual = pacing.in_flight_max(21_000, 4)
+    pacing.filled(batch(1_000, 1_000), 0)
+    for number in range(100):
+        pacing.filled(batch(400), number)
+        assert pacing.in_flight_max(21_000, 4) == usual
+
+
+def test_calls_of_many_that_blocks_cut_in_two_make_nobody_modest() -> None:
+    """One in six transactions, fifty at a time: two in one block, fifty in the next."""
+    pacing = taking(0)
+    usual = pacing.in_flight_max(21_000, 4)
+    for number in range(200):
+        pacing.filled(batch(270, 2 if number % 2 else 100), number)
+        assert pacing.in_flight_max(21_000, 4) == usual
 
 
 def test_where_links_are_long_more_is_in_flight_so_that_the_channel_does_not_wait_for_them() -> None:
@@ -121,7 +139,7 @@ def test_blocks_that_queue_behind_others_do_not_make_the_queue_longer() -> None:
 
 @pytest.mark.parametrize("window", range(2, 17))
 @pytest.mark.parametrize("per_s", [0, 600, 4_000, 20_000])
-@pytest.mark.parametrize("shares", [(200, 200), (1, 399)])
+@pytest.mark.parametrize("shares", [(200, 200), (1, 3_999)])
 def test_of_any_window_at_least_half_can_be_in_use(window: int, per_s: int, shares: tuple[int, int]) -> None:
     """Whoever keeps less than a quarter of it in use while work waits is replaced."""
     pacing = taking(40)

@@ -11,7 +11,6 @@ from dawan_node.p2p.block_spread import (
     DECLINED_MS,
     LAG_BLOCKS,
     LAG_MS,
-    MISSES_COST_MAX,
     NEARER_AFTER,
     PATIENCE_MS,
     PATIENCE_MS_MIN,
@@ -256,78 +255,92 @@ def test_a_pushed_block_above_a_gap_tells_that_its_bringer_has_what_is_missing()
     assert spread.take() == [Order("a", Word.WANT, 2)]
 
 
-def beside_a_validator() -> BlockSpread:
-    """A node that has block 1 from an observer, its parent, and a link to a validator, which is ahead from then on till
-    the node asks it to push."""
-    spread = with_parent("parent")
+def beside_a_validator(scores: Scores | None = None, votes: bool = False) -> BlockSpread:
+    """A node that has block 1 from its parent, and a link to a validator that is ahead until it is asked to push."""
+    spread = BlockSpread(0, True, Scores(0) if scores is None else scores)
+    spread.peer_up("parent", votes, 0)
+    spread.on_have("parent", 1, 0)
+    receive(spread, "parent", 1)
     spread.peer_up("validator", True, 0)
+    spread.take()
     for height in range(2, 2 + NEARER_AFTER):
-        assert spread.parent == "parent"
+        assert spread.take() == []
         spread.on_have("validator", height, height)
         receive(spread, "parent", height, height)
+    assert (spread.parent, spread.take()) == ("parent", [Order("validator", Word.GRAFT)])
     return spread
 
 
-def test_a_validator_that_always_has_a_block_before_the_parent_brings_it_becomes_the_parent_without_a_gap() -> None:
-    spread = beside_a_validator()
-    assert (spread.parent, spread.take()) == ("validator", [Order("validator", Word.GRAFT)])
-    height = 2 + NEARER_AFTER
-    receive(spread, "parent", height)  # it goes on meanwhile
-    assert spread.take() == []
-    assert not spread.on_block("validator", height, 0)
-    assert spread.take() == [Order("parent", Word.PRUNE)]
-    receive(spread, "validator", height + 1)
-    assert (spread.parent, spread.take()) == ("validator", [Order("parent", Word.HAVE, height + 1)])
+TRIED = 2 + NEARER_AFTER
 
 
-def test_where_the_nearer_validator_declines_or_leaves_the_parent_stays_what_it_was() -> None:
-    for leave in (False, True):
-        spread = beside_a_validator()
-        if leave:
-            spread.peer_down("validator")
-        else:
-            spread.on_prune("validator", 20)
-        assert spread.parent == "parent"
-        spread.take()
-        receive(spread, "parent", 2 + NEARER_AFTER)
+@pytest.mark.parametrize("votes", [False, True])
+def test_a_validator_that_is_always_ahead_is_tried_and_the_parent_once_it_is_the_first_to_bring_a_block(
+    votes: bool,
+) -> None:
+    spread = beside_a_validator(votes=votes)
+    receive(spread, "parent", TRIED)  # it goes on meanwhile
+    assert (spread.parent, spread.take()) == ("parent", [])
+    receive(spread, "validator", TRIED + 1)
+    assert spread.parent == "validator"
+    assert Order("parent", Word.PRUNE) in spread.take()
+
+
+def test_a_validator_whose_first_push_comes_second_is_not_the_parent_and_not_tried_again_soon() -> None:
+    scores = Scores(0)
+    spread = beside_a_validator(scores)
+    receive(spread, "parent", TRIED, 100)
+    assert not spread.on_block("validator", TRIED, 100)
+    assert (spread.parent, spread.take(), scores.of("validator")) == ("parent", [Order("validator", Word.PRUNE)], 0)
+    for height in range(TRIED + 1, TRIED + 4 * NEARER_AFTER):
+        spread.on_have("validator", height, 100 + height)
+        receive(spread, "parent", height, 100 + height)
         assert (spread.parent, spread.take()) == ("parent", [])
 
 
-def test_a_validator_that_only_says_it_is_ahead_makes_no_block_late_and_is_given_up() -> None:
-    scores = Scores(0)
-    spread = BlockSpread(0, True, scores)
-    spread.peer_up("parent", False, 0)
-    spread.peer_up("liar", True, 0)
-    height = 0
-    while spread.parent != "liar":
-        height += 1
-        for peer in ("parent", "liar")[:: 1 if height == 1 else -1]:
-            spread.on_have(peer, height, height)
-        receive(spread, "parent", height, height)
-    spread.take()
-    for _ in range(MISSES_COST_MAX):
-        assert spread.parent == "liar"
-        height += 1
-        spread.on_have("liar", height, height)
-        receive(spread, "parent", height, height)
-    assert (spread.parent, spread.take()) == ("parent", [Order("liar", Word.PRUNE)])
-    assert scores.of("liar") == Deed.LATE
-    for _ in range(4 * NEARER_AFTER):
-        height += 1
-        spread.on_have("liar", height, height)
-        receive(spread, "parent", height, height)
-        assert spread.parent == "parent", "not again as long as that is remembered"
+def test_where_the_validator_that_is_tried_declines_leaves_or_lies_the_parent_stays_as_trusted_as_it_was() -> None:
+    for end in ("declines", "leaves", "lies", "repeats"):
+        spread = beside_a_validator()
+        match end:
+            case "declines":
+                spread.on_prune("validator", 20)
+            case "leaves":
+                spread.peer_down("validator")
+            case "lies":
+                assert spread.on_block("validator", TRIED, 20)
+                spread.refused("validator", TRIED)
+            case "repeats":
+                assert not spread.on_block("validator", 1, 20)
+        assert Order("parent", Word.PRUNE) not in spread.take(), end
+        receive(spread, "parent", TRIED)
+        assert (spread.parent, Order("parent", Word.PRUNE) in spread.take()) == ("parent", False), end
 
 
-def test_no_other_observer_and_no_validator_that_is_behind_now_and_then_replaces_a_punctual_parent() -> None:
+def test_a_validator_that_is_tried_and_never_pushes_is_given_up_and_no_block_was_late() -> None:
+    spread = beside_a_validator()
+    for height in range(TRIED, TRIED + NEARER_AFTER):
+        assert spread.take() == []
+        spread.on_have("validator", height, height)
+        receive(spread, "parent", height, height)
+    assert (spread.parent, spread.take()) == ("parent", [Order("validator", Word.PRUNE)])
+
+
+def test_the_one_that_is_tried_takes_the_place_of_a_parent_that_left() -> None:
+    spread = beside_a_validator()
+    spread.peer_down("parent")
+    receive(spread, "validator", TRIED)
+    assert spread.parent == "validator"
+
+
+def test_no_other_observer_and_no_validators_that_take_turns_at_being_ahead_are_tried() -> None:
     spread = with_parent("parent", "observer")
-    spread.peer_up("validator", True, 0)
+    for name in ("v1", "v2"):
+        spread.peer_up(name, True, 0)
     for height in range(2, 2 + 6 * NEARER_AFTER):
         spread.on_have("observer", height, height)
-        if height % NEARER_AFTER:
-            spread.on_have("validator", height, height)
+        spread.on_have(f"v{1 + height % 2}", height, height)
         receive(spread, "parent", height, height)
-        assert spread.parent == "parent"
+        assert Order(f"v{1 + height % 2}", Word.GRAFT) not in spread.take()
 
 
 def test_a_child_that_a_validator_never_heard_from_gets_the_next_block_however_long_the_chain() -> None:
