@@ -29,7 +29,7 @@ from dawan_node.consensus.records import Record
 from dawan_node.consensus.replica import Replica
 from dawan_node.errors import InvalidMessage
 from dawan_node.mempool import Mempool, replay_keys
-from dawan_node.mempool_watch import BATCH_TXS_MIN, MempoolWatch
+from dawan_node.mempool_watch import MempoolWatch
 from dawan_node.node.accuser import EVIDENCE_RECORD, encode_record
 from dawan_node.node.alarms import Alarms
 from dawan_node.node.applier import Applier, Decision, Executed, Stored, UnknownBranch, storage_groups
@@ -40,7 +40,7 @@ from dawan_node.node.gatherer import Gatherer
 from dawan_node.node.log_writer import LogWriter
 from dawan_node.node.logs import fields
 from dawan_node.node.metrics import StageTimes
-from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing, blocks_in_flight
+from dawan_node.node.pacing import BATCH_BYTES, BATCH_DELAY_MS, Pacing
 from dawan_node.node.runtime import Jobs
 from dawan_node.node.wake_timer import WakeTimer
 from dawan_node.node.watching import Watching
@@ -304,9 +304,7 @@ class Driver:
         if waiting <= 0:
             return False
         per_s, window = self._window.per_s(self._clock.monotonic_ms()), self._rules.window
-        in_flight_max = self._pacing.in_flight_max(per_s, window)
-        is_much = sum(block.count for block in branch) + BATCH_TXS_MIN > in_flight_max
-        if is_much and len(branch) >= blocks_in_flight(window):
+        if not self._pacing.has_room([block.count for block in branch], per_s, window):
             return False  # the next block that is stored makes room
         enough = min(self._rules.block_txs_max, self._pacing.block_txs(per_s, window))
         is_full = waiting >= enough or waiting_bytes >= self._batch_bytes

@@ -14,7 +14,7 @@ often is as correct.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dawan_node.mempool_watch import BATCH_TXS_MIN
@@ -113,6 +113,15 @@ class Pacing:
     def in_flight_max(self, per_s: int, window: int) -> int:
         """How many transactions may be in flight."""
         return blocks_in_flight(window) * self.block_txs(per_s, window)
+
+    def has_room(self, in_flight: Sequence[int], per_s: int, window: int) -> bool:
+        """Whether one more block may be in flight beside those with so many transactions.
+
+        Always while they are fewer blocks than what may be in flight is divided into: when blocks become shorter, the
+        long ones ahead must not keep new ones back until the last of them is stored. The primary would look idle.
+        """
+        is_much = sum(in_flight) + BATCH_TXS_MIN > self.in_flight_max(per_s, window)
+        return not is_much or len(in_flight) < blocks_in_flight(window)
 
     def proposed(self, block_hash: bytes, in_flight: bool, now_ms: int) -> None:
         """A batch left; ``in_flight`` as in ``ready_at_ms``."""

@@ -25,7 +25,7 @@ JUDGED_S = 13.0
 @pytest.fixture(autouse=True)
 def slow_channel() -> Iterator[None]:
     with ExitStack() as stack:
-        for place in ("mempool_watch", "node.pacing", "node.driver"):
+        for place in ("mempool_watch", "node.pacing"):
             stack.enter_context(mock.patch(f"dawan_node.{place}.BATCH_TXS_MIN", BLOCK_TXS))
         stack.enter_context(mock.patch("dawan_node.node.pacing.BLOCK_TXS_MIN", BLOCK_TXS))
         stack.enter_context(mock.patch.object(ClientWindow, "per_s", lambda self, now_ms: 1))

@@ -105,6 +105,22 @@ def test_beside_one_that_brings_much_more_whoever_brings_little_waits_for_a_quar
     assert modest.in_flight_max(21_000, 4) == usual
 
 
+@pytest.mark.parametrize("window", range(2, 17))
+def test_when_blocks_become_shorter_one_leaves_for_each_that_is_stored(window: int) -> None:
+    """Else nothing would leave before the last of the long ones is stored, and the primary would look idle."""
+    pacing = taking(0)
+    blocks = blocks_in_flight(window)
+    in_flight = [pacing.block_txs(1_600, window)] * blocks
+    assert not pacing.has_room(in_flight, 1_600, window)
+    pacing.filled(batch(2_000, 2), 0)
+    assert not pacing.has_room(in_flight, 1_600, window)
+    while len(in_flight) > 1:
+        in_flight.pop()
+        assert pacing.has_room(in_flight, 1_600, window)
+    short = [pacing.block_txs(1_600, window)] * blocks
+    assert sum(short) < blocks * pacing.block_txs(1_600, 1) and not pacing.has_room(short, 1_600, window)
+
+
 def test_whoever_stops_sending_is_not_modest() -> None:
     pacing = taking(0)
     usual = pacing.in_flight_max(21_000, 4)
@@ -147,7 +163,7 @@ def test_of_any_window_at_least_half_can_be_in_use(window: int, per_s: int, shar
     txs = pacing.block_txs(per_s, window)
     assert txs >= BATCH_TXS_MIN, "a block that ends with fewer leaves somebody out"
     blocks = 1
-    while blocks * txs + BATCH_TXS_MIN <= pacing.in_flight_max(per_s, window):
+    while pacing.has_room([txs] * blocks, per_s, window):
         blocks += 1
     assert 2 * blocks >= window and blocks >= blocks_in_flight(window) >= 2
 
