@@ -96,7 +96,7 @@ class Pacing:
             self._shares = Counter({owner: half for owner, share in self._shares.items() if (half := share // 2)})
         # Whoever has stopped sending waits for nobody.
         least = min(self._shares[owner] for owner in among)
-        if total >= SHARES_TXS_MIN and max(self._shares.values()) >= MODEST_TIMES * least:
+        if total >= SHARES_TXS_MIN and max(self._shares.values(), default=0) >= MODEST_TIMES * least:
             self._shared_until_ms = now_ms + SHARED_MS
         elif self._shared_until_ms is not None and now_ms >= self._shared_until_ms:
             self._shared_until_ms = None
