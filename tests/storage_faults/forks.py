@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,10 @@ def run_life(
     strace: tuple[str, ...] = (),
     follow: bool = False,
     dies: bool = False,
+    outlasts: bool = False,
 ) -> Ended:
-    """One life in a child. With ``strace`` arguments, attach it to the thread ``thread`` (``follow``: to all)."""
+    """One life in a child. With ``strace`` arguments, attach it to the thread ``thread`` (``follow``: to all). One that
+    ``outlasts`` LevelDB's own thread closes its database only when that has nothing to do."""
     told_read, told_write = os.pipe()
     go_read, go_write = os.pipe()
     with tempfile.TemporaryDirectory(prefix="life", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as scratch:
@@ -143,7 +146,8 @@ def run_life(
             os.close(told_read)
             os.close(go_write)
             wants_leveldb_thread = follow or thread == "leveldb"
-            _child(home, up_to, Path(scratch) if wants_leveldb_thread else None, told_write, go_read, dies)
+            place = Path(scratch) if wants_leveldb_thread else None
+            _child(home, up_to, place, told_write, go_read, dies, outlasts)
         os.close(told_write)
         os.close(go_read)
         try:
@@ -187,7 +191,9 @@ def start_life(
     return Started(pid, _Lines(told_read))
 
 
-def _child(home: Path, up_to: int | None, scratch: Path | None, told: int, go: int, dies: bool) -> None:
+def _child(
+    home: Path, up_to: int | None, scratch: Path | None, told: int, go: int, dies: bool, outlasts: bool = False
+) -> None:
     code = 70
     try:
         witness = life.Witness(told, up_to if dies else None)
@@ -200,7 +206,8 @@ def _child(home: Path, up_to: int | None, scratch: Path | None, told: int, go: i
             witness.say("threads", json.dumps(_threads()))
             os.read(go, 1)
 
-        life.live(home, up_to, witness, between)
+        before_end = partial(_await_sleep, _threads()["leveldb"]) if outlasts else lambda: None
+        life.live(home, up_to, witness, between, before_end)
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
@@ -216,6 +223,15 @@ def _start_leveldb_thread(scratch: Path) -> None:
         database.put(b"%d" % number, b"")
         database.compact_range()
     database.close()
+
+
+def _await_sleep(task: int) -> None:
+    """Wait until the thread was asleep at ten looks in a row: waiting for work, then, and not once for a lock."""
+    asleep, deadline = 0, time.monotonic() + LIFE_S
+    while asleep < 10 and time.monotonic() < deadline:
+        status = Path(f"/proc/self/task/{task}/stat").read_text()
+        asleep = asleep + 1 if status.rpartition(")")[2].split()[0] == "S" else 0
+        select.select([], [], [], 0.001)
 
 
 def _threads() -> dict[str, int]:

@@ -138,16 +138,22 @@ def _nothing(parts: ChannelParts) -> None:
     pass
 
 
-def live(home: Path, up_to: int | None, witness: Witness, between: Between = _nothing) -> None:
+def live(
+    home: Path,
+    up_to: int | None,
+    witness: Witness,
+    between: Between = _nothing,
+    before_end: Callable[[], None] = lambda: None,
+) -> None:
     """Open everything, decide blocks until ``up_to`` is acknowledged (None: one more than there is), close. ``between``
-    is called when all is open and every thread is there. Ends like ``node.process.run_node``: by an exception, or exit
-    code 74."""
+    is called when all is open and every thread is there, ``before_end`` when the last block is acknowledged and nothing
+    is closed. Ends like ``node.process.run_node``: by an exception, or exit code 74."""
     last_words, logger = _LastWords(witness), logging.getLogger("dawan_node.node.fail_stop")
     logger.addHandler(last_words)
     leveldb.WRITE_BUFFER_BYTES = WRITE_BUFFER_BYTES
     registry._load_versions = _load_versions
     try:
-        asyncio.run(_live(home, up_to, witness, between))
+        asyncio.run(_live(home, up_to, witness, between, before_end))
     except* StorageError as group:
         end(first_of(group), home / "data")
         raise SystemExit(EXIT_STORAGE) from None
@@ -158,7 +164,9 @@ def live(home: Path, up_to: int | None, witness: Witness, between: Between = _no
         logger.removeHandler(last_words)
 
 
-async def _live(home: Path, up_to: int | None, witness: Witness, between: Between) -> None:
+async def _live(
+    home: Path, up_to: int | None, witness: Witness, between: Between, before_end: Callable[[], None]
+) -> None:
     wal = Wal.open(wal_of(home), segment_bytes=SEGMENT_BYTES)
     log_writer = LogWriter(wal)
     try:
@@ -179,7 +187,7 @@ async def _live(home: Path, up_to: int | None, witness: Witness, between: Betwee
             witness.say("opened", channel.head.height)
             await _start_threads(channel, log_writer)
             between(parts)
-            await _drive(home, channel, log_writer, up_to, witness)
+            await _drive(home, channel, log_writer, up_to, witness, before_end)
         finally:
             await verifier.close()
             channel.close()
@@ -193,7 +201,14 @@ async def _start_threads(channel: Channel, log_writer: LogWriter) -> None:
     await asyncio.get_running_loop().run_in_executor(log_writer._thread, lambda: None)
 
 
-async def _drive(home: Path, channel: Channel, log_writer: LogWriter, up_to: int | None, witness: Witness) -> None:
+async def _drive(
+    home: Path,
+    channel: Channel,
+    log_writer: LogWriter,
+    up_to: int | None,
+    witness: Witness,
+    before_end: Callable[[], None],
+) -> None:
     async with asyncio.TaskGroup() as group:
         fail_stop = FailStop(home / "data")
         work = (fail_stop.run(), fail_stop.watch(channel.run()), fail_stop.watch(log_writer.run()))
@@ -210,5 +225,6 @@ async def _drive(home: Path, channel: Channel, log_writer: LogWriter, up_to: int
             async with asyncio.timeout(BLOCK_S):
                 block = await committed
             witness.say("decided", block.receipt.height, block.block_hash.hex(), time.time())
+        before_end()
         for task in tasks:
             task.cancel()

@@ -138,7 +138,7 @@ class Lives:
     def _meddle(self, point: Point, what: str, judge: Judge) -> Verdict:
         repeated = 0
         while True:
-            verdict = self._attempt(point, what, judge)
+            verdict = self._attempt(point, what, judge, outlasts=repeated > 0 and point.thread == "leveldb")
             only_late = verdict.stopped_ms > FAIL_STOP_MS and len(verdict.broken) == 1
             # LevelDB's own thread makes an error known when its work has ended, which on a busy machine may be after
             # several writes that began meanwhile. One that is never made known is not heard in any attempt.
@@ -149,11 +149,11 @@ class Lives:
                 return replace(verdict, repeated=repeated)
             repeated += 1
 
-    def _attempt(self, point: Point, what: str, judge: Judge) -> Verdict:
+    def _attempt(self, point: Point, what: str, judge: Judge, outlasts: bool) -> Verdict:
         copy(self.home(point.first), self._work)
         arguments = ("-ttt", "-s", "0", "-e", f"trace={point.call}", "-e")
         arguments += (f"inject={point.call}:{what}:when={point.number}",)
-        ended = run_life(self._work, point.up_to, thread=point.thread, strace=arguments)
+        ended = run_life(self._work, point.up_to, thread=point.thread, strace=arguments, outlasts=outlasts)
         verdict = judge(point, ended)
         if verdict.outcome == NOT_REACHED:
             return verdict
