@@ -60,7 +60,7 @@ from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
 from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.storage.files import make_private_directory
-from dawan_node.storage.leveldb import library_version
+from dawan_node.storage.leveldb import library_version, write_buffer_bytes
 from dawan_node.storage.room import Room
 
 log = logging.getLogger(__name__)
@@ -129,11 +129,14 @@ class Node:
         opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
-            in_doubt = is_in_doubt(home.data)
+            in_doubt, buffer_bytes = is_in_doubt(home.data), write_buffer_bytes(len(names))
             for channel in names:
                 place, history = home.database(channel), config.storage.history
                 keeping = config.storage.keeping(channel, home.channel_folder(channel))
-                ledgers.append(open_ledger(genesis[channel], place, history, records, keeping, in_doubt=in_doubt))
+                ledger = open_ledger(
+                    genesis[channel], place, history, records, keeping, in_doubt=in_doubt, buffer_bytes=buffer_bytes
+                )
+                ledgers.append(ledger)
             doubt_is_over(home.data)
             for ledger in ledgers:
                 votes = ledger.votes(signer.public_key)

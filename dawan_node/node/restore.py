@@ -76,9 +76,10 @@ def open_ledger(
     keeping: Keeping | None = None,
     *,
     in_doubt: bool = False,
+    buffer_bytes: int | None = None,
 ) -> OpenLedger:
     """Open or create the channel's database; ``in_doubt``: read all of it first. A snapshot that was fetched for it
-    comes first.
+    comes first. ``buffer_bytes``: as for ``LevelDBStore.open``.
 
     A damaged one is set aside, and an empty one takes its place: the peers have the same blocks, the log is what keeps
     the key from contradicting itself, and nothing is signed before the chain has reached the log's head. Raises
@@ -105,7 +106,7 @@ def open_ledger(
         _create(genesis, executor, database)
     failpoints.reach("restore.before_open")
     try:
-        store = ChannelStore.open(database, genesis.chain_id, history=history, scan=in_doubt)
+        store = ChannelStore.open(database, genesis.chain_id, history=history, scan=in_doubt, buffer_bytes=buffer_bytes)
     except StorageError as error:
         if error.reason is not StorageReason.CORRUPT:
             raise
@@ -116,7 +117,7 @@ def open_ledger(
             extra=fields(channel=genesis.channel, error=str(error), kept=str(aside), next=_HEALS),
         )
         _create(genesis, executor, database)
-        store = ChannelStore.open(database, genesis.chain_id, history=history)
+        store = ChannelStore.open(database, genesis.chain_id, history=history, buffer_bytes=buffer_bytes)
     healing_to = 0
     try:
         if _lacks_blocks(records, store.head.height, _logged_bodies(genesis, log_records)):

@@ -72,12 +72,14 @@ class ChannelStore:
         cache_bytes: int = CACHE_BYTES,
         walk_headers: int = WALK_HEADERS_MAX,
         scan: bool = False,
+        buffer_bytes: int | None = None,
     ) -> Self:
         """Open and verify the database of the channel with ``chain_id``; with ``scan`` all of it, if it is in doubt.
+        ``buffer_bytes``: as for ``LevelDBStore.open``.
 
         Raises ``OperatorError`` (in use, missing, newer schema, another channel's) or ``StorageError`` (damaged).
         """
-        store = LevelDBStore.open(path)
+        store = LevelDBStore.open(path, buffer_bytes=buffer_bytes)
         try:
             if scan:
                 store.scan()

@@ -15,8 +15,8 @@ from typing import Final
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.storage.files import PRIVATE_FILE_MODE, sync_directory
 
-#: Opening writes the log of each database anew as a table, up to the 16 MiB of its write buffer, and was measured to
-#: need about the size of that log: this is enough for four busy channels at once.
+#: Opening writes the log of each database anew as a table, up to the size of its write buffer, and was measured to
+#: need about the size of that log: this is enough for one busy channel or four (``leveldb.WRITE_BUFFERS_BYTES``).
 RESERVE_BYTES: Final = 64 * 1024 * 1024
 #: Below this much free the node stops. Two cores write at most some 40 MB in the second between two looks, a
 #: compaction beside it included.

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from dawan_node.errors import OperatorError, StorageError
-from dawan_node.storage.leveldb import LevelDBStore, library_version
+from dawan_node.storage.leveldb import LevelDBStore, library_version, write_buffer_bytes
 from dawan_node.storage.lock import NodeLock
+from dawan_node.storage.room import RESERVE_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -228,6 +229,28 @@ def test_a_batch_is_durable_before_the_call_returns_unless_asked_otherwise(path:
     assert told == [True, False]
     store._database = database
     store.close()
+
+
+def test_the_reserve_of_a_full_disk_is_enough_for_the_logs_of_up_to_four_channels() -> None:
+    """Opening a database writes its log anew as a table, which is at most as long as the write buffer (storage.room)."""
+    for channels in range(1, 5):
+        assert channels * write_buffer_bytes(channels) <= RESERVE_BYTES
+    assert write_buffer_bytes(0) == write_buffer_bytes(1) > write_buffer_bytes(2) > write_buffer_bytes(4)
+    assert write_buffer_bytes(4) == write_buffer_bytes(100)
+
+
+def test_the_write_buffer_asked_for_is_the_one_that_the_database_gets(path: Path) -> None:
+    """A log longer than the buffer is cut into tables; a database with room for all of it keeps one log."""
+    tables = []
+    for number, buffer_bytes in enumerate((64 * 1024, 4 * 1024 * 1024)):
+        store = LevelDBStore.open(path.with_name(f"db{number}"), create=True, buffer_bytes=buffer_bytes)
+        for key in range(100):
+            store.write([(b"%d" % key, os.urandom(10_000))], sync=False)
+        store.write([(b"last", b"")], sync=True)
+        store.mark_initialised()
+        store.close()
+        tables.append(len(list(store.path.glob("*.ldb"))))
+    assert tables[0] > 3 and tables[1] == 0
 
 
 def test_the_library_is_the_one_whose_faults_are_known() -> None:

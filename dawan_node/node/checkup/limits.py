@@ -10,7 +10,7 @@ from dawan_node.node.checkup.finding import Finding, fail, not_run, ok, warn
 from dawan_node.node.checkup.patient import Patient
 from dawan_node.p2p.network import NetworkSettings
 from dawan_node.rpc.connections import Limits
-from dawan_node.storage.leveldb import BLOCK_CACHE_BYTES, OPEN_FILES_MAX, WRITE_BUFFER_BYTES
+from dawan_node.storage.leveldb import BLOCK_CACHE_BYTES, OPEN_FILES_MAX, write_buffer_bytes
 
 CHECK: Final = "limits"
 MIB: Final = 1024**2
@@ -51,7 +51,7 @@ def check_memory(patient: Patient) -> list[Finding]:
     if patient.consortium is None or patient.config is None:
         return [_no_consortium("memory")]
     channels = len(patient.consortium.channels_for(patient.config.node.org))
-    needed = BYTES_ITSELF + channels * (2 * WRITE_BUFFER_BYTES + BLOCK_CACHE_BYTES)
+    needed = BYTES_ITSELF + channels * (2 * write_buffer_bytes(channels) + BLOCK_CACHE_BYTES)
     available = _available_bytes(Path("/proc/meminfo").read_text(encoding="ascii"))
     what = f"{available // MIB} MiB are available, {needed // MIB} MiB are needed for {channels} channels"
     if available >= needed or patient.pid is not None:  # a running node has its share already
