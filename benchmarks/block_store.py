@@ -40,6 +40,7 @@ class Changes:
     indexes: dict[tuple[str, str, str, bytes], bytes | None] = field(default_factory=dict)
     nodes: dict[bytes, bytes | None] = field(default_factory=dict)
     nonces: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    patches: dict[bytes, bytes] = field(default_factory=dict)
 
 
 def changes_of_block(source: random.Random, height: int) -> Changes:

@@ -95,7 +95,7 @@ def _timed(
 ) -> tuple[float, dict[bytes, bytes | None]]:
     get = reader()
     started = time.thread_time()
-    _, nodes = update(lambda path: get(b"t" + path), changes)
+    _, nodes, _ = update(lambda path: get(b"t" + path), changes)
     return time.thread_time() - started, nodes
 
 
@@ -103,7 +103,7 @@ def _apply(
     store: dict[bytes, bytes], get: Callable[[bytes], bytes | None], changes: dict[bytes, bytes | None]
 ) -> tuple[float, int]:
     started = time.thread_time()
-    _, nodes = update(get, changes)
+    _, nodes, _ = update(get, changes)
     elapsed = time.thread_time() - started
     for path, node in nodes.items():
         if node is None:

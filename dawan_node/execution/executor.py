@@ -147,7 +147,7 @@ class Executor:
         genesis = self._genesis.genesis
         value = genesis.encoded
         key_hash = _key_hash(GOVERNANCE, GENESIS_COLLECTION, b"")
-        root, nodes = state_tree.update(lambda _: None, {key_hash: hashlib.sha256(value).digest()})
+        root, nodes, _ = state_tree.update(lambda _: None, {key_hash: hashlib.sha256(value).digest()})
         changes = Changes(state={(GOVERNANCE, GENESIS_COLLECTION, b""): value}, nodes=nodes)
         return GenesisState(genesis.result(root), changes, genesis.validator_set)
 
@@ -227,7 +227,7 @@ class Executor:
             encoded.append(receipt.encode())
         nonces = [(tx.public_key, tx.body.nonce, tx.body.valid_until_ms) for tx in transactions]
         _record_nonces(block, header, nonces)
-        root, nodes = _update_tree(parent, block.values)
+        root, nodes, patches = _update_tree(parent, block.values)
         validators = self._validators_after(block) if header.barrier else rules.validators
         result = Result(
             header.height,
@@ -237,7 +237,7 @@ class Executor:
             merkle.root([merkle.leaf_hash(receipt) for receipt in encoded]),
             validators.hash if header.barrier else header.valset_hash,
         )
-        changes = Changes(block.values, block.flat_indexes(), nodes, nonces)
+        changes = Changes(block.values, block.flat_indexes(), nodes, nonces, patches)
         return Execution(header, result, tuple(encoded), tuple(receipts), changes, validators, tuple(faults))
 
     def query(
@@ -439,9 +439,7 @@ def _expired_replay(parent: StateReader, horizon: int) -> list[tuple[bytes, byte
     return [entry for entry in found if int.from_bytes(entry[0][:8], "big") < horizon]
 
 
-def _update_tree(
-    parent: StateReader, values: Mapping[tuple[str, str, bytes], bytes | None]
-) -> tuple[bytes, dict[bytes, bytes | None]]:
+def _update_tree(parent: StateReader, values: Mapping[tuple[str, str, bytes], bytes | None]) -> state_tree.Update:
     sha = hashlib.sha256
     prefixes: dict[tuple[str, str], bytes] = {}
     changed: dict[bytes, bytes | None] = {}

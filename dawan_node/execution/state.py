@@ -56,6 +56,8 @@ class Changes:
     indexes: Mapping[IndexKey, bytes | None] = field(default_factory=dict)
     nodes: Mapping[bytes, bytes | None] = field(default_factory=dict)
     nonces: list[NonceUse] = field(default_factory=list)
+    #: For nodes in which little changed, by path: the patch that leads back to the node before the block.
+    patches: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 class SortedIndex:

@@ -19,13 +19,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from dawan_node.errors import StorageError
+from dawan_node.primitives.patch import ENTRY_BYTES, patch_of
 
 EMPTY_ROOT: Final = bytes(32)
 
 NodeReader = Callable[[bytes], bytes | None]
+
+# A patch of up to a third of its node is made: history is then a fraction of what it would be, and history is what most
+# of a block's bytes are. Longer ones save little.
+_PATCHED_ONE_OF: Final = 3
 
 _LEAF_BYTES: Final = 64
 _HEAD_BYTES: Final = 4
@@ -40,16 +45,25 @@ def nibbles_of(key_hash: bytes) -> bytes:
     return key_hash.hex().encode().translate(_NIBBLES)
 
 
-def update(read: NodeReader, changes: Mapping[bytes, bytes | None]) -> tuple[bytes, dict[bytes, bytes | None]]:
-    """Apply ``key_hash -> H(value)``, None to delete, and return the new root and the nodes that changed.
+class Update(NamedTuple):
+    """The new root, the nodes that changed (None: delete that record), and for those of them in which little did the
+    patch (``primitives.patch``) that leads back to the node as it was."""
 
-    ``read`` answers with the node stored under a path. In the returned nodes None means: delete that record. Raises
-    StorageError when a node the tree refers to is missing or has an impossible length.
+    root: bytes
+    nodes: dict[bytes, bytes | None]
+    patches: dict[bytes, bytes]
+
+
+def update(read: NodeReader, changes: Mapping[bytes, bytes | None]) -> Update:
+    """Apply ``key_hash -> H(value)``, None to delete.
+
+    ``read`` answers with the node stored under a path. Raises StorageError when a node the tree refers to is missing or
+    has an impossible length.
     """
     if not changes:
-        return root(read), {}
+        return Update(root(read), {}, {})
     batch = _Batch(read, sorted([(nibbles_of(key), key, value) for key, value in changes.items()]))
-    return batch.apply(), batch.nodes
+    return Update(batch.apply(), batch.nodes, batch.patches)
 
 
 def root(read: NodeReader) -> bytes:
@@ -157,14 +171,15 @@ def check_stored(nodes: Iterator[tuple[bytes, bytes]], leaves: Iterator[tuple[by
 
 
 class _Batch:
-    """One update: sorted changes, the nodes read so far, the nodes to write."""
+    """One update: sorted changes, the nodes to write, and the way back."""
 
-    __slots__ = ("_items", "_read", "nodes")
+    __slots__ = ("_items", "_read", "nodes", "patches")
 
     def __init__(self, read: NodeReader, items: list[tuple[bytes, bytes, bytes | None]]) -> None:
         self._read: Final = read
         self._items: Final = items
         self.nodes: dict[bytes, bytes | None] = {}
+        self.patches: dict[bytes, bytes] = {}
 
     def apply(self) -> bytes:
         """Work down from the root and return its new hash."""
@@ -195,6 +210,7 @@ class _Batch:
         if len(node) != leaves_at + _LEAF_BYTES * leafmap.bit_count():
             raise StorageError(f"the state tree node at {path.hex()} has {len(node)} bytes")
         spliced = bytearray(node)
+        replaced: list[bytes] = []
         reshaped: list[tuple[int, _Child | None]] = []
         position = start
         while position < end:
@@ -213,6 +229,7 @@ class _Batch:
                     below = path + _SLOT[slot]
                     child = self._descend(below, depth + 1, _required(self._read, below), first, position)
                     if child is not None and child[1] is None:
+                        replaced += _OFFSET[hash_at], node[hash_at : hash_at + 32]
                         spliced[hash_at : hash_at + 32] = child[0]
                     else:
                         reshaped.append((slot, child))
@@ -221,6 +238,7 @@ class _Batch:
                 leaf = node[leaf_at : leaf_at + _LEAF_BYTES]
                 value = item[2]
                 if value is not None and position - first == 1 and leaf[:32] == item[1]:
+                    replaced += _OFFSET[hash_at], node[hash_at : hash_at + 32], _OFFSET[leaf_at + 32], leaf[32:]
                     changed = item[1] + value
                     spliced[leaf_at : leaf_at + _LEAF_BYTES] = changed
                     spliced[hash_at : hash_at + 32] = hashlib.sha256(b"\x00" + changed).digest()
@@ -238,6 +256,8 @@ class _Batch:
                 self.nodes[path] = None
                 return (bytes(spliced[_HEAD_BYTES:leaves_at]), bytes(spliced[leaves_at:])) if bitmap else None
         self.nodes[path] = written = bytes(spliced)
+        if not reshaped and len(replaced) * (ENTRY_BYTES // 2 * _PATCHED_ONE_OF) <= len(node) and written != node:
+            self.patches[path] = patch_of(replaced)
         return hashlib.sha256(b"\x01" + written[:2] + written[_HEAD_BYTES:leaves_at]).digest(), None
 
     def _grow(self, path: bytes, depth: int, leaf: bytes | None, start: int, end: int) -> _Child | None:
@@ -284,6 +304,8 @@ class _Batch:
 
 
 _SLOT: Final = tuple(bytes([slot]) for slot in range(16))
+# Every offset in a node of sixteen leaves.
+_OFFSET: Final = tuple(at.to_bytes(2, "big") for at in range(_HEAD_BYTES + 16 * (32 + _LEAF_BYTES)))
 
 
 def _reshape(node: bytearray, bitmap: int, leafmap: int, changed: list[tuple[int, _Child | None]]) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, TxStatus
-from dawan_node.storage.state_store import StateView
+from dawan_node.storage.state_view import StateView
 
 #: Blocks and receipts looked through for one page of events, whichever is reached first: tens of milliseconds. A caller
 #: that filters sparsely simply asks again from where the page ended.

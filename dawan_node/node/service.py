@@ -29,7 +29,7 @@ from dawan_node.primitives.transaction import Transaction
 from dawan_node.rpc import api
 from dawan_node.rpc.api import ApiError, At, SubmitOutcome, TxStatus, Wait
 from dawan_node.storage.leveldb import library_version
-from dawan_node.storage.state_store import HistoryPruned
+from dawan_node.storage.state_view import HistoryPruned
 
 T = TypeVar("T")
 

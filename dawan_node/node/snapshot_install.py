@@ -195,7 +195,7 @@ def is_built(incoming: PartFolder) -> bool:
 
 def _add_chunk(writer: SnapshotStore, registry: Registry, chunk: Chunk, times: dict[int, int]) -> None:
     leaves = {entry.key_hash: hashlib.sha256(entry.value).digest() for entry in chunk.entries}
-    _, nodes = state_tree.update(writer.tree_node, leaves)
+    _, nodes, _ = state_tree.update(writer.tree_node, leaves)
     indexes = [found for entry in chunk.entries for found in _index_entries(registry, entry, times)]
     heights = [int.from_bytes(entry.key, "big") for entry in chunk.entries if entry.is_replay]
     writer.add_state(

@@ -20,8 +20,14 @@ from dawan_node.storage.schema import SCHEMA_VERSION, schema_put, schema_version
 #: What leads away from a version, to the next one.
 Step = Callable[[KeyValueStore], Iterable[list[Put]]]
 
-#: By the version they start from. None yet: version 1 is the first that was released.
-STEPS: Final[Mapping[int, Step]] = {}
+
+def _nothing_to_rewrite(store: KeyValueStore) -> Iterable[list[Put]]:
+    """Version 2 reads all that version 1 wrote. The number is raised because 1 cannot read the patches of 2."""
+    return ()
+
+
+#: By the version they start from.
+STEPS: Final[Mapping[int, Step]] = {1: _nothing_to_rewrite}
 
 
 def migrate(store: KeyValueStore, steps: Mapping[int, Step] = STEPS, to: int = SCHEMA_VERSION) -> int:

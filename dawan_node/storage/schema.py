@@ -21,7 +21,8 @@ key                                                    value
 ``n``   path, one byte per nibble                      node of the state tree, as of the head
 ``S``   scope(module, collection), ordered(key), height        what ``s`` was before the block at height
 ``I``   scope(module, collection, index), ordered(index key), height   what ``i`` was before the block at height
-``N``   length of path, path, height                   what ``n`` was before the block at height
+``N``   length of path, path, height                   what ``n`` was before the block at height, or the patch from what
+                                                       it is after it (``primitives.patch``; since schema 2)
 ``d``   height                                         the ``S I N`` keys the block at height wrote, without height
 ``x``   length of public key, public key, nonce 16     valid_until_ms of the transaction that used the nonce
 ``X``   valid_until_ms, then as ``x``                  nothing: ``x`` in order of expiry
@@ -50,7 +51,7 @@ from typing import Final
 from dawan_node.errors import StorageError
 from dawan_node.storage.kv import KeyValueReader, Put
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 SCHEMA_KEY: Final = b"!schema"
 BLOCKS_HEAD_KEY: Final = b"!blocks"

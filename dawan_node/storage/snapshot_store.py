@@ -21,7 +21,7 @@ from dawan_node.storage.block_store import (
     kept_put,
 )
 from dawan_node.storage.kv import KeyValueStore, Put
-from dawan_node.storage.state_store import state_head_put
+from dawan_node.storage.state_view import state_head_put
 
 Members = tuple[tuple[str, bytes], ...]
 

@@ -3,6 +3,8 @@
 The state proper (entities, their indexes, the nodes of the state tree) is kept as of the head and updated in place.
 Beside it, each block leaves an *image* of everything it changed: the value from before. To read at an older height,
 take the image of the first change after that height; where there is none, the head's value was already there then.
+Of a tree node the image is mostly a patch from the value after the block to the one before it: a block touches
+hundreds of nodes of half a kilobyte for one hash in each.
 A list of what each block imaged lets the images of the block that falls out of ``history`` be removed while the next
 one is written, so the work per block is bounded and there is no clean-up job.
 
@@ -12,16 +14,29 @@ only for the head.
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
-from dawan_node.errors import DawanError, StorageError
+from dawan_node.errors import StorageError
 from dawan_node.primitives.replay import REPLAY_ENTRY
 from dawan_node.storage import schema
-from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put, StagedWrites
+from dawan_node.storage.kv import KeyValueReader, KeyValueStore, Put, StagedWrites
 from dawan_node.storage.read_cache import MISSING, Missing, ReadCache
+from dawan_node.storage.state_view import (
+    HistoryPruned,
+    StateHead,
+    StateView,
+    index_entries,
+    live_nonce,
+    read_head,
+    state_head_put,
+    take,
+)
 
 # Design section 6: values and proofs of about the last three hours at one block a second.
 HISTORY_BLOCKS = 10_000
@@ -33,18 +48,12 @@ _PRUNED_BLOCKS_PER_COMMIT = 2
 # After an idle hour thousands of nonces may expire at once. Each commit removes what came with it and some more.
 _EXPIRED_NONCES_PER_COMMIT = 4_000
 
+# One of so many images of a node, by chance, is the whole node, even where a patch would do: whoever reads an old
+# height undoes about so many patches, however often the node has changed since.
+_WHOLE_ONE_OF = 32
+
 _encoder = msgspec.msgpack.Encoder()
 _list_decoder = msgspec.msgpack.Decoder(list[bytes])
-
-
-class HistoryPruned(DawanError):
-    """The state at a height that is no longer kept, or not there yet (error code 1302 towards clients)."""
-
-    def __init__(self, height: int, oldest: int, newest: int) -> None:
-        super().__init__(f"the state at height {height} is not kept: there is {oldest} to {newest}")
-        self.height = height
-        self.oldest = oldest
-        self.newest = newest
 
 
 class StateChanges(Protocol):
@@ -62,21 +71,15 @@ class StateChanges(Protocol):
     @property
     def nonces(self) -> Sequence[tuple[bytes, bytes, int]]: ...
 
+    @property
+    def patches(self) -> Mapping[bytes, bytes]:
+        """For some of ``nodes``, by path: the patch from the new node to the one before (``primitives.patch``)."""
+        ...
+
 
 #: One record that a block changes: key, new value, its history's key without the height, value before. Values of None
 #: are "not there". A plain tuple, because there are fifteen thousand in a block.
 Changed = tuple[bytes, bytes | None, bytes, bytes | None]
-
-
-class StateHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Where the state is: at ``height``, whose block has ``timestamp_ms``, with history back to ``history_from``."""
-
-    height: int
-    history_from: int
-    timestamp_ms: int
-
-
-_head_decoder = msgspec.msgpack.Decoder(StateHead)
 
 
 class StateStore:
@@ -91,7 +94,7 @@ class StateStore:
         self._store = store
         self._history = history
         self._cache = ReadCache(cache_bytes)
-        self._head = _read_head(store)
+        self._head = read_head(store)
         self._pending: StateHead | None = None
         #: No use that expired up to here is left. Only a hint where to begin: otherwise LevelDB would step over all
         #: that was removed since it last tidied up, ten thousands of entries, in every commit.
@@ -118,12 +121,12 @@ class StateStore:
     ) -> list[tuple[bytes, bytes]]:
         """Up to ``limit`` (index key, primary key) in key order, keys beginning with ``prefix``, above ``after``."""
         beginning = self._scope(schema.INDEX, schema.INDEX_IMAGE, module, collection, index)[0]
-        return _take(_index_entries(self._store, beginning, prefix, after), limit)
+        return take(index_entries(self._store, beginning, prefix, after), limit)
 
     def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
         """``valid_until_ms`` of the transaction that used this nonce, None when none did that could still matter."""
         value = self._store.get(schema.NONCE + schema.nonce_suffix(public_key, nonce))
-        return _live_nonce(value, self._head)
+        return live_nonce(value, self._head)
 
     def at(self, height: int) -> StateView:
         """The state as it was after the block at ``height``; consistent however long it is read. Close it.
@@ -166,9 +169,8 @@ class StateStore:
             oldest = self._prune(reader, puts, before.history_from, height)
         self._expire_nonces(reader, puts, decided_timestamp_ms)
         self._write_nonces(reader, puts, changes.nonces)
-        head = StateHead(height, oldest, decided_timestamp_ms)
-        puts.append((schema.STATE_HEAD_KEY, _encoder.encode(head)))
-        self._pending = head
+        puts.append(state_head_put(height, oldest, decided_timestamp_ms))
+        self._pending = StateHead(height, oldest, decided_timestamp_ms)
         self._fresh.update(fresh)
         self._cache.begin_commit(self._fresh)
         return puts
@@ -207,7 +209,7 @@ class StateStore:
 
     def _view(self, height: int | None) -> StateView:
         snapshot = self._store.snapshot()
-        head = _read_head(snapshot)
+        head = read_head(snapshot)
         if head is None:
             snapshot.close()
             raise StorageError("the database has no state")
@@ -230,19 +232,27 @@ class StateStore:
         This handles every change of a block, fifteen thousand and more, column by column: a step over a whole column
         runs in C, and a call per change would cost more than all the rest.
         """
-        rows = self.changed(changes, staged)
+        suffix = schema.height_bytes(height)
+        chance = zlib.crc32(hashlib.sha256(suffix).digest())
+        crc32 = zlib.crc32
+        patches = {path: patch for path, patch in changes.patches.items() if (crc32(path) ^ chance) % _WHOLE_ONE_OF}
+        rows = self.changed(changes, staged, patches)
         if not rows:
             return
-        suffix = schema.height_bytes(height)
         fresh.update((key, value) for key, value, _, _ in rows)
         puts += fresh.items()
         puts += [(image + suffix, old or b"") for _, _, image, old in rows]
         puts.append((schema.IMAGE_LIST + suffix, _encoder.encode([image for _, _, image, _ in rows])))
 
-    def changed(self, changes: StateChanges, staged: StagedWrites | None = None) -> list[Changed]:
+    def changed(
+        self,
+        changes: StateChanges,
+        staged: StagedWrites | None = None,
+        patches: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> list[Changed]:
         """What ``changes`` would change, without what stays the same. Not while a commit is under way, but for that of
-        the blocks in ``staged``."""
-        keys, images, values = self._columns(changes)
+        the blocks in ``staged``. Nodes with ``patches`` (by path) have those instead of their value before."""
+        keys, images, values = self._columns(changes, without=patches)
         before = self._cache.get_many(keys)
         if staged is not None and self._fresh:
             before = [staged.changed(key, old) for key, old in zip(keys, before, strict=True)]
@@ -250,10 +260,16 @@ class StateStore:
             # Not remembered in the cache: a commit is about to change it.
             before[position] = self._store.get(keys[position])
         rows = zip(keys, values, images, before, strict=True)
-        return [row for row in rows if row[1] != row[3]]  # type: ignore[misc]
+        found: list[Changed] = [row for row in rows if row[1] != row[3]]  # type: ignore[misc]
+        node, node_image, nodes = schema.NODE, schema.node_image, changes.nodes
+        found += [(node + path, nodes[path], node_image(path), patch) for path, patch in patches.items()]
+        return found
 
-    def _columns(self, changes: StateChanges) -> tuple[list[bytes], list[bytes], list[bytes | None]]:
-        """Current key, image key without height, and new value of everything that changes."""
+    def _columns(
+        self, changes: StateChanges, without: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> tuple[list[bytes], list[bytes], list[bytes | None]]:
+        """Current key, image key without height, and new value of everything that changes, but the nodes ``without``
+        says."""
         scope, ordered = self._scope, schema.ordered
         keys: list[bytes] = []
         images: list[bytes] = []
@@ -265,9 +281,11 @@ class StateStore:
             beginning, image = scope(schema.INDEX, schema.INDEX_IMAGE, module, collection, index)
             keys.append(beginning + key)
             images.append(image + ordered(key))
-        keys += [schema.NODE + path for path in changes.nodes]
-        images += [schema.node_image(path) for path in changes.nodes]
-        return keys, images, [*changes.state.values(), *changes.indexes.values(), *changes.nodes.values()]
+        paths = [path for path in changes.nodes if path not in without]
+        keys += [schema.NODE + path for path in paths]
+        images += [schema.node_image(path) for path in paths]
+        nodes = changes.nodes
+        return keys, images, [*changes.state.values(), *changes.indexes.values(), *(nodes[path] for path in paths)]
 
     def _prune(self, reader: KeyValueReader, puts: list[Put], history_from: int, height: int) -> int:
         """Remove the images of blocks that fall out of history; returns the oldest height that stays readable."""
@@ -317,129 +335,6 @@ class StateStore:
             valid_until = schema.height_bytes(valid_until_ms)
             puts.append((key, valid_until))
             puts.append((schema.NONCE_EXPIRY + valid_until + suffix, b""))
-
-
-class StateView:
-    """The state at one height, read from a snapshot of the database. Has the same reads as ``StateStore``."""
-
-    def __init__(self, snapshot: KeyValueSnapshot, head: StateHead, height: int) -> None:
-        self._snapshot = snapshot
-        self._head = head
-        self.height = height
-
-    def __enter__(self) -> StateView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let the database forget what only this view still needs."""
-        self._snapshot.close()
-
-    def get(self, module: str, collection: str, key: bytes) -> bytes | None:
-        """The encoded entity at this height."""
-        scope = schema.scope(module, collection)
-        return self._value(schema.STATE + scope + key, schema.STATE_IMAGE + scope + schema.ordered(key))
-
-    def tree_node(self, path: bytes) -> bytes | None:
-        """The node of the state tree at this height."""
-        return self._value(schema.NODE + path, schema.node_image(path))
-
-    def index_scan(
-        self, module: str, collection: str, index: str, prefix: bytes, after: bytes, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """As ``StateStore.index_scan``, at this height."""
-        scope = schema.scope(module, collection, index)
-        current = _index_entries(self._snapshot, schema.INDEX + scope, prefix, after)
-        if self.height == self._head.height:
-            return _take(current, limit)
-        return _take(_laid_over(current, self._changed_since(schema.INDEX_IMAGE + scope, prefix, after)), limit)
-
-    def nonce_used(self, public_key: bytes, nonce: bytes) -> int | None:
-        """As ``StateStore.nonce_used``. Raises ``HistoryPruned`` below the head: nonces have no history."""
-        if self.height != self._head.height:
-            raise HistoryPruned(self.height, self._head.height, self._head.height)
-        return _live_nonce(self._snapshot.get(schema.NONCE + schema.nonce_suffix(public_key, nonce)), self._head)
-
-    def _value(self, current_key: bytes, image_key: bytes) -> bytes | None:
-        if self.height < self._head.height:
-            # The first change above this height kept what was there until then.
-            later = self._snapshot.iterate(
-                start=image_key + schema.height_bytes(self.height + 1),
-                stop=image_key + schema.height_bytes(self._head.height + 1),
-            )
-            for _, image in later:
-                return image or None
-        return self._snapshot.get(current_key)
-
-    def _changed_since(self, beginning: bytes, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """(index key, primary key at this height or empty) of all entries changed above this height, in key order."""
-        skip = len(beginning)
-        images = self._snapshot.iterate(
-            prefix=beginning + schema.ordered_prefix(prefix),
-            start=beginning + schema.ordered_prefix(after) + schema.AFTER_ORDERED,
-        )
-        done: bytes | None = None
-        for image_key, image in images:
-            ordered, height = image_key[skip : -schema.HEIGHT_BYTES], image_key[-schema.HEIGHT_BYTES :]
-            if ordered != done and schema.height_of_bytes(height) > self.height:
-                done = ordered
-                yield schema.key_of_ordered(ordered), image
-
-
-def state_head_put(height: int, history_from: int, timestamp_ms: int) -> Put:
-    """The entry that says where the state is."""
-    return schema.STATE_HEAD_KEY, _encoder.encode(StateHead(height, history_from, timestamp_ms))
-
-
-def _read_head(store: KeyValueReader) -> StateHead | None:
-    data = store.get(schema.STATE_HEAD_KEY)
-    if data is None:
-        return None
-    try:
-        return _head_decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise StorageError(f"the head record of the state cannot be read: {error}") from None
-
-
-def _index_entries(
-    store: KeyValueReader, beginning: bytes, prefix: bytes, after: bytes
-) -> Iterator[tuple[bytes, bytes]]:
-    """(index key, primary key) as of the head of ``store``, keys beginning with ``prefix`` and above ``after``."""
-    skip = len(beginning)
-    entries = store.iterate(prefix=beginning + prefix, start=beginning + after + b"\x00")
-    return ((key[skip:], value) for key, value in entries)
-
-
-def _laid_over(
-    current: Iterator[tuple[bytes, bytes]], changed: Iterator[tuple[bytes, bytes]]
-) -> Iterator[tuple[bytes, bytes]]:
-    """Merge two runs in key order; where both have a key ``changed`` says what it was, empty for "not there"."""
-    entry, other = next(current, None), next(changed, None)
-    while entry is not None or other is not None:
-        if other is None or (entry is not None and entry[0] < other[0]):
-            assert entry is not None
-            yield entry
-            entry = next(current, None)
-            continue
-        if entry is not None and entry[0] == other[0]:
-            entry = next(current, None)
-        if other[1]:
-            yield other
-        other = next(changed, None)
-
-
-def _take(entries: Iterator[tuple[bytes, bytes]], limit: int) -> list[tuple[bytes, bytes]]:
-    return [entry for _, entry in zip(range(limit), entries, strict=False)]
-
-
-def _live_nonce(value: bytes | None, head: StateHead | None) -> int | None:
-    if value is None:
-        return None
-    valid_until_ms = schema.height_of_bytes(value)
-    # Removal is spread over several blocks; until then what has expired is as good as gone.
-    return valid_until_ms if head is None or valid_until_ms > head.timestamp_ms else None
 
 
 def _after(time_ms: int) -> bytes:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dawan_node.errors import StorageError
 from dawan_node.execution.state_tree import EMPTY_ROOT, check_stored, nibbles_of, prove, root, update
 from dawan_node.primitives.encoding import encode
+from dawan_node.primitives.patch import undo
 from dawan_node.primitives.proofs import state_key_hash, verify_state_path
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "data" / "format-vectors" / "vectors.json"
@@ -46,10 +47,14 @@ def naive_root(entries: dict[bytes, bytes], depth: int = 0) -> bytes:
 class Tree:
     def __init__(self) -> None:
         self.nodes: dict[bytes, bytes] = {}
+        self.patched = 0
 
     def update(self, changes: dict[bytes, bytes | None]) -> bytes:
-        new_root, nodes = update(self.nodes.get, changes)
+        new_root, nodes, patches = update(self.nodes.get, changes)
         for path, node in nodes.items():
+            if path in patches:
+                assert node is not None and undo(node, patches[path]) == self.nodes[path] != node
+                self.patched += 1
             if node is None:
                 self.nodes.pop(path, None)
             else:

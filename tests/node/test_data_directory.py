@@ -15,6 +15,7 @@ from dawan_node.node.data_directory import Belonging, check_data
 from dawan_node.node.home import Home
 from dawan_node.node.memory import Memory, Silence
 from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.schema import SCHEMA_VERSION
 from dawan_node.storage.wal import Wal, WalRecord
 
 KEY, OTHER_KEY = bytes(32), bytes([1]) * 32
@@ -90,7 +91,7 @@ FAULTS: dict[str, tuple[DataRefusal, Fault]] = {
         lambda home: (
             home.database("trade")
             .with_name("db.INITIALISED")
-            .write_bytes(b"dawan-node database\nschema 2\nchain %s\n" % CHAIN.hex().encode())
+            .write_bytes(b"dawan-node database\nschema %d\nchain %s\n" % (SCHEMA_VERSION + 1, CHAIN.hex().encode()))
         ),
     ),
 }

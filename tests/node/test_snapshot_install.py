@@ -32,6 +32,9 @@ from dawan_node.sync.snapshot_format import HeaderRun, Layout, Manifest
 from tests.node.ledger import START_MS, Ledger, certify
 from tests.node.snapshot_kit import contents, grown, installed, no_pace, on_disk, receive, take
 
+#: A schema of versions to come.
+NEXT = schema.SCHEMA_VERSION + 1
+
 
 def test_the_installed_state_is_byte_for_byte_the_executed_one(tmp_path: Path) -> None:
     ledger, _ = grown(40)
@@ -222,13 +225,13 @@ def test_a_snapshot_that_an_earlier_version_built_is_brought_up_when_this_one_op
         yield [(b"~brought up", b"")]
 
     for module in (schema, leveldb, snapshot_install):
-        monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {1: step}, 2))
+        monkeypatch.setattr(module, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {NEXT - 1: step}, NEXT))
     assert adopt(tmp_path / "db", incoming, None) == 8
     store = ChannelStore.open(tmp_path / "db", ledger.genesis.chain_id)
     mine, theirs = store.snapshot(), ledger.store.snapshot()
     assert store.head.height == 8 and seen and mine.get(b"~brought up") == b""
-    assert read_sign(tmp_path / "db") == DatabaseSign(2, ledger.genesis.chain_id)
+    assert read_sign(tmp_path / "db") == DatabaseSign(NEXT, ledger.genesis.chain_id)
     assert contents(mine) == contents(theirs)
     mine.close()
     store.close()
@@ -238,7 +241,7 @@ def test_a_snapshot_with_a_schema_there_is_no_way_from_is_refused_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, incoming = built(tmp_path)
-    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {}, 2))
+    monkeypatch.setattr(channel_store, "migrate", lambda store: migrate(store, {}, NEXT))
     adopt(tmp_path / "db", incoming, None)
     before = on_disk(tmp_path / "db")
     with pytest.raises(DataRefused) as refusal:
@@ -248,7 +251,7 @@ def test_a_snapshot_with_a_schema_there_is_no_way_from_is_refused_and_kept(
 
 def test_a_snapshot_that_a_newer_version_built_is_refused_before_anything_moves(tmp_path: Path) -> None:
     ledger, incoming = built(tmp_path)
-    sign = b"dawan-node database\nschema 2\nchain %s\n" % ledger.genesis.chain_id.hex().encode()
+    sign = b"dawan-node database\nschema %d\nchain %s\n" % (NEXT, ledger.genesis.chain_id.hex().encode())
     leveldb.marker_path(incoming.path / "db").write_bytes(sign)
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     with pytest.raises(DataRefused, match="fetched anew") as refusal:

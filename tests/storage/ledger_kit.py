@@ -22,6 +22,7 @@ class Changes:
     indexes: dict[tuple[str, str, str, bytes], bytes | None] = field(default_factory=dict)
     nodes: dict[bytes, bytes | None] = field(default_factory=dict)
     nonces: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    patches: dict[bytes, bytes] = field(default_factory=dict)
 
 
 def digest(*parts: object) -> bytes:

@@ -15,7 +15,8 @@ from ledger_kit import Changes
 from dawan_node.errors import StorageError
 from dawan_node.storage import schema
 from dawan_node.storage.kv import MemoryStore
-from dawan_node.storage.state_store import HistoryPruned, StateStore
+from dawan_node.storage.state_store import StateStore
+from dawan_node.storage.state_view import HistoryPruned
 
 # Names that are beginnings of each other, and keys full of the bytes that layouts stumble over.
 NAMES = st.sampled_from([("m", "c"), ("m", "cc"), ("mm", "c"), ("m", "\x01c")])

@@ -58,7 +58,7 @@ class World:
         self.state = sorted(entries, key=lambda entry: entry.key_hash)
         self.hashes = [entry.key_hash for entry in self.state]
         self.nodes: dict[bytes, bytes] = {}
-        self.root, nodes = state_tree.update(
+        self.root, nodes, _ = state_tree.update(
             self.nodes.get, {e.key_hash: hashlib.sha256(e.value).digest() for e in self.state}
         )
         self.nodes |= {path: node for path, node in nodes.items() if node is not None}

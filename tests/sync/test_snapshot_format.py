@@ -33,7 +33,7 @@ class Tree:
         ]
         self.entries = sorted(entries, key=lambda entry: entry.key_hash)
         self.nodes: dict[bytes, bytes] = {}
-        self.root, changed = state_tree.update(
+        self.root, changed, _ = state_tree.update(
             self.nodes.get, {entry.key_hash: hashlib.sha256(entry.value).digest() for entry in self.entries}
         )
         self.nodes |= {path: node for path, node in changed.items() if node is not None}
@@ -137,7 +137,7 @@ def test_names_that_hash_like_others_are_no_names() -> None:
     entry = Entry("trade", "invoice", b"a\x00b", b"value")
     twin = Entry("trade", "invoice\x00a", b"b", b"value")
     assert entry.key_hash == twin.key_hash
-    root, _ = state_tree.update({}.get, {entry.key_hash: hashlib.sha256(b"value").digest()})
+    root, _, _ = state_tree.update({}.get, {entry.key_hash: hashlib.sha256(b"value").digest()})
     assert not is_refused(Chunk(1, ZERO, b"", (entry,), (), (), ()).encode(), root, ZERO, b"")
     with pytest.raises(InvalidMessage, match="name"):
         Chunk(1, ZERO, b"", (twin,), (), (), ()).verify(root, ZERO, b"")

@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dawan_node.crypto import merkle
-from dawan_node.errors import InvalidInput, InvalidProof, InvalidTransaction, OperatorError, StorageError
+from dawan_node.errors import (
+    InvalidEncoding,
+    InvalidInput,
+    InvalidProof,
+    InvalidTransaction,
+    OperatorError,
+    StorageError,
+)
 from dawan_node.execution.channel import validator_set
 from dawan_node.execution.executor import Execution
 from dawan_node.node.database.below_base import BelowBase, KeptBelow
@@ -27,6 +34,7 @@ from dawan_node.node.database.opened import Opened
 from dawan_node.node.database.scratch import Scratch, image_list, scratch
 from dawan_node.node.database.signature_queue import Place, SignatureQueue, first_of
 from dawan_node.primitives.block import Header, Result
+from dawan_node.primitives.patch import is_patch, undo
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.primitives.validators import ValidatorSet
 from dawan_node.storage import schema
@@ -330,7 +338,10 @@ class _Audit:
         if sorted(image_list(listed)) != sorted(expected):
             raise Wrong(Fault.STATE, height, "the history of the block names other keys than it changed")
         for image, before in expected.items():
-            if self._kv.get(image + suffix) != before:
+            kept = self._kv.get(image + suffix)
+            if kept is not None and image[:1] == schema.NODE_IMAGE and is_patch(kept):
+                kept = _unpatched(execution.changes.nodes[image[2:]], kept)
+            if kept != before:
                 raise Wrong(Fault.STATE, height, "the history of the block is not what was there before it")
 
     def _execute(self, header: Header, transactions: list[Transaction]) -> Execution:
@@ -367,6 +378,14 @@ def _base(kv: KeyValueReader, store: ChannelStore) -> int:
         first = schema.height_of_bytes(key[1:])
         return 0 if first == 1 else max(first - 1, head.history_from)
     return head.height if store.head.height else 0
+
+
+def _unpatched(node: bytes | None, patch: bytes) -> bytes | None:
+    """The node before a block, which a patch of its history leads to; None when it leads nowhere."""
+    try:
+        return None if node is None else undo(node, patch)
+    except InvalidEncoding:
+        return None
 
 
 def _needed(value: _T | None, what: str, height: int) -> _T:

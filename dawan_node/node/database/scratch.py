@@ -16,10 +16,12 @@ import msgspec
 
 from dawan_node.errors import StorageError
 from dawan_node.execution.state import Changes
+from dawan_node.primitives.patch import is_patch
 from dawan_node.storage import schema
 from dawan_node.storage.kv import KeyValueReader, KeyValueSnapshot, KeyValueStore, Put
 from dawan_node.storage.leveldb import LevelDBStore
-from dawan_node.storage.state_store import StateHead, StateStore
+from dawan_node.storage.state_store import StateStore
+from dawan_node.storage.state_view import StateHead, undone
 
 #: Records copied in one batch: some megabytes.
 COPIED_AT_ONCE: Final = 20_000
@@ -83,7 +85,10 @@ class Scratch:
             puts: list[Put] = []
             for image in image_list(data):
                 before = source.get(image + suffix)
-                puts.append((_current(image), before or None))
+                current = _current(image)
+                if before is not None and image[:1] == schema.NODE_IMAGE and is_patch(before):
+                    before = undone(self.kv.get(current), [before])
+                puts.append((current, before or None))
             self.kv.write(puts, sync=False)
         head = msgspec.msgpack.encode(StateHead(height, height, timestamp_ms))
         self.kv.write([(schema.STATE_HEAD_KEY, head)], sync=False)

@@ -26,7 +26,7 @@ from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
 from dawan_node.storage.leveldb import LevelDBStore
 from dawan_node.storage.retention import nonces_of
-from dawan_node.storage.state_store import StateHead
+from dawan_node.storage.state_view import StateHead
 from dawan_node.testing.long_chain import Author, Maker, Plan, certify
 from tests.node.database.kit import (
     CHANNEL,
