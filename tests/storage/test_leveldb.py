@@ -232,7 +232,7 @@ def test_a_batch_is_durable_before_the_call_returns_unless_asked_otherwise(path:
 
 
 def test_the_reserve_of_a_full_disk_is_enough_for_the_logs_of_up_to_four_channels() -> None:
-    """Opening a database writes its log anew as a table, which is at most as long as the write buffer (storage.room)."""
+    """Opening a database writes its log anew as a table, at most as long as the write buffer (storage.room)."""
     for channels in range(1, 5):
         assert channels * write_buffer_bytes(channels) <= RESERVE_BYTES
     assert write_buffer_bytes(0) == write_buffer_bytes(1) > write_buffer_bytes(2) > write_buffer_bytes(4)
