@@ -38,6 +38,7 @@ from dawan_node.primitives.genesis import Genesis
 from dawan_node.primitives.transaction import Body, sign_transaction
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.room import RESERVE_BYTES
 from dawan_node.storage.wal import Wal, WalRecord
 from dawan_node.testing.long_chain import Keys, Maker
 from dawan_node.testing.long_chain_homes import RecordKind, head_record, keys_of
@@ -57,6 +58,8 @@ class NodeProcesses(Processes):
     def __init__(self, network: Devnet, programs: Mapping[str, Sequence[str]]) -> None:
         super().__init__(network)
         self._programs = programs
+        # A test network's nodes share a disk and have a small reserve, which write buffers depend on: not here.
+        os.environ["DAWAN_STORAGE__RESERVE_MIB"] = str(RESERVE_BYTES // 1024**2)
 
     def command(self, node: DevnetNode) -> list[str]:
         python, _, _, *arguments = command = super().command(node)

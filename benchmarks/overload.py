@@ -4,6 +4,8 @@
 
 On one network, one after the other:
 
+0. **settling**: for ``--settle`` seconds the top of the ladder is offered, and nothing is counted. LevelDB of a new
+   network has nothing to merge yet, and a node then does a third more than it ever will again.
 1. **ladder**: offered loads that go up, a few seconds each; ``peak_per_s`` is the most that was committed in any.
 2. **overload**: ``--times`` (5) the peak is offered. ``share_of_peak`` is what is still committed (goal: 0.9), latency
    is that of admitted transactions, ``refused`` by code: 1002 the pool is full, 1006 the sender or its organisation has
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--payload-bytes", type=int, default=1024)
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--ladder", default="800,1200,1600,2000,2400", help="offered per second, one after the other")
+    parser.add_argument("--settle", type=int, default=60, help="seconds")
     parser.add_argument("--step-seconds", type=int, default=10, help="of each step of the ladder")
     parser.add_argument("--times", type=float, default=5.0, help="times the peak")
     parser.add_argument("--seconds", type=int, default=30, help="of the overload and of both parts of fairness")
@@ -94,7 +97,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     workload = workload_of(options.workload, options.payload_bytes)
     steps = [int(step) for step in options.ladder.split(",")]
     # What the overload needs follows from the peak, which is not known yet: no more than the top of the ladder.
-    most = int(sum(steps) * options.step_seconds + max(steps) * options.times * options.seconds)
+    most = int(sum(steps) * options.step_seconds + max(steps) * (options.settle + options.times * options.seconds))
     prepared_ms = now_ms()
     with running(
         folder,
@@ -114,6 +117,11 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             payload_bytes=options.payload_bytes,
         )
         first = 0
+        if options.settle:
+            schedule = replace(base, rate=max(steps), seconds=options.settle, first=first)
+            first += schedule.transactions
+            (answers,) = loaded(network, [schedule])
+            print(f"settling at {max(steps)}/s: {answers.rate(0, options.settle):.0f}/s", file=sys.stderr)
         ladder: list[dict[str, Any]] = []
         for step in steps:
             schedule = replace(base, rate=step, seconds=options.step_seconds, first=first)

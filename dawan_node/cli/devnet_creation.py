@@ -208,7 +208,7 @@ def _plan(devnet: Devnet, node: DevnetNode, template: Document) -> Plan:
             "rpc.listen": node.rpc,
             "ops.listen": node.ops,
             "devnet.faults": True,
-            "storage.reserve_mib": 4,  # all nodes are on one disk, for a day
+            "storage.reserve_mib": 4,  # all nodes are on one disk, for a day, and in one memory
             # With more nodes than cores no core is idle for a thread to use; the start-up probe cannot know.
             "node.verifier": "inline" if len(devnet.nodes) > len(os.sched_getaffinity(0)) else "auto",
         },

@@ -93,7 +93,7 @@ class StorageSection(Section, frozen=True):
     channel: Mapping[str, RetainSection] = msgspec.field(default_factory=dict)
     snapshot_every: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_EVERY
     snapshot_behind: Annotated[int, msgspec.Meta(ge=0)] = SNAPSHOT_BEHIND
-    reserve_mib: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    reserve_mib: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
 
     def keeping(self, channel: str, folder: Path) -> Keeping:
         """What is kept of one channel, whose data is in ``folder``."""

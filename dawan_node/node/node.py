@@ -129,7 +129,7 @@ class Node:
         opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
-            in_doubt, buffer_bytes = is_in_doubt(home.data), write_buffer_bytes(len(names))
+            in_doubt, buffer_bytes = is_in_doubt(home.data), write_buffer_bytes(len(names), self._room.reserve_bytes)
             for channel in names:
                 place, history = home.database(channel), config.storage.history
                 keeping = config.storage.keeping(channel, home.channel_folder(channel))

@@ -41,8 +41,8 @@ from dawan_node.storage.schema import SCHEMA_VERSION
 # A larger buffer absorbs more of what blocks overwrite, and level 1 is merged with the whole of level 2 once for every
 # four buffers. Four validators on two cores, `mix` for 60 s: 1,204/s with 16 MiB, 1,339 with 32, 1,433 with 64, 1,565
 # with 128, and 56, 43, 31 and 25 KB written per transaction. Against it: LevelDB holds two in memory, reads a full
-# one's log at open (a fraction of a second), and opening on a full disk needs room for it. So a node has 64 MiB of
-# them, for which `room.RESERVE_BYTES` is enough, and no channel less than 16. An idle channel's buffer is empty.
+# one's log at open (64 MiB: 0.3 s, 128 MiB: 0.7 s), and opening on a full disk needs room for four. So the channels of
+# a node share 64 MiB, or a quarter of its reserve (`storage.room`); none has less than 16. An idle one's is empty.
 WRITE_BUFFERS_BYTES = 64 * 1024 * 1024
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 # Uncompressed 4 KiB blocks of tables. The state store above has its own cache of hot values, so this one
@@ -68,9 +68,9 @@ _ASIDE = re.compile(r"\.(damaged|unfinished)-[0-9]+")
 _FAILURES = (plyvel.Error, OSError, RuntimeError)
 
 
-def write_buffer_bytes(channels: int) -> int:
-    """The write buffer of each channel of a node that serves so many."""
-    return max(WRITE_BUFFERS_BYTES // max(channels, 1), WRITE_BUFFER_BYTES)
+def write_buffer_bytes(channels: int, reserve_bytes: int) -> int:
+    """The write buffer of each channel of a node that serves so many and keeps so much of its disk in reserve."""
+    return max(min(WRITE_BUFFERS_BYTES, reserve_bytes // 4) // max(channels, 1), WRITE_BUFFER_BYTES)
 
 
 def library_version() -> str:

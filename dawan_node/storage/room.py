@@ -15,12 +15,12 @@ from typing import Final
 from dawan_node.errors import StorageError, StorageReason
 from dawan_node.storage.files import PRIVATE_FILE_MODE, sync_directory
 
-#: Opening writes the log of each database anew as a table, up to the size of its write buffer, and was measured to
-#: need about the size of that log: this is enough for one busy channel or four (``leveldb.WRITE_BUFFERS_BYTES``).
-RESERVE_BYTES: Final = 64 * 1024 * 1024
-#: Below this much free the node stops. Two cores write at most some 40 MB in the second between two looks, a
-#: compaction beside it included.
-FLOOR_BYTES: Final = 64 * 1024 * 1024
+#: Opening writes the log of each database anew as a table, up to the size of its write buffer, and LevelDB may find
+#: that it now has four such tables and merge them at once: four times ``leveldb.WRITE_BUFFERS_BYTES``.
+RESERVE_BYTES: Final = 256 * 1024 * 1024
+#: Below this much free the node stops. Between two looks, a second, two cores write at most some 40 MB, a compaction
+#: beside it included; a full write buffer of 64 MiB may go to the disk in one piece.
+FLOOR_BYTES: Final = 128 * 1024 * 1024
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 #: LevelDB compacts into new files before it removes old ones, the log has segments of 64 MiB, and a day of logs has

@@ -14,7 +14,7 @@ from dawan_node.cli.exit_codes import ExitCode
 from dawan_node.cli.main import cli
 from dawan_node.node.home import Home
 from dawan_node.storage import schema
-from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.leveldb import LevelDBStore, marker_path, read_sign
 from dawan_node.storage.lock import NodeLock
 from dawan_node.testing.long_chain import Plan
 from dawan_node.testing.long_chain_homes import CHANNEL, cached, place
@@ -132,3 +132,17 @@ def test_a_ledger_survives_its_machine(network: Path, home: Home, tmp_path: Path
     records.write_bytes(records.read_bytes().replace(b"supplier", b"Supplier", 1))
     broken = run("backup", "verify", folder)
     assert broken.exit_code == ExitCode.FAILED and "BK_ALTERED" in broken.stderr
+
+
+def test_a_command_that_brings_an_older_database_up_says_so_beside_it(network: Path) -> None:
+    """An older version reads the sign first: it refuses then, before it opens anything."""
+    home = Home(network / "mo1")
+    database = home.database(CHANNEL)
+    with closing(LevelDBStore.open(database)) as kv:
+        kv.write([schema.schema_put(1)], sync=True)
+    sign = marker_path(database)
+    sign.write_bytes(sign.read_bytes().replace(b"schema %d" % schema.SCHEMA_VERSION, b"schema 1"))
+    done("db", "verify", "--home", home.path)
+    assert read_sign(database).schema == schema.SCHEMA_VERSION
+    with closing(LevelDBStore.open(database)) as kv:
+        assert schema.schema_version(kv) == schema.SCHEMA_VERSION

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dawan_node.errors import OperatorError, StorageError
-from dawan_node.storage.leveldb import LevelDBStore, library_version, write_buffer_bytes
+from dawan_node.storage.leveldb import WRITE_BUFFERS_BYTES, LevelDBStore, library_version, write_buffer_bytes
 from dawan_node.storage.lock import NodeLock
 from dawan_node.storage.room import RESERVE_BYTES
 
@@ -231,12 +231,14 @@ def test_a_batch_is_durable_before_the_call_returns_unless_asked_otherwise(path:
     store.close()
 
 
-def test_the_reserve_of_a_full_disk_is_enough_for_the_logs_of_up_to_four_channels() -> None:
-    """Opening a database writes its log anew as a table, at most as long as the write buffer (storage.room)."""
+def test_the_reserve_of_a_disk_is_enough_to_merge_four_full_buffers_of_every_channel() -> None:
+    """Opening on a full disk writes a log anew as a table, which may be the fourth (storage.room)."""
     for channels in range(1, 5):
-        assert channels * write_buffer_bytes(channels) <= RESERVE_BYTES
-    assert write_buffer_bytes(0) == write_buffer_bytes(1) > write_buffer_bytes(2) > write_buffer_bytes(4)
-    assert write_buffer_bytes(4) == write_buffer_bytes(100)
+        assert 4 * channels * write_buffer_bytes(channels, RESERVE_BYTES) <= RESERVE_BYTES
+    assert write_buffer_bytes(0, RESERVE_BYTES) == write_buffer_bytes(1, RESERVE_BYTES) == WRITE_BUFFERS_BYTES
+    assert write_buffer_bytes(1, 100 * 1024**2) == 25 * 1024**2, "a smaller reserve makes smaller buffers"
+    least = write_buffer_bytes(1, 4 * 1024**2)
+    assert least == write_buffer_bytes(4, RESERVE_BYTES) == write_buffer_bytes(100, RESERVE_BYTES)
 
 
 def test_the_write_buffer_asked_for_is_the_one_that_the_database_gets(path: Path) -> None:

@@ -51,7 +51,8 @@ def check_memory(patient: Patient) -> list[Finding]:
     if patient.consortium is None or patient.config is None:
         return [_no_consortium("memory")]
     channels = len(patient.consortium.channels_for(patient.config.node.org))
-    needed = BYTES_ITSELF + channels * (2 * write_buffer_bytes(channels) + BLOCK_CACHE_BYTES)
+    buffer_bytes = write_buffer_bytes(channels, patient.config.storage.reserve_mib * MIB)
+    needed = BYTES_ITSELF + channels * (2 * buffer_bytes + BLOCK_CACHE_BYTES)
     available = _available_bytes(Path("/proc/meminfo").read_text(encoding="ascii"))
     what = f"{available // MIB} MiB are available, {needed // MIB} MiB are needed for {channels} channels"
     if available >= needed or patient.pid is not None:  # a running node has its share already

@@ -15,8 +15,9 @@ from dawan_node.execution.registry import Registry
 from dawan_node.node.home import Home
 from dawan_node.node.module_package import require_pinned
 from dawan_node.primitives.genesis import Genesis
-from dawan_node.storage.leveldb import LevelDBStore, is_initialised
+from dawan_node.storage.leveldb import LevelDBStore, is_initialised, read_sign
 from dawan_node.storage.lock import NodeLock
+from dawan_node.storage.schema import SCHEMA_VERSION, schema_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ def opened(home: Home, channel: str) -> Iterator[Opened]:
     path = home.database(channel)
     with stopped(home):
         kv = LevelDBStore.open(path)
+        was_older = read_sign(path).schema != SCHEMA_VERSION
         try:
             yield Opened(genesis, executor, kv, path)
+            if was_older and schema_version(kv) == SCHEMA_VERSION:
+                kv.mark_initialised(genesis.chain_id)  # looking at it brought it up: an older version is told at once
         finally:
             kv.close()
 

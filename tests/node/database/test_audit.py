@@ -19,6 +19,7 @@ from dawan_node.node.home import Home
 from dawan_node.primitives.block import Header, Result
 from dawan_node.primitives.certificate import CommitCertificate
 from dawan_node.primitives.encoding import encode
+from dawan_node.primitives.patch import is_patch
 from dawan_node.primitives.transaction import Transaction
 from dawan_node.storage import schema
 from dawan_node.storage.block_store import DecidedBlock
@@ -122,6 +123,16 @@ def altered_value(kind: bytes) -> Change:
     return change
 
 
+def altered_patch(place: int) -> Change:
+    """Another cell, or (2) another offset, in the last patch of the state tree's history."""
+
+    def change(kv: LevelDBStore) -> list[Put]:
+        key, value = [pair for pair in kv.iterate(prefix=schema.NODE_IMAGE) if is_patch(pair[1])][-1]
+        return [(key, value[:place] + b"\xff" + value[place + 1 :] if place > 0 else flipped(value))]
+
+    return change
+
+
 def removed(kind: bytes) -> Change:
     return lambda kv: [(some(kv, kind)[0], None)]
 
@@ -155,6 +166,8 @@ def added(kind: bytes) -> Change:
             for how, word in ((altered_value, "altered"), (removed, "removed"), (added, "added"))
         ],
         pytest.param(altered_value(schema.NODE_IMAGE), Fault.STATE, None, id="history-altered"),
+        pytest.param(altered_patch(-1), Fault.STATE, None, id="patch-altered"),
+        pytest.param(altered_patch(2), Fault.STATE, None, id="patch-beyond-its-node"),
         pytest.param(removed(schema.INDEX_IMAGE), Fault.STATE, None, id="history-forgotten"),
         pytest.param(removed(schema.NONCE), Fault.STATE, 12, id="nonce-forgotten"),
         pytest.param(added(schema.NONCE), Fault.STATE, 12, id="nonce-added"),
@@ -259,6 +272,8 @@ def forget_bodies(home: Home, below: int) -> None:
 
 def test_a_pruned_database_is_executed_again_from_its_oldest_state(home: Home) -> None:
     forget_bodies(home, 6)
+    with opened(home, CHANNEL) as database:
+        assert any(is_patch(image) for _, image in database.kv.iterate(prefix=schema.NODE_IMAGE)), "it is undone"
     found = verified(home)
     assert found.finding is None, found.finding
     assert (found.base, found.blocks, found.certificates) == (5, 7, 7)
