@@ -31,6 +31,8 @@ NodeReader = Callable[[bytes], bytes | None]
 # A patch of up to a third of its node is made: history is then a fraction of what it would be, and history is what most
 # of a block's bytes are. Longer ones save little.
 _PATCHED_ONE_OF: Final = 3
+# Below so many changes a block's history is a few kilobytes either way, and making patches would be a part of its time.
+_PATCHED_FROM: Final = 8
 
 _LEAF_BYTES: Final = 64
 _HEAD_BYTES: Final = 4
@@ -173,11 +175,12 @@ def check_stored(nodes: Iterator[tuple[bytes, bytes]], leaves: Iterator[tuple[by
 class _Batch:
     """One update: sorted changes, the nodes to write, and the way back."""
 
-    __slots__ = ("_items", "_read", "nodes", "patches")
+    __slots__ = ("_is_large", "_items", "_read", "nodes", "patches")
 
     def __init__(self, read: NodeReader, items: list[tuple[bytes, bytes, bytes | None]]) -> None:
         self._read: Final = read
         self._items: Final = items
+        self._is_large: Final = len(items) >= _PATCHED_FROM
         self.nodes: dict[bytes, bytes | None] = {}
         self.patches: dict[bytes, bytes] = {}
 
@@ -256,7 +259,8 @@ class _Batch:
                 self.nodes[path] = None
                 return (bytes(spliced[_HEAD_BYTES:leaves_at]), bytes(spliced[leaves_at:])) if bitmap else None
         self.nodes[path] = written = bytes(spliced)
-        if not reshaped and len(replaced) * (ENTRY_BYTES // 2 * _PATCHED_ONE_OF) <= len(node) and written != node:
+        is_short = len(replaced) * (ENTRY_BYTES // 2 * _PATCHED_ONE_OF) <= len(node)
+        if is_short and self._is_large and not reshaped and written != node:
             self.patches[path] = patch_of(replaced)
         return hashlib.sha256(b"\x01" + written[:2] + written[_HEAD_BYTES:leaves_at]).digest(), None
 

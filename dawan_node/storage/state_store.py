@@ -14,7 +14,6 @@ only for the head.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -234,9 +233,10 @@ class StateStore:
         runs in C, and a call per change would cost more than all the rest.
         """
         suffix = schema.height_bytes(height)
-        chance = zlib.crc32(hashlib.sha256(suffix).digest())
-        crc32 = zlib.crc32
-        patches = {path: patch for path, patch in changes.patches.items() if (crc32(path) ^ chance) % _WHOLE_ONE_OF}
+        patches = changes.patches
+        if patches:
+            crc32, chance = zlib.crc32, zlib.crc32(suffix)
+            patches = {path: patch for path, patch in patches.items() if (crc32(path) ^ chance) % _WHOLE_ONE_OF}
         rows = self.changed(changes, staged, patches)
         if not rows:
             return

@@ -29,6 +29,8 @@ class Chain:
         self.history = history
         self.state = StateStore(self.kv, history=history)
         self.keys = [hashlib.sha256(b"%d" % number).digest() for number in range(keys)]
+        #: So many that a block of them is patched, and under one child of the root.
+        self.near = sorted(self.keys)[:8]
         self.trees: list[Nodes] = []
         self.decide(dict.fromkeys(self.keys, bytes(32)))
 
@@ -57,7 +59,7 @@ def after(below: Nodes, changes: Changes) -> Nodes:
 
 
 LEAVES = st.dictionaries(
-    st.integers(0, 39), st.none() | st.integers(0, 3).map(lambda value: bytes([value]) * 32), max_size=8
+    st.integers(0, 39), st.none() | st.integers(0, 3).map(lambda value: bytes([value]) * 32), max_size=20
 )
 
 
@@ -84,7 +86,7 @@ def test_blocks_of_one_batch_leave_patches_that_lead_through_each_of_them() -> N
     staged = StagedWrites(chain.kv)
     for number in range(3):
         height = len(chain.trees)
-        changes = chain.changes({key: bytes([height]) * 32 for key in chain.keys[: 2 + number]}, chain.trees[-1])
+        changes = chain.changes({key: bytes([height]) * 32 for key in chain.keys[: 8 + number]}, chain.trees[-1])
         staged.stage(chain.state.puts_for(height, changes, 0, staged))
         chain.trees.append(after(chain.trees[-1], changes))
     chain.kv.write(staged.puts())
@@ -97,7 +99,7 @@ def test_a_node_that_changes_in_every_block_is_whole_every_thirty_blocks_or_so()
     """Or reading a height of three hours ago would undo ten thousand patches."""
     chain = Chain(300)
     for height in range(1, 1_000):
-        chain.decide({chain.keys[0]: height.to_bytes(32, "big")})
+        chain.decide(dict.fromkeys(chain.near, height.to_bytes(32, "big")))
     images = [value for _, value in chain.kv.iterate(prefix=schema.node_image(b""))]
     runs = "".join("p" if is_patch(image) else " " for image in images).split(" ")
     assert len(images) == 999 and 15 < len(runs) < 60 and max(map(len, runs)) < 300
@@ -119,13 +121,13 @@ def test_history_of_large_blocks_is_a_fraction_of_their_nodes() -> None:
 def test_a_database_of_the_first_schema_is_taken_as_it_is_and_patched_from_then_on() -> None:
     chain = Chain(300)
     for height in range(1, 4):
-        chain.decide({chain.keys[0]: bytes([height]) * 32}, patched=False)
+        chain.decide(dict.fromkeys(chain.near, bytes([height]) * 32), patched=False)
     chain.kv.write([schema.schema_put(1)])
     assert not any(map(is_patch, chain.images()))
     assert migrate(chain.kv) == 1 and schema.schema_version(chain.kv) == 2
     chain.state = StateStore(chain.kv)
     for height in range(4, 9):
-        chain.decide({chain.keys[0]: bytes([height]) * 32})
+        chain.decide(dict.fromkeys(chain.near, bytes([height]) * 32))
     assert any(map(is_patch, chain.images()))
     for height in range(9):
         chain.check(height)
@@ -135,7 +137,7 @@ def test_a_database_of_the_first_schema_is_taken_as_it_is_and_patched_from_then_
 def test_a_patch_that_does_not_fit_is_damage_and_no_answer(wrong: bytes | None) -> None:
     chain = Chain(300)
     for height in range(1, 9):
-        chain.decide({chain.keys[0]: bytes([height]) * 32})
+        chain.decide(dict.fromkeys(chain.near, bytes([height]) * 32))
     patched = [(key, value) for key, value in chain.kv.iterate(prefix=schema.node_image(b"")) if is_patch(value)]
     key = patched[-1][0]
     # Either the patch itself is another one, or what it leads back from is gone.
@@ -145,3 +147,11 @@ def test_a_patch_that_does_not_fit_is_damage_and_no_answer(wrong: bytes | None) 
             chain.kv.write([(later, None)])
     with chain.state.at(int.from_bytes(key[-8:], "big") - 1) as view, pytest.raises(StorageError, match="history"):
         view.tree_node(b"")
+
+
+def test_a_block_of_few_changes_leaves_whole_nodes() -> None:
+    """Some kilobytes either way; making patches would be a part of the time of a block that small."""
+    chain = Chain(300)
+    chain.decide({chain.keys[0]: b"\x01" * 32})
+    assert chain.images() and not any(map(is_patch, chain.images()))
+    chain.check(0)

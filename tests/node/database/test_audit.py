@@ -11,6 +11,7 @@ import pytest
 
 from dawan_node.crypto import merkle
 from dawan_node.errors import OperatorError, StorageError
+from dawan_node.execution import state_tree
 from dawan_node.node.database.audit import replay
 from dawan_node.node.database.finding import Fault
 from dawan_node.node.database.opened import Opened, opened
@@ -46,7 +47,10 @@ Change = Callable[[LevelDBStore], list[Put]]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return home_with_chain(tmp_path_factory.mktemp("whole") / "home")
+    """A chain of small blocks, whose history is kept in patches all the same."""
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(state_tree, "_PATCHED_FROM", 1)
+        return home_with_chain(tmp_path_factory.mktemp("whole") / "home")
 
 
 @pytest.fixture
