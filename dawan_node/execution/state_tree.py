@@ -28,8 +28,8 @@ EMPTY_ROOT: Final = bytes(32)
 
 NodeReader = Callable[[bytes], bytes | None]
 
-# A patch of up to a third of its node is made: history is then a fraction of what it would be, and history is what most
-# of a block's bytes are. Longer ones save little.
+# A patch of up to a third of its node is made: whole nodes of history were a third of all that a block writes. Longer
+# patches save little.
 _PATCHED_ONE_OF: Final = 3
 # Below so many changes a block's history is a few kilobytes either way, and making patches would be a part of its time.
 _PATCHED_FROM: Final = 8

@@ -48,7 +48,7 @@ _PRUNED_BLOCKS_PER_COMMIT = 2
 _EXPIRED_NONCES_PER_COMMIT = 4_000
 
 # One of so many images of a node, by chance, is the whole node, even where a patch would do: whoever reads an old
-# height undoes about so many patches, however often the node has changed since. The most in 10,000 heights is some 230;
+# height undoes about so many patches, however often the node has changed since. The most in 10,000 heights is some 160;
 # an author who could choose in which blocks a node changes could make it all of them, at 4 us each.
 _WHOLE_ONE_OF = 32
 
