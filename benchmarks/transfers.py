@@ -1,8 +1,9 @@
-"""What blocks of voucher transfers cost below consensus: judging, executing, storing, and LevelDB's own threads.
+"""What blocks of trades cost below consensus: judging, executing, storing, and LevelDB's own threads.
 
-    scripts/bench transfers [--vouchers N] [--blocks N] [--transactions N] [--directory DIR] [--json FILE]
+    scripts/bench transfers [--workload transfer|mix] [--entities N] [--blocks N] [--transactions N] [--directory DIR]
+                            [--json FILE]
 
-The state a validator has in ``end_to_end --workload transfer`` is made first, then blocks are decided on it by the
+The state a validator has in ``end_to_end`` with that workload is made first, then blocks are decided on it by the
 applier of a node, with a synced write each. Processor time per transaction: by stage as a node accounts it, and
 ``leveldb``, what the process used outside the deciding thread, which is flushing and compacting. ``written`` is
 everything handed to the kernel. Below that, what a transaction puts into the database by kind of record
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import parser_of, tell
-from benchmarks.workloads import BANK, BUYER, CORE, SUPPLIERS, Call, Transfer, supply
+from benchmarks.workloads import BANK, BUYER, CORE, SUPPLIERS, Call, Mix, Transfer, Workload
 from dawan_node.execution.executor import Executor
 from dawan_node.execution.registry import Registry
 from dawan_node.node.database.scratch import Unsynced
 from dawan_node.primitives.transaction import Body, sign_transaction
 from dawan_node.storage.channel_store import ChannelStore
 from dawan_node.storage.kv import Put
-from dawan_node.storage.leveldb import LevelDBStore
+from dawan_node.storage.leveldb import WRITE_BUFFERS_BYTES, LevelDBStore
 from dawan_node.testing.long_chain import Keys, Maker
 from dawan_node.testing.module_kit import make_genesis, private_key_of
 
@@ -37,6 +38,7 @@ PEOPLE = {
     **{name: (name[:2], ["core_enterprise"]) for name in (CORE, BUYER)},
     BANK: (BANK[:2], ["bank"]),
 }
+WORKLOADS: dict[str, type[Workload]] = {kind.name: kind for kind in (Transfer, Mix)}
 PREPARED_AT_ONCE = 50
 BLOCK_MS = 300
 VALID_MS = 600_000
@@ -60,7 +62,7 @@ class Counted(LevelDBStore):
         super().write(entries, sync=sync)
 
 
-def run(folder: Path, vouchers: int, blocks: int, transactions: int) -> dict[str, Any]:
+def run(folder: Path, workload: Workload, entities: int, blocks: int, transactions: int) -> dict[str, Any]:
     """One run on a fresh database below ``folder``."""
     registry = Registry.load([(name, 1) for name in MODULES])
     genesis = make_genesis([registry.modules[name] for name in MODULES], PEOPLE, created_ms=CREATED_MS)
@@ -86,17 +88,16 @@ def run(folder: Path, vouchers: int, blocks: int, transactions: int) -> dict[str
 
     start = Executor(registry, genesis).genesis_state()
     ChannelStore.create(folder, start.result, start.changes, genesis.created_ms)
-    database = Counted.open(folder)
+    database = Counted.open(folder, buffer_bytes=WRITE_BUFFERS_BYTES)
     try:
         unsynced = Unsynced(database)
-        calls = list(supply("T", SUPPLIERS[0], vouchers, CREATED_MS))
+        calls = list(workload.preparation(blocks * transactions, entities, CREATED_MS))
         maker = Maker(keys, ChannelStore.over(unsynced, genesis.chain_id))
         for at in range(0, len(calls), PREPARED_AT_ONCE):
             time_ms = CREATED_MS + 1 + at
             maker.decide(signed(calls[at : at + PREPARED_AT_ONCE], at, time_ms), time_ms)
         unsynced.finish()
         began_ms = CREATED_MS + 1 + len(calls)
-        workload = Transfer()
         waiting = []
         for block in range(blocks):
             numbers = range(block * transactions, (block + 1) * transactions)
@@ -131,17 +132,16 @@ def _written() -> int:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--vouchers", type=int, default=20_000, help="in the state before the first measured block")
+    parser.add_argument("--workload", choices=WORKLOADS, default=Transfer.name)
+    parser.add_argument("--entities", type=int, default=20_000, help="in the state before the first measured block")
     parser.add_argument("--blocks", type=int, default=50)
-    parser.add_argument(
-        "--transactions", type=int, default=300, help="of a block; all blocks together use each voucher once"
-    )
+    parser.add_argument("--transactions", type=int, default=300, help="of a block")
     parser.add_argument("--directory", type=Path, help="where to make the temporary database (default: system's)")
     options = parser.parse_args()
-    if options.blocks * options.transactions > options.vouchers:
-        parser.error("there are more transfers than vouchers")
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
-        tell(run(Path(name) / "channel" / "db", options.vouchers, options.blocks, options.transactions), options.json)
+        workload = WORKLOADS[options.workload]()
+        folder = Path(name) / "channel" / "db"
+        tell(run(folder, workload, options.entities, options.blocks, options.transactions), options.json)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,19 @@ def check(
         assert reader.index_scan(*names, "i", b"", b"", 100) == model.index_scan(*names, "i", b"", b"", 100)  # type: ignore[attr-defined]
 
 
+def test_an_index_entry_that_comes_and_goes_is_listed_once_and_as_it_was() -> None:
+    store = MemoryStore()
+    state = StateStore(store)
+    names = ("m", "c", "i")
+    for height in range(12):
+        flips = b"%d" % height if height % 2 else None
+        write(store, state, height, Changes(indexes={(*names, b"a"): flips, (*names, b"b"): b"%d" % height}))
+    for height in range(12):
+        flipping = [(b"a", b"%d" % height)] if height % 2 else []
+        with state.at(height) as view:
+            assert view.index_scan(*names, b"", b"", 100) == [*flipping, (b"b", b"%d" % height)]
+
+
 def test_a_view_stays_as_it_is_while_blocks_are_written_and_history_is_pruned() -> None:
     store = MemoryStore()
     state = StateStore(store, history=2)
