@@ -46,14 +46,26 @@ IN_FLIGHT_MS: Final = 900
 #: next block, and the wait that is left to it is what others have in flight. Traders of the same business differ by
 #: less.
 MODEST_TIMES: Final = 10
-#: That is judged by the last few thousand transactions: clients send tens at a time, so one block may have two of an
-#: organisation whose next fifty are on their way.
-SHARES_TXS_MIN: Final = 1_024
+#: That is judged by the last one or two thousand transactions: clients send tens at a time, so one block may have two
+#: of an organisation whose next fifty are on their way.
+SHARES_TXS_MIN: Final = 512
 SHARES_TXS_MAX: Final = 4 * SHARES_TXS_MIN
 #: ... so as much as this is in flight then, in blocks of at least ``BATCH_TXS_MIN`` ...
 SHARED_IN_FLIGHT_MS: Final = 250
 #: ... for so long: who sends now and then finds it like that.
 SHARED_MS: Final = 10_000
+
+
+#: How slowly the time of a block alone is believed to have grown: by one in so many of what is more.
+_GROWS_ONE_OF: Final = 16
+
+
+def _lowest(known_ms: int | None, took_ms: int) -> int:
+    """About the least that a block takes. A busy machine makes one that happens to be alone take ten times as long, and
+    believing that would have ten times as much in flight; longer links make all of them take longer."""
+    if known_ms is None or took_ms < known_ms:
+        return took_ms
+    return known_ms + (took_ms - known_ms) // _GROWS_ONE_OF
 
 
 def blocks_in_flight(window: int) -> int:
@@ -73,7 +85,7 @@ class Pacing:
     def __init__(self) -> None:
         self._last_ms = -BATCH_DELAY_MAX_MS
         self._took_ms = 0  # from proposing to storing, of the last few blocks
-        self._alone_ms = 0  # the same, of those that had no other before them
+        self._alone_ms: int | None = None  # the same, of those that had no other before them: about the least
         self._proposed: dict[bytes, tuple[int, bool]] = {}
         self._shares: Counter[str | None] = Counter()  # of full batches' transactions, halved now and then
         self._shared_until_ms: int | None = None
@@ -107,7 +119,7 @@ class Pacing:
         is_shared = self._shared_until_ms is not None
         least, usual_ms = (BATCH_TXS_MIN, SHARED_IN_FLIGHT_MS) if is_shared else (BLOCK_TXS_MIN, IN_FLIGHT_MS)
         # Behind others a block takes at least as long as alone; an outage while one was alone must not count for ever.
-        alone_ms = min(self._alone_ms, self._took_ms)
+        alone_ms = min(self._alone_ms or 0, self._took_ms)
         return max(least, per_s * (usual_ms + alone_ms) // 1_000 // min(window, blocks_in_flight(window)))
 
     def in_flight_max(self, per_s: int, window: int) -> int:
@@ -137,4 +149,4 @@ class Pacing:
             proposed_ms, in_flight = proposed
             self._took_ms += (now_ms - proposed_ms - self._took_ms) // 4
             if not in_flight:
-                self._alone_ms += (now_ms - proposed_ms - self._alone_ms) // 4
+                self._alone_ms = _lowest(self._alone_ms, now_ms - proposed_ms)

@@ -185,3 +185,16 @@ def test_an_outage_while_a_block_was_alone_does_not_lift_the_bound() -> None:
         pacing.proposed(name(number), True, number * 10_000)
         pacing.stored(name(number), number * 10_000 + 200)
     assert pacing.in_flight_max(10_000, 4) <= 10_000 * (IN_FLIGHT_MS + 210) // 1_000
+
+
+def test_a_block_that_is_alone_on_a_busy_machine_does_not_lift_the_bound_and_longer_links_do() -> None:
+    """Every tenth has no other before it, because all three before were stored at once."""
+    pacing = taking(20)
+    for number in range(100, 150):
+        pacing.proposed(name(number), number % 10 != 0, number * 1_000)
+        pacing.stored(name(number), number * 1_000 + 800)
+    assert pacing.in_flight_max(10_000, 4) < 10_000 * (IN_FLIGHT_MS + 300) // 1_000
+    for number in range(200, 260):
+        pacing.proposed(name(number), False, number * 1_000)
+        pacing.stored(name(number), number * 1_000 + 800)
+    assert pacing.in_flight_max(10_000, 4) > 10_000 * (IN_FLIGHT_MS + 700) // 1_000
