@@ -134,7 +134,14 @@ class Node:
                 place, history = home.database(channel), config.storage.history
                 keeping = config.storage.keeping(channel, home.channel_folder(channel))
                 ledger = open_ledger(
-                    genesis[channel], place, history, records, keeping, in_doubt=in_doubt, buffer_bytes=buffer_bytes
+                    genesis[channel],
+                    place,
+                    history,
+                    records,
+                    keeping,
+                    own_key=signer.public_key,
+                    in_doubt=in_doubt,
+                    buffer_bytes=buffer_bytes,
                 )
                 ledgers.append(ledger)
             doubt_is_over(home.data)

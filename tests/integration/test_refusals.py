@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,8 +213,14 @@ def test_a_database_that_lost_a_file_is_refused_before_anything_is_touched(case:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    case = case_of(tmp_path_factory.mktemp("refusals"))
+def running(tmp_path_factory: pytest.TempPathFactory, made_once: Case) -> Iterator[Case]:
+    """On ports that the networks made for single tests do not use: it runs while they start."""
+    with ExitStack() as taken:
+        for node in made_once.devnet.nodes:
+            for address in (node.p2p, node.rpc, node.ops):
+                host, _, port = address.rpartition(":")
+                taken.enter_context(socket.create_server((host, int(port))))
+        case = case_of(tmp_path_factory.mktemp("refusals"))
     processes = Processes(case.devnet)
     processes.start(case.node)
     try:

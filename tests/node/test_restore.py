@@ -22,7 +22,7 @@ from dawan_node.node.applier import Applier
 from dawan_node.node.bodies import BODIES_RECORD, BlockBody
 from dawan_node.node.channel_parts import ChannelParts
 from dawan_node.node.metrics import StageTimes
-from dawan_node.node.restore import _epoch_base, head_of, open_channel
+from dawan_node.node.restore import _epoch_base, head_of, open_channel, open_ledger
 from dawan_node.node.signer import NodeSigner
 from dawan_node.primitives.certificate import (
     PreparedCertificate,
@@ -198,6 +198,12 @@ def test_a_validator_that_is_alone_has_nobody_to_fetch_a_lost_ledger_from(tmp_pa
     assert refusal.value.reason is DataRefusal.NO_PEERS and "backup restore" in refusal.value.fix
     after = sorted(path.name for path in home.database.parent.glob("*")) if home.database.parent.exists() else []
     assert [name for name in after if name != "db.lock"] == [name for name in before if name != "db.lock"]
+    validator, *others = [entry.public_key for entry in shared.validators]
+    with pytest.raises(DataRefused):
+        open_ledger(alone, home.database, 100, home.log, own_key=validator)
+    ledger = open_ledger(alone, home.database, 100, home.log, own_key=others[0])
+    assert ledger.store.head.height == 0, "an observer fetches it from the validator"
+    ledger.store.close()
 
 
 def test_the_head_is_what_the_store_holds(home: Home) -> None:
