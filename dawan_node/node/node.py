@@ -139,7 +139,7 @@ class Node:
                     history,
                     records,
                     keeping,
-                    own_key=signer.public_key,
+                    observes=role is Role.OBSERVER,
                     in_doubt=in_doubt,
                     buffer_bytes=buffer_bytes,
                 )

@@ -75,12 +75,12 @@ def open_ledger(
     log_records: Iterable[WalRecord] | None,
     keeping: Keeping | None = None,
     *,
-    own_key: bytes | None = None,
+    observes: bool = False,
     in_doubt: bool = False,
     buffer_bytes: int | None = None,
 ) -> OpenLedger:
     """Open or create the channel's database; ``in_doubt``: read all of it first. A snapshot that was fetched for it
-    comes first. ``own_key``: the node's, where its ledger may be one that nobody else has. ``buffer_bytes``: as for
+    comes first. ``observes``: the node only follows validators, who have what it has. ``buffer_bytes``: as for
     ``LevelDBStore.open``.
 
     A damaged one is set aside, and an empty one takes its place: the peers have the same blocks, the log is what keeps
@@ -102,7 +102,7 @@ def open_ledger(
     records = _replica_records(genesis, log_records)
     if not (is_initialised(database) and database.exists()):
         if recorded_height(records):
-            _require_peers(genesis, own_key, database, "it is not there, and the log knows of decided blocks")
+            _require_peers(genesis, observes, database, "it is not there, and the log knows of decided blocks")
             log.critical("ledger_lost", extra=fields(channel=genesis.channel, next=_HEALS))
         set_aside_remains(database)
         _create(genesis, executor, database)
@@ -112,7 +112,7 @@ def open_ledger(
     except StorageError as error:
         if error.reason is not StorageReason.CORRUPT:
             raise
-        _require_peers(genesis, own_key, database, f"it is damaged: {error}")
+        _require_peers(genesis, observes, database, f"it is damaged: {error}")
         aside = set_aside(database)
         log.critical(
             "database_damaged",
@@ -125,7 +125,7 @@ def open_ledger(
         if _lacks_blocks(records, store.head.height, _logged_bodies(genesis, log_records)):
             healing_to = recorded_height(records) or 0
             _require_peers(
-                genesis, own_key, database, "it is older than the log, which does not hold the blocks between"
+                genesis, observes, database, "it is older than the log, which does not hold the blocks between"
             )
     except BaseException:
         store.close()
@@ -140,10 +140,9 @@ def _create(genesis: Genesis, executor: Executor, database: Path) -> None:
     failpoints.reach("restore.after_create")
 
 
-def _require_peers(genesis: Genesis, own_key: bytes | None, database: Path, why: str) -> None:
-    """Raises DataRefused for the one validator of a channel: nobody else has what is lost. Its observers have it."""
-    validators = genesis.validators
-    if len(validators) > 1 or (own_key is not None and own_key != validators[0].public_key):
+def _require_peers(genesis: Genesis, observes: bool, database: Path, why: str) -> None:
+    """Raises DataRefused on a channel of one validator, but for an observer: nobody else may have what is lost."""
+    if observes or genesis.validator_set.n > 1:
         return
     raise DataRefused(
         DataRefusal.NO_PEERS,

@@ -18,6 +18,8 @@ EAGER = "snapshot_every = 4\nsnapshot_behind = 6\n"
 def test_an_observer_with_empty_data_joins_by_snapshot(tmp_path: Path) -> None:
     with running(tmp_path, 1, EAGER) as network:
         validator, observer = network.nodes[0], network.nodes[2]
+        network.commit(validator)
+        until(lambda: network.head(observer)[0] >= 1, 20, "a block at the observer, which its log knows of")
         network.processes.kill(observer)
         shutil.rmtree(network.devnet.home(observer).channel_folder(CHANNEL))
         while network.head(validator)[0] < 9:
