@@ -60,7 +60,7 @@ from dawan_node.rpc.dispatch import Dispatcher
 from dawan_node.rpc.server import OpsActions, OpsServer, RpcServer
 from dawan_node.rpc.server_tls import ServerTls
 from dawan_node.storage.files import make_private_directory
-from dawan_node.storage.leveldb import library_version, write_buffer_bytes
+from dawan_node.storage.leveldb import drawn_write_buffer_bytes, library_version, write_buffer_bytes
 from dawan_node.storage.room import Room
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Node:
         opened: list[ChannelParts] = []
         self.channels: dict[str, Channel] = {}
         try:
-            in_doubt, buffer_bytes = is_in_doubt(home.data), write_buffer_bytes(len(names), self._room.reserve_bytes)
+            in_doubt, most_bytes = is_in_doubt(home.data), write_buffer_bytes(len(names), self._room.reserve_bytes)
             for channel in names:
                 place, history = home.database(channel), config.storage.history
                 keeping = config.storage.keeping(channel, home.channel_folder(channel))
@@ -141,7 +141,7 @@ class Node:
                     keeping,
                     observes=role is Role.OBSERVER,
                     in_doubt=in_doubt,
-                    buffer_bytes=buffer_bytes,
+                    buffer_bytes=drawn_write_buffer_bytes(most_bytes),
                 )
                 ledgers.append(ledger)
             doubt_is_over(home.data)

@@ -26,6 +26,8 @@ from dawan_node.node.node import Node
 from dawan_node.node.service import EVIDENCE_BYTES_MAX
 from dawan_node.node.verification import verify_home, verify_start
 from dawan_node.rpc.api import ApiError
+from dawan_node.storage.channel_store import ChannelStore
+from dawan_node.storage.leveldb import WRITE_BUFFER_BYTES, WRITE_BUFFERS_BYTES
 from dawan_node.storage.wal import Wal, WalRecord
 
 
@@ -84,6 +86,23 @@ def test_an_observers_key_can_vote_as_soon_as_governance_adds_it(devnet: Devnet)
 def test_a_channel_folder_is_left_closed(devnet: Devnet, tmp_path: Path) -> None:
     for _ in range(2):
         look_into(devnet, devnet.nodes[0], lambda running: None)
+
+
+def test_no_two_databases_fill_their_write_buffers_in_the_same_second(
+    devnet: Devnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All validators write the same; where they merged at the same time, no quorum would be left that does not."""
+    opened, sizes = ChannelStore.open, []
+
+    def opens(*args: Any, buffer_bytes: int, **named: Any) -> ChannelStore:
+        sizes.append(buffer_bytes)
+        return opened(*args, buffer_bytes=buffer_bytes, **named)
+
+    monkeypatch.setattr(ChannelStore, "open", opens)
+    for node in devnet.nodes:
+        look_into(devnet, node, lambda running: None)
+    assert len(set(sizes)) == len(sizes) > len(devnet.nodes)
+    assert min(sizes) >= WRITE_BUFFER_BYTES * 85 // 100 and max(sizes) <= WRITE_BUFFERS_BYTES
 
 
 def test_the_clock_can_be_moved_only_where_it_is_a_test_networks(devnet: Devnet, tmp_path: Path) -> None:
