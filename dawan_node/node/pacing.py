@@ -50,8 +50,8 @@ MODEST_TIMES: Final = 10
 #: of an organisation whose next fifty are on their way.
 SHARES_TXS_MIN: Final = 512
 SHARES_TXS_MAX: Final = 4 * SHARES_TXS_MIN
-#: ... so as much as this is in flight then, in blocks of at least ``BATCH_TXS_MIN`` ...
-SHARED_IN_FLIGHT_MS: Final = 250
+#: ... so as much as this is in flight then, in fewer blocks, of at least ``BATCH_TXS_MIN`` ...
+SHARED_IN_FLIGHT_MS: Final = 100
 #: ... for so long: who sends now and then finds it like that.
 SHARED_MS: Final = 10_000
 
@@ -68,15 +68,16 @@ def _lowest(known_ms: int | None, took_ms: int) -> int:
     return known_ms + (took_ms - known_ms) // _GROWS_ONE_OF
 
 
-def blocks_in_flight(window: int) -> int:
-    """Blocks that what may be in flight is divided into, for a window of so many heights.
+def blocks_in_flight(window: int, is_shared: bool = False) -> int:
+    """Blocks that what may be in flight is divided into, for a window of so many heights; ``is_shared``: beside a
+    modest organisation, whose wait is as many blocks long.
 
-    Two at least, so that one is executed while the next is agreed on. Then three quarters of a window of four, and half
-    of a larger one: a primary that keeps less than a quarter of it in use while work waits is replaced
-    (``consensus.pace``), and what the others have in flight, from accepting to deciding, is less than what is in flight
-    here, from proposing to storing. On a busy machine storing takes as long as agreeing.
+    Two at least, so that one is executed while the next is agreed on, and half of the window: a primary that keeps less
+    than a quarter of it in use while work waits is replaced (``consensus.pace``). Then three quarters of a window of
+    four, because two blocks do not keep every machine at work.
     """
-    return max(2, (window + 1) // 2, min(3, window - 1))
+    half = max(2, (window + 1) // 2)
+    return half if is_shared else max(half, min(3, window - 1))
 
 
 class Pacing:
@@ -116,15 +117,15 @@ class Pacing:
     def block_txs(self, per_s: int, window: int) -> int:
         """With how many transactions a block ends where the channel commits ``per_s`` a second: all that may be in
         flight, in equal parts. With a window of one nothing else is agreed on meanwhile, so one block has all of it."""
-        is_shared = self._shared_until_ms is not None
+        is_shared = self._is_shared
         least, usual_ms = (BATCH_TXS_MIN, SHARED_IN_FLIGHT_MS) if is_shared else (BLOCK_TXS_MIN, IN_FLIGHT_MS)
         # Behind others a block takes at least as long as alone; an outage while one was alone must not count for ever.
         alone_ms = min(self._alone_ms or 0, self._took_ms)
-        return max(least, per_s * (usual_ms + alone_ms) // 1_000 // min(window, blocks_in_flight(window)))
+        return max(least, per_s * (usual_ms + alone_ms) // 1_000 // min(window, self._blocks(window)))
 
     def in_flight_max(self, per_s: int, window: int) -> int:
         """How many transactions may be in flight."""
-        return blocks_in_flight(window) * self.block_txs(per_s, window)
+        return self._blocks(window) * self.block_txs(per_s, window)
 
     def has_room(self, in_flight: Sequence[int], per_s: int, window: int) -> bool:
         """Whether one more block may be in flight beside those with so many transactions.
@@ -133,7 +134,14 @@ class Pacing:
         long ones ahead must not keep new ones back until the last of them is stored. The primary would look idle.
         """
         is_much = sum(in_flight) + BATCH_TXS_MIN > self.in_flight_max(per_s, window)
-        return not is_much or len(in_flight) < blocks_in_flight(window)
+        return not is_much or len(in_flight) < self._blocks(window)
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._shared_until_ms is not None
+
+    def _blocks(self, window: int) -> int:
+        return blocks_in_flight(window, self._is_shared)
 
     def proposed(self, block_hash: bytes, in_flight: bool, now_ms: int) -> None:
         """A batch left; ``in_flight`` as in ``ready_at_ms``."""

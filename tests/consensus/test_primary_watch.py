@@ -277,6 +277,19 @@ def test_an_honest_primary_under_load_keeps_its_pace(faults: Faults) -> None:
     assert {node.replica.view for node in cluster.nodes if node.replica is not None} == {(0, 0)}
 
 
+@pytest.mark.parametrize(("storing_takes", "wished"), [(1, [1]), (2, []), (3, [])])
+def test_what_is_decided_and_waits_to_be_stored_here_counts_as_in_flight(storing_takes: int, wished: list[int]) -> None:
+    """Each block is decided at once, and stored when it is the last but so many. With none waiting, nothing is in use:
+    the primary could have proposed more."""
+    lab = works(ReplicaLab(honest=(1,), timers=SLOW_VIEWS))
+    store = lab[1].replica.applied
+    lab[1].replica.applied = lambda height: store(height - storing_takes + 1) if height >= storing_takes else None
+    for number in range(13):
+        lab.decide(0, "abcdefghijklm"[: number + 1], [1], (0, 2, 3))
+        pass_time(lab, 800)
+    assert wishes(lab)[:1] == wished
+
+
 def test_where_every_primary_is_slow_views_change_seldom_and_the_chain_goes_on() -> None:
     """A message takes 1.2 to 1.8 s here. Limits that did not grow would change views without end."""
     cluster = Cluster(4, 5, Faults(delay_min=1_200, delay_max=1_800))

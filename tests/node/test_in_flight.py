@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from dawan_node.client_window import ClientWindow
+from dawan_node.node.pacing import Pacing
 from dawan_node.testing.module_kit import make_genesis
 from dawan_node.testing.trade import PEOPLE
 from tests.node.channel_cluster import Cluster, Faults, memory_folder, simulate, until
@@ -33,8 +34,12 @@ def slow_channel() -> Iterator[None]:
 
 
 @pytest.mark.extended  # test_pacing has the arithmetic
+@pytest.mark.parametrize("is_shared", [False, True], ids=["usually", "beside a modest organisation"])
 @pytest.mark.parametrize("window", [4, 8, 16])
-def test_a_primary_that_holds_back_what_would_queue_keeps_its_office_with_any_window(window: int) -> None:
+def test_a_primary_that_holds_back_what_would_queue_keeps_its_office_with_any_window(
+    window: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pacing, "_is_shared", is_shared)
     genesis = make_genesis(MODULES, PEOPLE, params={"block_txs_max": 20, "window": window})
 
     async def scenario(cluster: Cluster) -> None:
