@@ -50,8 +50,8 @@ MODEST_TIMES: Final = 10
 #: of an organisation whose next fifty are on their way.
 SHARES_TXS_MIN: Final = 512
 SHARES_TXS_MAX: Final = 4 * SHARES_TXS_MIN
-#: ... so as much as this is in flight then, in fewer blocks, of at least ``BATCH_TXS_MIN`` ...
-SHARED_IN_FLIGHT_MS: Final = 100
+#: ... so as much as this is in flight then, in fewer blocks with W = 4, of at least ``BATCH_TXS_MIN`` ...
+SHARED_IN_FLIGHT_MS: Final = 50
 #: ... for so long: who sends now and then finds it like that.
 SHARED_MS: Final = 10_000
 
@@ -73,8 +73,9 @@ def blocks_in_flight(window: int, is_shared: bool = False) -> int:
     modest organisation, whose wait is as many blocks long.
 
     Two at least, so that one is executed while the next is agreed on, and half of the window: a primary that keeps less
-    than a quarter of it in use while work waits is replaced (``consensus.pace``). Then three quarters of a window of
-    four, because two blocks do not keep every machine at work.
+    than a quarter of it in use while work waits is replaced (``consensus.pace``), and what the others have in use, from
+    accepting to storing, is less than what is under way here. Then three quarters of a window of four, because two
+    blocks do not keep every machine at work.
     """
     half = max(2, (window + 1) // 2)
     return half if is_shared else max(half, min(3, window - 1))

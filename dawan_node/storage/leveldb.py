@@ -43,7 +43,7 @@ from dawan_node.storage.schema import SCHEMA_VERSION
 # four buffers. Four validators on two cores, `mix` for 60 s: 1,204/s with 16 MiB, 1,339 with 32, 1,433 with 64, 1,565
 # with 128, and 56, 43, 31 and 25 KB written per transaction. Against it: LevelDB holds two in memory, reads a full
 # one's log at open (64 MiB: 0.3 s, 128 MiB: 0.7 s), and opening on a full disk needs room for four. So the channels of
-# a node share 64 MiB, or a quarter of its reserve (`storage.room`); none has less than 16. An idle one's is empty.
+# a node share 64 MiB, or a quarter of its reserve (`storage.room`); no share is less than 16. An idle one is empty.
 WRITE_BUFFERS_BYTES = 64 * 1024 * 1024
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 # Validators write the same bytes, so equal buffers that began together are full together, and all validators merge in

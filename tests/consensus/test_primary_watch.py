@@ -277,17 +277,40 @@ def test_an_honest_primary_under_load_keeps_its_pace(faults: Faults) -> None:
     assert {node.replica.view for node in cluster.nodes if node.replica is not None} == {(0, 0)}
 
 
-@pytest.mark.parametrize(("storing_takes", "wished"), [(1, [1]), (2, []), (3, [])])
-def test_what_is_decided_and_waits_to_be_stored_here_counts_as_in_flight(storing_takes: int, wished: list[int]) -> None:
-    """Each block is decided at once, and stored when it is the last but so many. With none waiting, nothing is in use:
-    the primary could have proposed more."""
-    lab = works(ReplicaLab(honest=(1,), timers=SLOW_VIEWS))
+def stores_late(lab: ReplicaLab, after: int) -> None:
+    """Validator 1 stores a decided block when so many more are decided."""
     store = lab[1].replica.applied
-    lab[1].replica.applied = lambda height: store(height - storing_takes + 1) if height >= storing_takes else None
+    lab[1].replica.applied = lambda height: store(height - after) if height >= after else None  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("window", [4, 16])
+@pytest.mark.parametrize(("after", "wished"), [(0, [1]), (1, []), (2, [])])
+def test_what_is_decided_and_waits_to_be_stored_here_counts_as_in_use(
+    window: int, after: int, wished: list[int]
+) -> None:
+    """Each block is decided at once. Where it is stored at once too, nothing is in use: the primary could have proposed
+    more. One height is enough with any window: a block is accepted when its parent is executed."""
+    lab = works(ReplicaLab(honest=(1,), timers=SLOW_VIEWS, window=window))
+    stores_late(lab, after)
     for number in range(13):
         lab.decide(0, "abcdefghijklm"[: number + 1], [1], (0, 2, 3))
         pass_time(lab, 800)
     assert wishes(lab)[:1] == wished
+
+
+def test_no_more_than_the_window_counts_as_in_use() -> None:
+    """A storage that stands still for two seconds must not pay for the primary's next eight."""
+    names = "abcdefghijklmnopqr"
+    lab = works(ReplicaLab(honest=(1,), timers=SLOW_VIEWS))
+    store = lab[1].replica.applied
+    stores_late(lab, len(names))
+    for count in range(1, len(names) + 1):
+        lab.decide(0, names[:count], [1], (0, 2, 3))
+        if count == 9:
+            store(count)
+            lab[1].replica.applied = store  # type: ignore[method-assign]
+        pass_time(lab, 900 if count >= 7 else 0)
+    assert wishes(lab)[:1] == [1]
 
 
 def test_where_every_primary_is_slow_views_change_seldom_and_the_chain_goes_on() -> None:

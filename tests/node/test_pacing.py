@@ -109,16 +109,16 @@ def test_beside_one_that_brings_much_more_whoever_brings_little_waits_for_two_sh
 def test_when_blocks_become_shorter_one_leaves_for_each_that_is_stored(window: int) -> None:
     """Else nothing would leave before the last of the long ones is stored, and the primary would look idle."""
     pacing = taking(0)
-    blocks = blocks_in_flight(window)
-    in_flight = [pacing.block_txs(1_600, window)] * blocks
+    long = pacing.block_txs(1_600, window)
+    in_flight = [long] * blocks_in_flight(window)
     assert not pacing.has_room(in_flight, 1_600, window)
     pacing.filled(batch(2_000, 2), 0)
     shared = blocks_in_flight(window, is_shared=True)
     while in_flight:
         assert pacing.has_room(in_flight, 1_600, window) == (len(in_flight) < shared)
         in_flight.pop()
-    short = [pacing.block_txs(1_600, window)] * shared
-    assert sum(short) < blocks * pacing.block_txs(1_600, 1) and not pacing.has_room(short, 1_600, window)
+    short = pacing.block_txs(1_600, window)
+    assert short < long and not pacing.has_room([short] * shared, 1_600, window)
 
 
 def test_whoever_stops_sending_is_not_modest() -> None:
