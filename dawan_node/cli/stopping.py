@@ -9,12 +9,18 @@ A signal that comes while nothing is waited for (a journal is written, a proof i
 next wait, so that no file and no answer is left half done. Signals reach the main thread of a process: everything here
 is for that thread alone.
 
+The interpreter runs a handler between two of its own steps. A signal that comes after the last step before a wait, and
+before the system call, or to another thread, interrupts nothing: the wait would go on to its own end. So a thread sees
+every signal too (``signal.set_wakeup_fd``) and repeats it to the main thread until it is heard.
+
 Not heard at once is what this process cannot interrupt: the look-up of a host's name, which ends by itself.
 """
 
 from __future__ import annotations
 
 import signal
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
     from dawan_node.rpc.client_tls import ClientTls
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+#: How soon a signal that was not heard is repeated: nobody who stops a command notices, and it costs nothing.
+_REPEAT_S: Final = 0.05
 
 
 class Stopped(BaseException):
@@ -45,10 +53,34 @@ class Stop:
         """Signals ask this command to end, instead of ending the process. Raises ValueError beside the main thread."""
         before = {which: signal.signal(which, self._on_signal) for which in _SIGNALS}
         try:
-            yield
+            with self._repeating():
+                yield
         finally:
             for which, handler in before.items():
                 signal.signal(which, handler)
+
+    @contextmanager
+    def _repeating(self) -> Iterator[None]:
+        """Signals are repeated to this thread until it hears one. Ends before the handlers do: whoever was there before
+        must not get what was meant for this command."""
+        seen, noted = socket.socketpair()
+        noted.setblocking(False)
+        before = signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
+        repeating = threading.Thread(target=self._repeat, args=(seen, threading.get_ident()), name="signals")
+        repeating.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            noted.close()
+            repeating.join()
+            seen.close()
+
+    def _repeat(self, seen: socket.socket, listener: int) -> None:
+        while numbers := seen.recv(1):
+            while numbers[0] in _SIGNALS and not self.is_asked:
+                signal.pthread_kill(listener, numbers[0])
+                time.sleep(_REPEAT_S)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 
 import pytest
 
@@ -44,6 +46,17 @@ def soon(act: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+def waits_in(thread: int, function: FunctionType) -> None:
+    """Return once ``thread`` is in a system call of ``function``: it makes no step in far more time than the
+    interpreter gives one thread beside another that asks for its turn."""
+    place, since = None, 0.0
+    while place is None or time.monotonic() - since < 20 * sys.getswitchinterval():
+        frame = sys._current_frames()[thread]
+        now = (frame.f_code, frame.f_lasti)
+        if now != place or frame.f_code is not function.__code__:
+            place, since = now, time.monotonic()
+
+
 def interrupt(which: int = signal.SIGTERM) -> None:
     os.kill(os.getpid(), which)
 
@@ -58,6 +71,31 @@ def test_a_rest_ends_at_the_signal(which: int) -> None:
             assert stop.rest(600)
         assert stop.rest(600), "and there is none afterwards"
     assert time.monotonic() - began < PROMPT_S
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_interrupts_no_system_call_ends_the_wait_all_the_same(which: int) -> None:
+    """As one that comes between the last step of the interpreter and the wait; another thread takes it here."""
+    stop, began, listener = Stop(), time.monotonic(), threading.get_ident()
+
+    def take() -> None:
+        waits_in(listener, Stop.rest)
+        signal.pthread_kill(threading.get_ident(), which)
+
+    with stop.listening(), soon(take):
+        assert stop.rest(600)
+    assert time.monotonic() - began < PROMPT_S
+
+
+def test_signals_that_came_before_and_in_between_leave_no_thread_and_no_signal_behind(spared: list[int]) -> None:
+    threads, woken = threading.active_count(), signal.set_wakeup_fd(-1)
+    for _ in range(50):
+        stop = Stop()
+        with stop.listening():
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        assert stop.is_asked
+    assert threading.active_count() == threads and signal.set_wakeup_fd(woken) == -1
+    assert spared == []
 
 
 def test_what_is_no_wait_is_not_broken_into_and_the_next_wait_ends_at_once() -> None:
